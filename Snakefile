@@ -1,0 +1,117 @@
+"""Upfield: from BIDS to a trained, compared and reported MRI enhancement model.
+
+The stages, each in its own file of rules/ and each a target by name:
+ingest -> preprocess -> split -> patches -> train -> predict -> evaluate -> report (the default).
+"""
+
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+min_version("9.15")
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
+
+from upfield.bids import sidecar
+from upfield.config import MODEL_FREE, SUPERVISED
+from upfield.errors import UpfieldError
+from upfield.study import Study
+
+
+configfile: Path(workflow.basedir) / "config" / "config.yaml"
+
+
+try:
+    STUDY = Study(config, rescan=workflow.is_main_process)
+    SPLITS = STUDY.splits
+except UpfieldError as error:
+    raise WorkflowError(str(error)) from None
+
+ROOT = STUDY.root
+
+
+wildcard_constraints:
+    folder=r"sub-[A-Za-z0-9]+(/ses-[A-Za-z0-9]+)?/[a-z]+",
+    scan=r"sub-[^/]+",
+    participant=r"sub-[A-Za-z0-9]+",
+    suffix=r"[A-Za-z0-9]+",
+    method=r"[a-z0-9_]+",
+    fold=r"[A-Za-z0-9]+",
+    seed=r"\d+",
+    label="|".join(STUDY.labels),
+
+
+localrules:
+    report,
+    ingest,
+    preprocess,
+    split,
+    patches,
+    train,
+    predict,
+    evaluate,
+
+
+rule report:
+    input:
+        f"{ROOT}/report/index.html",
+
+
+rule ingest:
+    input:
+        f"{ROOT}/dataset_description.json",
+        f"{ROOT}/inventory.tsv",
+        f"{ROOT}/pairs.tsv",
+        f"{ROOT}/excluded.tsv",
+
+
+rule preprocess:
+    input:
+        [STUDY.preprocessed(scan) for scan in STUDY.scans.values()],
+
+
+rule split:
+    input:
+        f"{ROOT}/splits.tsv",
+
+
+rule patches:
+    input:
+        [STUDY.store(participant) for participant in STUDY.pairs],
+
+
+rule train:
+    input:
+        [
+            f"{STUDY.model(method, fold, seed)}/model.json"
+            for method in STUDY.trained
+            for fold in STUDY.folds
+            for seed in STUDY.seeds(method)
+        ],
+
+
+rule predict:
+    input:
+        [
+            STUDY.prediction(method, participant)
+            for participant in STUDY.tested
+            for method in STUDY.methods
+        ],
+
+
+rule evaluate:
+    input:
+        f"{ROOT}/metrics/per_subject.tsv",
+        f"{ROOT}/metrics/leaderboard.tsv",
+        f"{ROOT}/metrics/comparisons.tsv",
+
+
+include: "rules/ingest.smk"
+include: "rules/preprocess.smk"
+include: "rules/split.smk"
+include: "rules/patches.smk"
+include: "rules/train.smk"
+include: "rules/predict.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"

@@ -1,0 +1,82 @@
+"""Evaluation: every test participant, in the brain, against the native target.
+
+1. measure    one participant: every method, region and metric
+2. summarise  all participants in one table, the leaderboard, the paired comparisons
+"""
+
+
+rule measure:
+    """Metrics of one test participant."""
+    input:
+        predictions=lambda wildcards: [
+            STUDY.prediction(method, wildcards.participant) for method in STUDY.methods
+        ],
+        truth=lambda wildcards: STUDY.corrected(
+            STUDY.pairs[wildcards.participant].target
+        ),
+        mask=lambda wildcards: STUDY.mask(STUDY.pairs[wildcards.participant].target),
+        sidecars=lambda wildcards: [
+            sidecar(STUDY.preprocessed(scan))
+            for scan in (
+                STUDY.pairs[wildcards.participant].source,
+                STUDY.pairs[wildcards.participant].target,
+            )
+        ],
+    output:
+        f"{ROOT}/metrics/participants/{{participant}}.tsv",
+    log:
+        f"{ROOT}/logs/evaluate/{{participant}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/evaluate/{{participant}}.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        methods=STUDY.methods,
+        fold=lambda wildcards: STUDY.tested[wildcards.participant],
+        seeds=lambda wildcards: {
+            method: STUDY.seeds(method) for method in STUDY.trained
+        },
+        suffix=lambda wildcards: STUDY.pairs[wildcards.participant].target.suffix,
+        metrics=config["evaluate"]["metrics"],
+        regions=config["evaluate"]["regions"],
+    script:
+        "../workflow/scripts/measure.py"
+
+
+rule summarise:
+    """The tables of the contract."""
+    input:
+        participants=[
+            f"{ROOT}/metrics/participants/{participant}.tsv"
+            for participant in STUDY.tested
+        ],
+    output:
+        per_subject=f"{ROOT}/metrics/per_subject.tsv",
+        leaderboard=report(
+            f"{ROOT}/metrics/leaderboard.tsv",
+            caption="../workflow/report/leaderboard.rst",
+            category="Evaluation",
+        ),
+        comparisons=report(
+            f"{ROOT}/metrics/comparisons.tsv",
+            caption="../workflow/report/comparisons.rst",
+            category="Evaluation",
+        ),
+    log:
+        f"{ROOT}/logs/evaluate/summarise.log",
+    benchmark:
+        f"{ROOT}/benchmarks/evaluate/summarise.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        methods=[method for method in STUDY.methods if method in NETWORKS],
+        baselines=[*MODEL_FREE, SUPERVISED],
+        seed=config["evaluate"]["seed"],
+    script:
+        "../workflow/scripts/summarise.py"

@@ -1,0 +1,102 @@
+"""Ingestion: which scans there are and which belong together.
+
+1. phantom_subject, phantom_dataset  the demo dataset, where the study asks for one
+2. inventory                         every scan that the filters match, read and described; what is left out and why
+3. cohort                            pairs.tsv and excluded.tsv: what ingestion and preprocessing left over
+"""
+
+if config["phantom"] is not None:
+    PHANTOM_DIR = config["target"]["bids_dir"]
+    PHANTOM_SUBJECTS = [f"{number + 1:02d}" for number in range(STUDY.phantom.subjects)]
+
+    rule phantom_subject:
+        """One simulated participant: two sessions with sidecars."""
+        output:
+            [
+                f"{PHANTOM_DIR}/sub-{{number}}/ses-{session}/anat/sub-{{number}}_ses-{session}_T1w.{extension}"
+                for session in ("64mT", "3T")
+                for extension in ("nii.gz", "json")
+            ],
+        log:
+            f"{ROOT}/logs/ingest/phantom_sub-{{number}}.log",
+        benchmark:
+            f"{ROOT}/benchmarks/ingest/phantom_sub-{{number}}.tsv"
+        wildcard_constraints:
+            number=r"\d+",
+        conda:
+            "../envs/preprocess.yaml"
+        resources:
+            mem_mb=4000,
+            runtime=10,
+        params:
+            root=PHANTOM_DIR,
+            settings=config["phantom"],
+        script:
+            "../workflow/scripts/phantom_subject.py"
+
+    rule phantom_dataset:
+        """What makes the simulated participants a BIDS dataset."""
+        input:
+            expand(rules.phantom_subject.output, number=PHANTOM_SUBJECTS),
+        output:
+            [
+                f"{PHANTOM_DIR}/{name}"
+                for name in ("dataset_description.json", "participants.tsv", "README")
+            ],
+        log:
+            f"{ROOT}/logs/ingest/phantom_dataset.log",
+        benchmark:
+            f"{ROOT}/benchmarks/ingest/phantom_dataset.tsv"
+        conda:
+            "../envs/preprocess.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=5,
+        params:
+            root=PHANTOM_DIR,
+            settings=config["phantom"],
+        script:
+            "../workflow/scripts/phantom_dataset.py"
+
+
+rule inventory:
+    """Every scan found, with its geometry and field strength, and whether it is used."""
+    input:
+        scans=[scan.path for scan in STUDY.index.scans],
+        dataset=rules.phantom_dataset.output if config["phantom"] is not None else [],
+    output:
+        inventory=f"{ROOT}/inventory.tsv",
+        description=f"{ROOT}/dataset_description.json",
+        ignore=f"{ROOT}/.bidsignore",
+    log:
+        f"{ROOT}/logs/ingest/inventory.log",
+    benchmark:
+        f"{ROOT}/benchmarks/ingest/inventory.tsv"
+    conda:
+        "../envs/preprocess.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    script:
+        "../workflow/scripts/inventory.py"
+
+
+rule cohort:
+    """The pairs that are used, and every scan that is not, with the reason."""
+    input:
+        inventory=rules.inventory.output.inventory,
+        sidecars=[sidecar(STUDY.preprocessed(scan)) for scan in STUDY.scans.values()],
+    output:
+        pairs=f"{ROOT}/pairs.tsv",
+        excluded=f"{ROOT}/excluded.tsv",
+    log:
+        f"{ROOT}/logs/ingest/cohort.log",
+    benchmark:
+        f"{ROOT}/benchmarks/ingest/cohort.tsv"
+    conda:
+        "../envs/preprocess.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    script:
+        "../workflow/scripts/cohort.py"

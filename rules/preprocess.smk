@@ -1,0 +1,151 @@
+"""Preprocessing: from native scans to pairs on one grid, interpolated once.
+
+1. simulate     for simulated pairing: the source scan made from the target scan
+2. brain        brain mask of each scan on its own grid
+3. bias         N4 inside the mask
+4. register     rigid transform from source to target
+5. standardise  each scan on the pair's working grid, skull stripped and normalised, with the inverse stored
+"""
+
+PREPROCESS = config["preprocess"]
+
+
+rule simulate:
+    """A simulated source scan: the one degradation of training and test."""
+    input:
+        lambda wildcards: STUDY.scans[
+            wildcards.scan.removesuffix("_rec-simulated")
+        ].path,
+    output:
+        image=f"{ROOT}/{{folder}}/{{scan}}_desc-simulated_{{suffix}}.nii.gz",
+        sidecar=f"{ROOT}/{{folder}}/{{scan}}_desc-simulated_{{suffix}}.json",
+    log:
+        f"{ROOT}/logs/preprocess/{{folder}}/{{scan}}_{{suffix}}_simulate.log",
+    benchmark:
+        f"{ROOT}/benchmarks/preprocess/{{folder}}/{{scan}}_{{suffix}}_simulate.tsv"
+    conda:
+        "../envs/preprocess.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        settings=config["simulate"],
+        participant=lambda wildcards: STUDY.scans[wildcards.scan].participant,
+    script:
+        "../workflow/scripts/simulate.py"
+
+
+rule brain:
+    """Brain mask on the scan's own grid."""
+    input:
+        lambda wildcards: STUDY.native(STUDY.scans[wildcards.scan]),
+    output:
+        image=f"{ROOT}/{{folder}}/{{scan}}_desc-brain_mask.nii.gz",
+        sidecar=f"{ROOT}/{{folder}}/{{scan}}_desc-brain_mask.json",
+    log:
+        f"{ROOT}/logs/preprocess/{{folder}}/{{scan}}_brain.log",
+    benchmark:
+        f"{ROOT}/benchmarks/preprocess/{{folder}}/{{scan}}_brain.tsv"
+    wildcard_constraints:
+        scan=r"(?!\S*_space-)sub-[^/]+",
+    conda:
+        "../envs/preprocess.yaml"
+    resources:
+        mem_mb=6000,
+        runtime=20,
+    params:
+        method=PREPROCESS["brain"]["method"],
+    script:
+        "../workflow/scripts/brain.py"
+
+
+rule bias:
+    """Bias-field correction inside the mask."""
+    input:
+        image=lambda wildcards: STUDY.native(STUDY.scans[wildcards.scan]),
+        mask=f"{ROOT}/{{folder}}/{{scan}}_desc-brain_mask.nii.gz",
+    output:
+        image=f"{ROOT}/{{folder}}/{{scan}}_desc-biascorr_{{suffix}}.nii.gz",
+        sidecar=f"{ROOT}/{{folder}}/{{scan}}_desc-biascorr_{{suffix}}.json",
+    log:
+        f"{ROOT}/logs/preprocess/{{folder}}/{{scan}}_{{suffix}}_bias.log",
+    benchmark:
+        f"{ROOT}/benchmarks/preprocess/{{folder}}/{{scan}}_{{suffix}}_bias.tsv"
+    conda:
+        "../envs/preprocess.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    params:
+        enabled=PREPROCESS["n4"],
+    script:
+        "../workflow/scripts/bias.py"
+
+
+def pair_images(scan):
+    """Bias-corrected images and masks of the pair that a source scan is part of."""
+    pair = STUDY.pair_of(STUDY.scans[scan])
+    return {
+        "source": STUDY.corrected(pair.source),
+        "source_mask": STUDY.mask(pair.source),
+        "target": STUDY.corrected(pair.target),
+        "target_mask": STUDY.mask(pair.target),
+    }
+
+
+rule register:
+    """Rigid transform from the source scan to its target, and its inverse."""
+    input:
+        unpack(lambda wildcards: pair_images(wildcards.scan)),
+    output:
+        forward=f"{ROOT}/{{folder}}/{{scan}}_from-source_to-target_mode-image_xfm.txt",
+        inverse=f"{ROOT}/{{folder}}/{{scan}}_from-target_to-source_mode-image_xfm.txt",
+        sidecar=f"{ROOT}/{{folder}}/{{scan}}_from-source_to-target_mode-image_xfm.json",
+    log:
+        f"{ROOT}/logs/preprocess/{{folder}}/{{scan}}_register.log",
+    benchmark:
+        f"{ROOT}/benchmarks/preprocess/{{folder}}/{{scan}}_register.tsv"
+    conda:
+        "../envs/preprocess.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    params:
+        settings=PREPROCESS["registration"],
+    script:
+        "../workflow/scripts/register.py"
+
+
+def native_images(wildcards):
+    """What puts a scan on the working grid: image, mask, the target's mask and, for a source, the transform."""
+    scan = STUDY.scans[wildcards.scan]
+    inputs = {
+        "image": STUDY.corrected(scan),
+        "mask": STUDY.mask(scan),
+        "target_mask": STUDY.mask(STUDY.pair_of(scan).target),
+    }
+    return inputs | (
+        {"transform": STUDY.transform(scan)} if scan.role == "source" else {}
+    )
+
+
+rule standardise:
+    """A scan on its pair's working grid, skull stripped and normalised."""
+    input:
+        unpack(native_images),
+    output:
+        image=f"{ROOT}/{{folder}}/{{scan}}_space-target_desc-preproc_{{suffix}}.nii.gz",
+        sidecar=f"{ROOT}/{{folder}}/{{scan}}_space-target_desc-preproc_{{suffix}}.json",
+    log:
+        f"{ROOT}/logs/preprocess/{{folder}}/{{scan}}_{{suffix}}_standardise.log",
+    benchmark:
+        f"{ROOT}/benchmarks/preprocess/{{folder}}/{{scan}}_{{suffix}}_standardise.tsv"
+    conda:
+        "../envs/preprocess.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        settings={key: PREPROCESS[key] for key in ("spacing", "normalize")},
+    script:
+        "../workflow/scripts/standardise.py"

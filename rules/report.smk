@@ -1,0 +1,61 @@
+"""The report: one self-contained HTML file.
+
+1. html_report  what was done, did it work, for whom did it not, and can it be repeated
+"""
+
+SHOWN = list(STUDY.tested)[: config["report"]["subjects"]]
+
+
+rule html_report:
+    """results/<study>/report/index.html."""
+    input:
+        tables=[
+            f"{ROOT}/{name}.tsv"
+            for name in (
+                "inventory",
+                "pairs",
+                "excluded",
+                "splits",
+                "metrics/per_subject",
+                "metrics/leaderboard",
+                "metrics/comparisons",
+            )
+        ],
+        cards=[
+            f"{STUDY.model(method, fold, seed)}/{name}"
+            for method in NETWORKS
+            for fold in STUDY.folds
+            for seed in STUDY.seeds(method)
+            for name in ("model.json", "history.tsv")
+        ],
+        images=[
+            STUDY.prediction(method, participant)
+            for participant in SHOWN
+            for method in STUDY.methods
+        ],
+        truths=[
+            STUDY.corrected(STUDY.pairs[participant].target) for participant in SHOWN
+        ],
+        masks=[STUDY.mask(STUDY.pairs[participant].target) for participant in SHOWN],
+    output:
+        report(
+            f"{ROOT}/report/index.html",
+            caption="../workflow/report/report.rst",
+            category="Report",
+        ),
+    log:
+        f"{ROOT}/logs/report/report.log",
+    benchmark:
+        f"{ROOT}/benchmarks/report/report.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        root=ROOT,
+        participants=SHOWN,
+        methods=STUDY.methods,
+        options=config["report"],
+    script:
+        "../workflow/scripts/html_report.py"

@@ -1,0 +1,69 @@
+"""Training: one model per method, fold and seed, side by side.
+
+1. train_model     a network, resumed from its checkpoint if it was interrupted
+2. fit_histogram   the histogram-matching baseline: the training targets' mean distribution
+"""
+
+NETWORKS = [method for method in STUDY.trained if method not in MODEL_FREE]
+# Raised on purpose when a change of the code changes the weights; nothing else about the code reruns training.
+TRAINING_VERSION = 1
+
+
+def stores(*parts):
+    return lambda wildcards: [
+        STUDY.store(person) for person in STUDY.members(wildcards.fold, *parts)
+    ]
+
+
+rule train_model:
+    """A network and its history; checkpoints and figures lie beside them."""
+    input:
+        train=stores("train"),
+        val=stores("val"),
+        splits=rules.splits.output,
+    output:
+        model=f"{ROOT}/models/{{method}}/fold-{{fold}}_seed-{{seed}}/model.safetensors",
+        card=f"{ROOT}/models/{{method}}/fold-{{fold}}_seed-{{seed}}/model.json",
+        history=f"{ROOT}/models/{{method}}/fold-{{fold}}_seed-{{seed}}/history.tsv",
+    log:
+        f"{ROOT}/logs/train/{{method}}_fold-{{fold}}_seed-{{seed}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/train/{{method}}_fold-{{fold}}_seed-{{seed}}.tsv"
+    wildcard_constraints:
+        method="|".join(NETWORKS),
+    conda:
+        "../envs/model.yaml"
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=1440,
+        gpu=1 if config["train"]["device"] == "cuda" else 0,
+    params:
+        version=TRAINING_VERSION,
+        method=lambda wildcards: STUDY.method_settings(wildcards.method),
+        train={key: value for key, value in config["train"].items() if key != "seeds"},
+        patches=config["patches"],
+    script:
+        "../workflow/scripts/train_model.py"
+
+
+rule fit_histogram:
+    """Quantiles of the training targets."""
+    input:
+        train=stores("train"),
+        splits=rules.splits.output,
+    output:
+        model=f"{ROOT}/models/histogram_match/fold-{{fold}}_seed-{{seed}}/model.safetensors",
+        card=f"{ROOT}/models/histogram_match/fold-{{fold}}_seed-{{seed}}/model.json",
+        history=f"{ROOT}/models/histogram_match/fold-{{fold}}_seed-{{seed}}/history.tsv",
+    log:
+        f"{ROOT}/logs/train/histogram_match_fold-{{fold}}_seed-{{seed}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/train/histogram_match_fold-{{fold}}_seed-{{seed}}.tsv"
+    conda:
+        "../envs/model.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    script:
+        "../workflow/scripts/fit_histogram.py"

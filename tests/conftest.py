@@ -1,0 +1,135 @@
+"""Fixtures that the unit tests share: tiny BIDS trees, volumes in every orientation, a phantom, the real scans."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+from upfield import nifti, phantom
+from upfield.errors import UpfieldError
+from upfield.nifti import Array, Volume
+from upfield.phantom import anatomy
+
+REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+# The same examples in every run, and no folder of examples left in the checkout.
+hypothesis.settings.register_profile("upfield", derandomize=True, deadline=None, database=None, max_examples=50)
+hypothesis.settings.load_profile("upfield")
+
+
+def _affine(columns: Array, degrees: tuple[float, float, float] = (0, 0, 0)) -> Array:
+    affine = np.eye(4)
+    affine[:3, :3] = anatomy.rotation(np.array(degrees)) @ columns
+    affine[:3, 3] = -41.5, 17.25, 63.0
+    return affine
+
+
+# How scanners store heads: voxel axes (columns, mm) and shapes; every field of view is 90 mm or a little more.
+VOLUMES = {
+    "plain": (_affine(np.diag([2.0, 2, 2])), (46, 45, 47)),
+    "anisotropic": (_affine(np.diag([1.0, 1.33, 3])), (92, 70, 31)),
+    "flipped": (_affine(np.diag([-1.5, -2, 2])), (62, 46, 45)),
+    "left-handed": (_affine(np.diag([-2.0, 2, 3])), (46, 47, 30)),
+    "sagittal": (_affine(np.array([[0, 0, 3.0], [-2, 0, 0], [0, -1.5, 0]])), (45, 61, 31)),
+    "oblique": (_affine(np.diag([2.0, 1.5, 3]), (20, -15, 10)), (46, 62, 31)),
+    "oblique left-handed": (
+        _affine(np.array([[0, -2, 0], [1.5, 0, 0], [0, 0, 2.5]]) * [1, 1, -1], (-12, 25, 8)),
+        (61, 46, 36),
+    ),
+}
+
+
+def _blob(name: str = "plain", sigma: float = 8.0, offset: tuple[float, float, float] = (4, -3, 2)) -> Volume:
+    affine, shape = VOLUMES[name]
+    indices = np.stack([*np.indices(shape), np.ones(shape)])
+    world = np.tensordot(affine, indices, axes=1)[:3]
+    middle = (affine @ np.append((np.array(shape) - 1) / 2, 1.0))[:3] + offset
+    squared = ((world - middle[:, None, None, None]) ** 2).sum(axis=0)
+    return Volume((100 * np.exp(-squared / (2 * sigma**2))).astype(np.float32), affine)
+
+
+def _centroid(volume: Volume) -> Array:
+    weights = np.clip(volume.data.astype(float), 0, None)
+    where = [(weights * index).sum() / weights.sum() for index in np.indices(weights.shape)]
+    return (volume.affine @ np.array([*where, 1.0]))[:3]
+
+
+@pytest.fixture(scope="session")
+def blob() -> Callable[..., Volume]:
+    """Make a Gaussian of `sigma` mm, `offset` mm from the middle of the volume called `name` in VOLUMES."""
+    return _blob
+
+
+@pytest.fixture(params=list(VOLUMES))
+def awkward(request: pytest.FixtureRequest) -> Volume:
+    """A Gaussian on each kind of grid in turn."""
+    return _blob(request.param)
+
+
+@pytest.fixture(scope="session")
+def centroid() -> Callable[[Volume], Array]:
+    """The intensity-weighted centre of a volume in world mm."""
+    return _centroid
+
+
+@pytest.fixture(scope="session")
+def head() -> phantom.Subject:
+    """One simulated participant at 2 mm."""
+    return phantom.simulate(0, phantom.Phantom(subjects=1, spacing=2.0))
+
+
+@pytest.fixture
+def bids_tree(tmp_path: Path) -> Callable[..., Path]:
+    """Write a BIDS dataset of a few bytes and return its folder.
+
+    `content` maps a path to what stands there: None a small image, a Volume, a mapping (JSON), text or bytes.
+    """
+
+    def build(content: Mapping[str, Any], name: str = "study") -> Path:
+        root = tmp_path / name
+        described = {"dataset_description.json": {"Name": name, "BIDSVersion": "1.10.0"}, **content}
+        for number, (path, what) in enumerate(described.items()):
+            target = root / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if what is None:
+                data = np.random.default_rng(number).uniform(1, 100, (6, 7, 8)).astype(np.float32)
+                nifti.save(Volume(data, VOLUMES["oblique"][0]), target)
+            elif isinstance(what, Volume):
+                nifti.save(what, target)
+            elif isinstance(what, bytes):
+                target.write_bytes(what)
+            else:
+                target.write_text(what if isinstance(what, str) else json.dumps(what), encoding="utf-8")
+        return root
+
+    return build
+
+
+@pytest.fixture
+def refused() -> Callable[..., AbstractContextManager[None]]:
+    """`with refused("word", ...)`: the block raises UpfieldError (or `kind`) with one line that holds every word."""
+
+    @contextmanager
+    def check(*words: str, kind: type[UpfieldError] = UpfieldError) -> Iterator[None]:
+        with pytest.raises(kind) as caught:
+            yield
+        message = str(caught.value)
+        assert message and "\n" not in message
+        assert len(message) <= 300
+        assert [word for word in words if word not in message] == [], message
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real scans; skips where there is none."""
+    folder = Path(os.environ.get("UPFIELD_TEST_DATA", REAL_DATA))
+    if not (folder / "ds000011").is_dir():
+        pytest.skip(f"no real scans in {folder} (set UPFIELD_TEST_DATA)")
+    return folder

@@ -1,0 +1,356 @@
+import shutil
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+from upfield import bids, nifti
+from upfield.files import read_json
+from upfield.nifti import Volume
+
+
+def scan_file(participant, session=None, middle="", suffix="T1w"):
+    """Path of an image in a dataset: participant "01", session "1", other entities such as "_run-1"."""
+    folder = f"sub-{participant}/" + (f"ses-{session}/" if session else "")
+    name = f"sub-{participant}" + (f"_ses-{session}" if session else "")
+    return f"{folder}anat/{name}{middle}_{suffix}.nii.gz"
+
+
+def side(folder, metadata=None, **entities):
+    return {"bids_dir": str(folder), "entities": entities, "metadata": metadata or {}}
+
+
+def study(source, target, pairing="paired"):
+    return {"source": source, "target": target, "pairing": pairing}
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The paths of all images opened from now on."""
+    opened = []
+    load = nifti.load
+
+    def counting(path):
+        opened.append(str(path))
+        return load(path)
+
+    monkeypatch.setattr(bids.nifti, "load", counting)
+    return opened
+
+
+@pytest.fixture
+def two_sessions(bids_tree):
+    """Three participants with a 64 mT and a 3 T session."""
+    content = {scan_file(p, session): None for p in ("01", "02", "03") for session in ("1", "2")}
+    return bids_tree(content)
+
+
+def names(scans):
+    return [scan.key for scan in scans]
+
+
+# Finding
+
+
+def test_find_filters_by_entities(bids_tree):
+    root = bids_tree(
+        {
+            scan_file("01", "1"): None,
+            scan_file("01", "1", suffix="T2w"): None,
+            scan_file("01", "1", "_acq-fast"): None,
+            scan_file("01", "2", "_run-01"): None,
+            scan_file("01", "2", "_run-02"): None,
+            scan_file("02", "3"): None,
+            "derivatives/other/sub-01/ses-1/anat/sub-01_ses-1_desc-x_T1w.nii.gz": None,
+            "sub-01/ses-1/anat/sub-01_ses-1_T1w.json": {},
+        }
+    )
+
+    def found(**entities):
+        return names(bids.find(root, "source", entities, {}))
+
+    assert len(found()) == 6
+    assert found(suffix="T2w") == ["sub-01_ses-1_T2w"]
+    assert found(session=["1", "3"], suffix="T1w") == [
+        "sub-01_ses-1_T1w",
+        "sub-01_ses-1_acq-fast_T1w",
+        "sub-02_ses-3_T1w",
+    ]
+    assert found(acquisition="fast") == ["sub-01_ses-1_acq-fast_T1w"]
+    assert found(subject="02") == ["sub-02_ses-3_T1w"]
+    # YAML reads 1 as a number, BIDS writes 01.
+    assert found(run=1) == found(run="01") == ["sub-01_ses-2_run-01_T1w"]
+    assert found(ses=1, suffix="T2w") == ["sub-01_ses-1_T2w"]
+    assert found(session="9") == []
+
+
+def test_find_says_what_a_scan_is(bids_tree):
+    root = bids_tree({scan_file("01", "1"): None, scan_file("02"): None})
+    first, second = bids.find(root, "target", {}, {})
+    assert first.participant == "sub-01" and first.session == "1" and first.role == "target"
+    assert (first.folder, first.name, first.suffix) == ("sub-01/ses-1/anat", "sub-01_ses-1", "T1w")
+    assert first.path == str(root / scan_file("01", "1"))
+    assert (second.session, second.folder, second.name) == ("n/a", "sub-02/anat", "sub-02")
+
+
+def test_find_opens_no_image(two_sessions, reads):
+    assert len(bids.find(two_sessions, "source", {}, {})) == 6
+    assert reads == []
+
+
+def test_metadata_are_inherited(bids_tree):
+    root = bids_tree(
+        {
+            scan_file("01", "1"): None,
+            scan_file("01", "2"): None,
+            scan_file("02", "1"): None,
+            "T1w.json": {"MagneticFieldStrength": 3, "Manufacturer": "A"},
+            "sub-01/ses-1/anat/sub-01_ses-1_T1w.json": {"MagneticFieldStrength": 0.064},
+        }
+    )
+
+    def found(metadata):
+        return names(bids.find(root, "source", {}, metadata))
+
+    assert found({"MagneticFieldStrength": 0.064}) == ["sub-01_ses-1_T1w"]
+    assert found({"MagneticFieldStrength": 3.0}) == ["sub-01_ses-2_T1w", "sub-02_ses-1_T1w"]
+    assert len(found({"MagneticFieldStrength": [0.064, "3"], "Manufacturer": "A"})) == 3
+    assert found({"Manufacturer": "B"}) == []
+    assert found({"EchoTime": 0.003}) == []
+    assert bids.find(root, "source", {"session": "1"}, {})[0].metadata == {
+        "MagneticFieldStrength": 0.064,
+        "Manufacturer": "A",
+    }
+
+
+def test_unknown_entity(two_sessions, refused):
+    with refused("'sesion'", "session", "config"):
+        bids.find(two_sessions, "source", {"sesion": "1"}, {})
+
+
+# Pairing
+
+
+def test_sessions_pair_by_participant(two_sessions):
+    index = bids.build_index(study(side(two_sessions, session="1"), side(two_sessions, session="2")))
+    assert [pair.participant for pair in index.pairs] == ["sub-01", "sub-02", "sub-03"]
+    assert {(pair.source.session, pair.target.session) for pair in index.pairs} == {("1", "2")}
+    assert len(index.scans) == 6 and not index.excluded
+    assert index.scans[0].shape == (6, 7, 8)
+    assert index.scans[0].voxel == pytest.approx((2, 1.5, 3))
+    assert index.scans[0].size > 0
+
+
+@pytest.fixture
+def damaged(bids_tree):
+    """Sound pairs 01 and 06, and one participant for each way in which a scan can be useless."""
+    four_dimensional = nib.Nifti1Image(np.random.default_rng(0).uniform(size=(4, 5, 6, 3)), np.eye(4)).to_bytes()
+    content = {scan_file(f"0{i}", session): None for i in range(1, 7) for session in ("1", "2")}
+    del content[scan_file("02", "2")]
+    content[scan_file("03", "2")] = b"not an image"
+    content["sub-04/ses-1/anat/sub-04_ses-1_T1w.nii"] = four_dimensional
+    del content[scan_file("04", "1")]
+    content[scan_file("05", "1")] = Volume(np.zeros((4, 4, 4), np.float32), np.eye(4))
+    del content[scan_file("06", "1")]
+    content[scan_file("06", "1", "_run-1")] = None
+    content[scan_file("06", "1", "_run-2")] = None
+    root = bids_tree(content)
+    return bids.build_index(study(side(root, session="1"), side(root, session="2")))
+
+
+def test_useless_scans_are_left_out_with_reasons(damaged):
+    assert [pair.participant for pair in damaged.pairs] == ["sub-01", "sub-06"]
+    assert damaged.pairs[1].source.name == "sub-06_ses-1_run-1"
+    reasons = {row.participant: row for row in damaged.excluded}
+    assert sorted(reasons) == ["sub-02", "sub-03", "sub-04", "sub-05", "sub-06"]
+    assert len(damaged.excluded) == 5
+    assert "no target scan" in reasons["sub-02"].reason
+    assert "cannot be read" in reasons["sub-03"].reason and reasons["sub-03"].role == "target"
+    assert "4D" in reasons["sub-04"].reason
+    assert "constant" in reasons["sub-05"].reason
+    assert "more than one source" in reasons["sub-06"].reason and "run-1" in reasons["sub-06"].reason
+    assert reasons["sub-06"].path.endswith("run-2_T1w.nii.gz")
+    assert all("\n" not in row.reason and row.stage == "ingest" for row in damaged.excluded)
+
+
+def test_inventory_has_every_scan_and_says_which_are_used(damaged):
+    table = bids.inventory_table(damaged)
+    assert len(table) == len(damaged.scans) == 12
+    used = table[table["status"] == "paired"]
+    assert sorted(used["participant_id"]) == ["sub-01", "sub-01", "sub-06", "sub-06"]
+    left_out = table[table["status"] == "excluded"]
+    assert len(left_out) == 8
+    assert (left_out["reason"] != "n/a").all()
+    assert (used["reason"] == "n/a").all()
+
+
+def test_tables_have_a_row_for_each_pair_and_exclusion(damaged):
+    pairs = bids.pairs_table(damaged.pairs)
+    assert pairs["source_name"].tolist() == ["sub-01_ses-1_T1w", "sub-06_ses-1_run-1_T1w"]
+    assert pairs["target_name"].tolist() == ["sub-01_ses-2_T1w", "sub-06_ses-2_T1w"]
+    excluded = bids.excluded_table(damaged.excluded)
+    assert len(excluded) == 5
+    assert bids.excluded_table([]).columns.tolist() == excluded.columns.tolist()
+
+
+def test_unusable_first_run_gives_way_to_the_second(bids_tree):
+    root = bids_tree(
+        {
+            scan_file("01", "1", "_run-1"): b"broken",
+            scan_file("01", "1", "_run-2"): None,
+            scan_file("01", "2"): None,
+        }
+    )
+    index = bids.build_index(study(side(root, session="1"), side(root, session="2")))
+    assert [pair.source.name for pair in index.pairs] == ["sub-01_ses-1_run-2"]
+    assert [row.path for row in index.excluded] == [str(root / scan_file("01", "1", "_run-1"))]
+
+
+def test_no_pair_is_an_error_that_says_why(bids_tree, refused):
+    root = bids_tree({scan_file("01", "1"): None})
+    with refused("no pair", "sub-01", "no target scan"):
+        bids.build_index(study(side(root, session="1"), side(root, session="2")))
+    with refused("no pair", "no scan matches the filters"):
+        bids.build_index(study(side(root, session="8"), side(root, session="9")))
+
+
+def test_datasets_with_equal_names_are_told_apart(bids_tree, tmp_path):
+    low, high = (bids_tree({scan_file("01"): None, scan_file("02"): None}, name) for name in ("low", "high"))
+    index = bids.build_index(study(side(low), side(high)))
+    for pair in index.pairs:
+        assert pair.source.path.startswith(str(low)) and pair.target.path.startswith(str(high))
+        paths = {bids.derivative(tmp_path, scan, "preproc") for scan in (pair.source, pair.target)}
+        assert len(paths) == 2
+    assert index.pairs[0].target.key == "sub-01_T1w"
+
+
+def test_simulated_sources_come_from_the_targets(bids_tree):
+    root = bids_tree(
+        {scan_file("01"): None, scan_file("02"): b"broken", scan_file("03", None, "_run-1"): None}
+        | {scan_file("03", None, "_run-2"): None}
+    )
+    nowhere = {"bids_dir": None, "entities": {}, "metadata": {}}
+    index = bids.build_index(study(nowhere, side(root), "simulated"))
+    assert [pair.participant for pair in index.pairs] == ["sub-01", "sub-03"]
+    assert all(pair.source.simulated and not pair.target.simulated for pair in index.pairs)
+    assert all(pair.source.key != pair.target.key for pair in index.pairs)
+    # A twin that was never acquired needs no row of its own.
+    assert [(row.participant, row.role) for row in index.excluded] == [("sub-02", "target"), ("sub-03", "target")]
+    assert bids.pairs_table(index.pairs)["source_path"].tolist() == ["n/a", "n/a"]
+
+
+# The cache
+
+
+def test_second_index_opens_no_image(two_sessions, tmp_path, reads):
+    config = study(side(two_sessions, session="1"), side(two_sessions, session="2"))
+    cache = tmp_path / "cache.json"
+    first = bids.build_index(config, cache)
+    assert len(reads) == 6
+    again = bids.build_index(config, cache)
+    assert len(reads) == 6
+    assert again == first
+
+
+def test_changed_and_new_scans_are_read_again(two_sessions, bids_tree, tmp_path, reads):
+    config = study(side(two_sessions, session="1"), side(two_sessions, session="2"))
+    cache = tmp_path / "cache.json"
+    bids.build_index(config, cache)
+    changed, added = two_sessions / scan_file("02", "1"), two_sessions / scan_file("04", "1")
+    nifti.save(Volume(np.random.default_rng(1).uniform(size=(9, 9, 9)).astype(np.float32), np.eye(4)), changed)
+    added.parent.mkdir(parents=True)
+    added.write_bytes(b"broken")
+    reads.clear()
+    index = bids.build_index(config, cache)
+    assert sorted(reads) == [str(changed), str(added)]
+    assert {scan.shape for scan in index.scans if scan.path == str(changed)} == {(9, 9, 9)}
+    assert [row.path for row in index.excluded] == [str(added)]
+
+
+def test_without_rescan_the_dataset_is_not_touched(two_sessions, tmp_path):
+    config = study(side(two_sessions, session="1"), side(two_sessions, session="2"))
+    cache = tmp_path / "cache.json"
+    first = bids.build_index(config, cache)
+    shutil.rmtree(two_sessions)
+    assert bids.build_index(config, cache, rescan=False) == first
+
+
+def test_cache_belongs_to_the_filters(two_sessions, tmp_path):
+    cache = tmp_path / "cache.json"
+    bids.build_index(study(side(two_sessions, session="1"), side(two_sessions, session="2")), cache)
+    turned = study(side(two_sessions, session="2"), side(two_sessions, session="1"))
+    assert bids.build_index(turned, cache, rescan=False).pairs[0].source.session == "2"
+    # Other filters that match the same scans: a job must find its cache all the same.
+    same = study(side(two_sessions, session=["2"]), side(two_sessions, session="1"))
+    expected = bids.build_index(same, cache)
+    shutil.rmtree(two_sessions)
+    assert bids.build_index(same, cache, rescan=False) == expected
+
+
+def test_cache_is_left_alone_when_nothing_changed(two_sessions, tmp_path):
+    config = study(side(two_sessions, session="1"), side(two_sessions, session="2"))
+    cache = tmp_path / "cache.json"
+    bids.build_index(config, cache)
+    before = cache.stat().st_mtime_ns, cache.stat().st_ino
+    bids.build_index(config, cache)
+    assert (cache.stat().st_mtime_ns, cache.stat().st_ino) == before
+    assert len(read_json(cache)["scans"]) == 6
+
+
+# Names
+
+
+def test_derivative_labels_are_alphanumeric(two_sessions):
+    scan = bids.find(two_sessions, "source", {"session": "1"}, {})[0]
+    assert bids.derivative("out", scan, "unet3d_patchgan") == (
+        "out/sub-01/ses-1/anat/sub-01_ses-1_desc-unet3dpatchgan_T1w.nii.gz"
+    )
+    assert bids.derivative("out", scan, "brain", "mask", "space-target") == (
+        "out/sub-01/ses-1/anat/sub-01_ses-1_space-target_desc-brain_mask.nii.gz"
+    )
+    assert bids.label("a_b-c d.1") == "abcd1"
+
+
+def test_sidecar_stands_beside_the_image():
+    assert str(bids.sidecar("a/sub-01_T1w.nii.gz")) == "a/sub-01_T1w.json"
+    assert str(bids.sidecar("a/sub-01_T1w.nii")) == "a/sub-01_T1w.json"
+
+
+def test_participants_of_two_datasets(bids_tree):
+    one = bids_tree({"participants.tsv": "participant_id\tsex\nsub-01\tF\nsub-02\tn/a\n"}, "one")
+    two = bids_tree({"participants.tsv": "participant_id\tsex\nsub-02\tM\nsub-03\tM\n"}, "two")
+    table = bids.participants_table([str(one), str(two), None, str(one)])
+    assert table["participant_id"].tolist() == ["sub-01", "sub-02", "sub-03"]
+    assert table["sex"].tolist() == ["F", "n/a", "M"]
+    empty = bids.participants_table([str(bids_tree({}, "none"))])
+    assert len(empty) == 0 and "participant_id" in empty.columns
+
+
+def test_a_problem_shows_in_no_pair(two_sessions):
+    scans = [bids.inspect(scan) for scan in bids.find(two_sessions, "source", {"session": "1"}, {})]
+    targets = [bids.inspect(scan) for scan in bids.find(two_sessions, "target", {"session": "2"}, {})]
+    broken = replace(targets[0], problem="broken")
+    pairs, excluded = bids.pair(scans, [broken, *targets[1:]])
+    assert [pair.participant for pair in pairs] == ["sub-02", "sub-03"]
+    assert [row.reason for row in excluded] == ["broken"]
+
+
+@pytest.mark.real
+def test_real_sessions_pair_on_different_grids(real_data):
+    root = real_data / "open_ms"
+    index = bids.build_index(study(side(root, session="1", suffix="T1w"), side(root, session="2", suffix="T1w")))
+    (pair,) = index.pairs
+    one, two = (nifti.load(scan.path).grid for scan in (pair.source, pair.target))
+    assert not one.matches(two)
+
+
+@pytest.mark.real
+def test_real_datasets_pair(real_data):
+    full = bids.build_index(study(side(None), side(real_data / "ds000011", suffix="T1w"), "simulated"))
+    assert [pair.participant for pair in full.pairs] == [f"sub-0{i}" for i in range(1, 9)]
+    root = real_data / "ulf"
+    low = side(root, {"MagneticFieldStrength": 0.055}, suffix="T1w")
+    high = side(root, {"MagneticFieldStrength": 3}, suffix="T1w")
+    index = bids.build_index(study(low, high))
+    assert len(index.pairs) == 3 and not index.excluded
+    assert {(pair.source.session, pair.target.session) for pair in index.pairs} == {("ulf", "3T")}

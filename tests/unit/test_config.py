@@ -1,0 +1,174 @@
+from copy import deepcopy
+
+import pytest
+import yaml
+from upfield import config as module
+from upfield.files import merged
+
+METHOD = {
+    "module": "upfield.methods.toy",
+    "preset": "plain",
+    "settings": {"base": 32, "loss": {"l1": 1.0, "gan": 0.1}, "learning_rate": 0.001},
+    "presets": {"plain": None, "faithful": {"base": 64, "loss": {"gan": 0.5}}},
+}
+
+
+@pytest.fixture
+def methods_folder(tmp_path, monkeypatch):
+    """config/methods/ with two simple methods instead of the real ones."""
+    folder = tmp_path / "methods"
+    folder.mkdir()
+    for name in ("unet3d", "unet3d_patchgan"):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(METHOD))
+    monkeypatch.setattr(module, "METHOD_FILES", folder)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def default_study(root):
+    study = yaml.safe_load((module.ROOT / "config" / "config.yaml").read_text())
+    for side in ("source", "target"):
+        study[side]["bids_dir"] = str(root)
+    return study
+
+
+@pytest.fixture
+def study(bids_tree, methods_folder):
+    """The default configuration with both datasets set."""
+    return default_study(bids_tree({}))
+
+
+def changed(base, /, **over):
+    return merged(deepcopy(base), over)
+
+
+def test_default_study_is_valid(study):
+    module.check(study)
+
+
+def test_default_study_is_valid_with_the_methods_that_come_with_it(bids_tree):
+    module.check(default_study(bids_tree({})))
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in module.METHOD_FILES.glob("*.yaml")))
+def test_methods_that_come_with_it_are_valid(name):
+    document = yaml.safe_load((module.METHOD_FILES / f"{name}.yaml").read_text())
+    for preset in document["presets"]:
+        settings = module.method_settings({"method_overrides": {name: {"preset": preset}}}, name)
+        assert settings["preset"] == preset and settings["module"] == document["module"]
+        assert set(document["presets"][preset] or {}) <= set(document["settings"])
+
+
+def test_every_default_has_its_schema_entry(study):
+    """No key of config.yaml is accepted by accident: each block refuses unknown keys."""
+    for block in ("source", "simulate", "preprocess", "splits", "patches", "train", "predict", "evaluate", "report"):
+        broken = changed(study, **{block: {"surely_unknown": 1}})
+        with pytest.raises(module.UpfieldError, match=f"{block}.surely_unknown is not a known key"):
+            module.check(broken)
+
+
+@pytest.mark.parametrize(
+    ("over", "words"),
+    [
+        ({"preproces": {}}, ["preproces is not a known key", "did you mean preprocess?"]),
+        ({"splits": {"fraction": {}}}, ["splits.fraction is not", "did you mean fractions?"]),
+        ({"preprocess": {"brain": {"methd": "none"}}}, ["preprocess.brain.methd", "did you mean method?"]),
+        ({"train": {"epochs": "many"}}, ["train.epochs", "'many'", "expected integer"]),
+        ({"train": {"epochs": 0}}, ["train.epochs", "0"]),
+        ({"train": {"max_steps": 1.5}}, ["train.max_steps", "1.5", "integer or null"]),
+        ({"train": {"seeds": []}}, ["train.seeds"]),
+        ({"study": "a/b"}, ["study", "'a/b'"]),
+        ({"pairing": "unpared"}, ["pairing", "'unpared'", "paired, simulated"]),
+        ({"preprocess": {"brain": {"method": "bet"}}}, ["preprocess.brain.method", "'bet'", "deepbet, none"]),
+        ({"preprocess": {"spacing": "nativ"}}, ["preprocess.spacing", "'nativ'"]),
+        ({"evaluate": {"metrics": ["psnr", "sim"]}}, ["evaluate.metrics.1", "'sim'", "ssim"]),
+        ({"splits": {"fractions": {"train": 0.9}}}, ["splits.fractions", "1.3", "expected 1"]),
+        ({"splits": {"fractions": {"train": 1.2}}}, ["splits.fractions.train", "1.2"]),
+        ({"source": {"bids_dir": None}}, ["source.bids_dir", "not set"]),
+        ({"target": {"bids_dir": "/nowhere"}}, ["target.bids_dir", "/nowhere", "dataset_description.json"]),
+        ({"methods": ["unet3d_patchgam"]}, ["'unet3d_patchgam'", "did you mean unet3d_patchgan?"]),
+        ({"methods": "unet3d"}, ["methods", "'unet3d'", "expected array"]),
+        ({"method_overrides": {"unet3d": {"bas": 1}}}, ["method_overrides.unet3d.bas", "did you mean base?"]),
+        ({"method_overrides": {"unet3d": 3}}, ["method_overrides.unet3d", "3", "expected object"]),
+        ({"method_overrides": {"unet3d": {"preset": "fast"}}}, ["unet3d.preset", "'fast'", "faithful, plain"]),
+        ({"method_overrides": {"nobody": {}}}, ["'nobody'", "unet3d"]),
+        ({"source": {"entities": ["session"] * 99}}, ["source.entities", "'session'", "expected object"]),
+        ({"phantom": {"subjects": 10}, "pairing": "simulated"}, ["phantom", "simulated"]),
+    ],
+)
+def test_mistakes_are_named_in_one_line(study, refused, over, words):
+    with refused("config", *words):
+        module.check(changed(study, **over))
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        (["study"], "study"),
+        (["splits", "seed"], "splits.seed"),
+        (["preprocess", "brain", "method"], "preprocess.brain.method"),
+    ],
+)
+def test_missing_keys_are_named(study, refused, path, key):
+    broken = deepcopy(study)
+    block = broken
+    for name in path[:-1]:
+        block = block[name]
+    del block[path[-1]]
+    with refused("config", f"{key} is missing"):
+        module.check(broken)
+
+
+def test_wrong_value_at_the_top_is_found_before_a_deeper_one(study, refused):
+    with refused("pairing"):
+        module.check(changed(study, pairing="x", train={"epochs": 0}))
+
+
+def test_simulated_study_needs_no_source(study):
+    module.check(changed(study, pairing="simulated", source={"bids_dir": None}))
+
+
+def test_phantom_folder_need_not_exist_yet(study):
+    later = {"bids_dir": "/nowhere/yet"}
+    module.check(changed(study, phantom={"subjects": 10}, source=later, target=later))
+
+
+# Methods
+
+
+def test_method_settings_lie_on_top_of_each_other(study):
+    plain = module.method_settings(study, "unet3d")
+    assert (plain["base"], plain["loss"]) == (32, {"l1": 1.0, "gan": 0.1})
+    over = {"unet3d": {"preset": "faithful", "loss": {"l1": 2.0}}}
+    faithful = module.method_settings(changed(study, method_overrides=over), "unet3d")
+    assert faithful == {
+        "module": "upfield.methods.toy",
+        "preset": "faithful",
+        "base": 64,
+        "loss": {"l1": 2.0, "gan": 0.5},
+        "learning_rate": 0.001,
+    }
+
+
+def test_users_own_method_beside_the_run(study, tmp_path):
+    (tmp_path / "config" / "methods").mkdir(parents=True)
+    own = {**METHOD, "module": "mine.py"}
+    (tmp_path / "config" / "methods" / "mine.yaml").write_text(yaml.safe_dump(own))
+    assert module.method_settings(study, "mine")["module"] == "mine.py"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"setings": {}}, ["setings", "did you mean settings?"]), ({"preset": 3}, ["preset", "3", "expected string"])],
+)
+def test_bad_method_file(study, methods_folder, refused, change, words):
+    (methods_folder / "unet3d.yaml").write_text(yaml.safe_dump({**METHOD, **change}))
+    with refused("unet3d.yaml", *words):
+        module.method_settings(study, "unet3d")
+
+
+def test_baselines_come_first_and_once(study):
+    listed = module.methods(changed(study, methods=["unet3d_patchgan", "unet3d", "identity"]))
+    assert listed == ["identity", "spline", "histogram_match", "unet3d", "unet3d_patchgan"]
+    assert module.trained_methods(study) == ["histogram_match", "unet3d", "unet3d_patchgan"]
+    assert all(module.method_settings(study, name) == {} for name in module.MODEL_FREE)

@@ -1,0 +1,110 @@
+import nibabel as nib
+import numpy as np
+import pytest
+from upfield import degrade, nifti
+from upfield.nifti import Volume
+
+CLEAN = {"kind": "lowfield", "factor": 1, "thickness": 1, "contrast": 1.0, "bias": 0.0, "noise": 0.0, "seed": 42}
+USUAL = {**CLEAN, "factor": 2, "thickness": 5.0, "contrast": 0.7, "bias": 0.2, "noise": 0.03}
+
+
+def run(volume, participant="sub-01", base=USUAL, **changes):
+    return degrade.degrade(volume, {**base, **changes}, participant)
+
+
+@pytest.fixture
+def block():
+    """A cube of intensity 100 in air, 1 mm voxels."""
+    data = np.zeros((50, 50, 50), np.float32)
+    data[10:40, 10:40, 10:40] = 100
+    return Volume(data, np.eye(4))
+
+
+def test_seed_and_participant_alone_decide(blob):
+    volume = blob()
+    one = run(volume)
+    assert np.array_equal(run(volume).data, one.data)
+    for other in (run(volume, "sub-02"), run(volume, seed=43)):
+        assert other.data.shape == one.data.shape
+        assert np.corrcoef(other.data.ravel(), one.data.ravel())[0, 1] > 0.9
+        assert not np.allclose(other.data, one.data, atol=0.5)
+
+
+def test_participants_differ_in_noise_and_in_field(block):
+    assert not np.allclose(run(block, noise=0).data, run(block, "sub-02", noise=0).data, atol=1)
+    assert not np.allclose(run(block, bias=0).data, run(block, "sub-02", bias=0).data, atol=1)
+    assert np.array_equal(run(block, noise=0, bias=0).data, run(block, "sub-02", noise=0, bias=0).data)
+
+
+def test_voxels_become_thick_along_the_head(awkward):
+    result = run(awkward)
+    assert nib.aff2axcodes(result.affine) == ("R", "A", "S")
+    native = nifti.reorient(awkward).grid.spacing
+    np.testing.assert_allclose(result.grid.spacing, [2 * native[0], 2 * native[1], 5.0], rtol=1e-6)
+    assert result.data.dtype == np.float32
+
+
+def test_slices_are_never_made_thinner(blob):
+    result = run(blob("anisotropic"), thickness=1.0)
+    assert result.grid.spacing[2] == pytest.approx(3)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_world_stays_where_it_is(awkward, centroid, factor):
+    result = run(awkward, factor=factor, bias=0, noise=0)
+    # Half a thick voxel, 2.5 mm, is what a wrong corner would cost.
+    assert np.linalg.norm(centroid(result) - centroid(awkward)) < 0.5
+
+
+def test_nothing_is_negative(awkward):
+    noisy = awkward.with_data(awkward.data - 20)
+    result = run(noisy, noise=0.2)
+    assert np.isfinite(result.data).all()
+    assert result.data.min() >= 0
+
+
+def test_nothing_asked_changes_nothing(block):
+    result = run(block, base=CLEAN)
+    assert np.allclose(result.data, block.data, atol=1e-3)
+    assert result.grid.matches(block.grid)
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.1])
+@pytest.mark.parametrize("factor", [1, 2])
+def test_noise_is_as_strong_as_asked_for(block, noise, factor):
+    result = run(block, base=CLEAN, noise=noise, factor=factor, thickness=factor)
+    edge = 10 // factor
+    air = result.data[: edge - 1]
+    inside = result.data[edge + 2 : -edge - 2, edge + 2 : -edge - 2, edge + 2 : -edge - 2]
+    sigma = 100 * noise
+    # Magnitude of complex noise: Rayleigh in air, close to Gaussian in bright tissue.
+    assert air.mean() == pytest.approx(sigma * np.sqrt(np.pi / 2), rel=0.03)
+    assert inside.std() == pytest.approx(sigma, rel=0.08)
+    assert inside.mean() == pytest.approx(100, rel=0.02)
+    # Added to the reduced image: neighbours are independent.
+    assert abs(np.corrcoef(air[:, :, :-1].ravel(), air[:, :, 1:].ravel())[0, 1]) < 0.1
+
+
+def test_contrast_is_reduced_and_level_kept():
+    data = np.where(np.arange(40)[:, None, None] < 20, 80.0, 120.0) * np.ones((40, 40, 40))
+    result = run(Volume(data.astype(np.float32), np.eye(4)), base=CLEAN, contrast=0.5)
+    assert result.data[5, 20, 20] == pytest.approx(90)
+    assert result.data[35, 20, 20] == pytest.approx(110)
+
+
+def test_field_is_smooth_and_has_the_amplitude_asked_for():
+    field = degrade.smooth_field((40, 50, 60), 0.3, np.random.default_rng(0))
+    assert field.shape == (40, 50, 60)
+    assert np.abs(np.log(field)).max() == pytest.approx(0.3, rel=1e-4)
+    assert max(np.abs(np.diff(field, axis=axis)).max() for axis in range(3)) < 0.05
+    assert (degrade.smooth_field((4, 4, 4), 0, np.random.default_rng(0)) == 1).all()
+
+
+@pytest.mark.real
+def test_real_scan(real_data, centroid):
+    volume = nifti.load(next((real_data / "ds000011").glob("sub-*/anat/*_T1w.nii.gz")))
+    result = run(volume)
+    assert result.grid.spacing[2] == pytest.approx(5)
+    assert np.linalg.norm(centroid(result) - centroid(volume)) < 5
+    back = nifti.resample(result, volume.grid).data
+    assert 0.7 < np.corrcoef(back[::3, ::3, ::3].ravel(), volume.data[::3, ::3, ::3].ravel())[0, 1] < 0.99

@@ -1,0 +1,235 @@
+"""Metrics: values worked out by hand or by scikit-image, and nothing outside the mask counts."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+from skimage import metrics as reference
+from upfield.errors import ScanError, UpfieldError
+from upfield.metrics import HIGHER, METRICS, compute, compute_regions, reference_range, tissue_regions
+from upfield.nifti import Volume
+
+NAMES = list(METRICS)
+VOXELWISE = [name for name in NAMES if name != "ssim"]
+WANG = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "full": True}
+ROOT = Path(__file__).parents[2]
+
+
+def make_images(shape=(20, 24, 22), seed=0):
+    """A smooth truth around 100 and a noisy output, float32."""
+    random = np.random.default_rng(seed)
+    truth = 100 + 400 * ndimage.gaussian_filter(random.normal(size=shape), 2)
+    output = 1.1 * truth + 10 * random.normal(size=shape)
+    return output.astype(np.float32), truth.astype(np.float32)
+
+
+def ellipsoid(shape, radius=0.8):
+    axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
+    return sum(a**2 for a in axes) < radius**2
+
+
+@pytest.fixture(scope="module")
+def brain():
+    output, truth = make_images()
+    mask = ellipsoid(truth.shape)
+    return output, truth, mask, reference_range(truth, mask)
+
+
+def test_values_worked_out_by_hand():
+    truth = np.arange(8.0).reshape(2, 2, 2)
+    output = truth + np.array([1, -1, 1, -1, 3, -1, 1, -1]).reshape(2, 2, 2)
+    # Squared errors: seven of 1, one of 9. Sums of squares about the means 3.5 and 3.75: 42 and 51.5; of products: 39.
+    assert compute(output, truth, np.ones((2, 2, 2), bool), 8.0, VOXELWISE) == pytest.approx(
+        {
+            "psnr": 10 * np.log10(8 * 8 / 2),
+            "mae": 10 / 8,
+            "mse": 2.0,
+            "rmse": np.sqrt(2),
+            "nrmse_range": np.sqrt(2) / 7,
+            "nmse_variance": 2 / (42 / 8),
+            "pearson": 39 / np.sqrt(42 * 51.5),
+        },
+        rel=1e-12,
+    )
+
+
+def test_full_mask_agrees_with_scikit_image():
+    output, truth = make_images()
+    width = reference_range(truth, np.ones(truth.shape, bool))
+    found = compute(output, truth, np.ones(truth.shape, bool), width, NAMES)
+    pair = [image.astype(float) for image in (truth, output)]
+    assert found["psnr"] == pytest.approx(reference.peak_signal_noise_ratio(*pair, data_range=width), rel=1e-12)
+    assert found["mse"] == pytest.approx(reference.mean_squared_error(*pair), rel=1e-12)
+    assert found["nrmse_range"] == pytest.approx(
+        reference.normalized_root_mse(*pair, normalization="min-max"), rel=1e-12
+    )
+    _, similarity = reference.structural_similarity(*pair, data_range=width, **WANG)
+    assert found["ssim"] == pytest.approx(similarity.mean(), rel=1e-12)
+    assert found["pearson"] == pytest.approx(np.corrcoef(pair[0].ravel(), pair[1].ravel())[0, 1], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (slice(12, 20), slice(14, 22), slice(10, 18)),
+        (slice(0, 1), slice(0, 2), slice(35, 36)),
+        (slice(3, 5), slice(38, 40), slice(0, 36)),
+    ],
+    ids=["inside", "corner", "edges"],
+)
+def test_ssim_of_the_cropped_image_is_that_of_the_whole(box):
+    output, truth = make_images((34, 40, 36))
+    mask = np.zeros(truth.shape, bool)
+    mask[box] = True
+    pair = [np.where(mask, image, 0).astype(float) for image in (output, truth)]
+    _, similarity = reference.structural_similarity(*pair, data_range=50.0, **WANG)
+    assert compute(output, truth, mask, 50.0, ["ssim"])["ssim"] == pytest.approx(similarity[mask].mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_ssim_of_a_thin_slab_is_in_plane(axis):
+    output, truth = make_images((20, 22, 4))
+    mask = ellipsoid((20, 22, 4), 1.05)
+    by_hand = np.zeros(mask.shape)
+    for place in range(4):
+        slices = [np.where(mask, image, 0)[:, :, place].astype(float) for image in (output, truth)]
+        by_hand[:, :, place] = reference.structural_similarity(*slices, data_range=50.0, **WANG)[1]
+    turned = [np.moveaxis(image, 2, axis) for image in (output, truth, mask)]
+    assert compute(*turned, 50.0, ["ssim"])["ssim"] == pytest.approx(by_hand[mask].mean(), rel=1e-12)
+
+
+def test_ssim_needs_a_window_in_two_axes():
+    output, truth = make_images((20, 10, 4))
+    with pytest.raises(ScanError, match=r"shape \(20, 10, 4\) is too small for SSIM; expected 11 voxels"):
+        compute(output, truth, truth > 0, 50.0, ["ssim"])
+
+
+def test_background_does_not_matter(brain):
+    output, truth, mask, width = brain
+    before = compute(output, truth, mask, width, NAMES)
+    spoilt = [np.where(mask, image, value) for image, value in ((output, np.nan), (truth, -1e6))]
+    assert compute(*spoilt, mask, reference_range(spoilt[1], mask), NAMES) == before
+
+
+def test_the_range_comes_from_the_truth_alone(brain):
+    output, truth, mask, width = brain
+    outlier = output.copy()
+    outlier[tuple(np.argwhere(mask)[0])] = 1e5
+    error = np.square(outlier[mask].astype(float) - truth[mask]).mean()
+    assert width == pytest.approx(np.diff(np.percentile(truth[mask], [0.5, 99.5]))[0])
+    assert compute(outlier, truth, mask, width, ["psnr"])["psnr"] == pytest.approx(10 * np.log10(width**2 / error))
+
+
+def test_identical_images_are_ideal(brain):
+    _, truth, mask, width = brain
+    ideal = {name: 1.0 if name in HIGHER else 0.0 for name in NAMES} | {"psnr": np.inf}
+    assert compute(truth, truth, mask, width, NAMES) == pytest.approx(ideal, abs=1e-12)
+
+
+def test_constant_images_have_no_correlation_and_a_constant_truth_no_range(brain):
+    output, truth, mask, width = brain
+    flat = np.full(truth.shape, 0.1)
+    found = compute(flat, truth, mask, width, NAMES)
+    assert np.isnan(found.pop("pearson")) and np.isfinite(list(found.values())).all()
+    found = compute(output, flat, mask, width, NAMES)
+    assert {name for name, value in found.items() if np.isnan(value)} == {"pearson", "nrmse_range", "nmse_variance"}
+    with pytest.raises(ScanError, match="constant in the brain mask"):
+        reference_range(flat, mask)
+
+
+def test_bad_input_is_named(brain):
+    output, truth, mask, width = brain
+    broken = output.copy()
+    broken[10, 12, 10:12] = np.nan, np.inf
+    with pytest.raises(ScanError, match="the output has 2 NaN or infinite values inside the brain mask"):
+        compute(broken, truth, mask, width, ["mae"])
+    with pytest.raises(ScanError, match="the truth has 2 NaN"):
+        compute(output, broken, mask, width, ["mae"])
+    with pytest.raises(ScanError, match="brain mask is empty"):
+        compute(output, truth, np.zeros_like(mask), width, ["mae"])
+    with pytest.raises(ScanError, match="empty"):
+        reference_range(truth, np.zeros_like(mask))
+    with pytest.raises(ValueError, match="one shape"):
+        compute(output[1:], truth, mask, width, ["mae"])
+    with pytest.raises(ValueError, match="positive"):
+        compute(output, truth, mask, 0.0, ["psnr"])
+    with pytest.raises(UpfieldError, match="found psnrr; expected names among psnr, ssim"):
+        compute(output, truth, mask, width, ["psnrr"])
+
+
+def test_regions(brain):
+    output, truth, mask, width = brain
+    left = mask.copy()
+    left[10:] = False
+    regions = {"brain": mask, "none": np.zeros_like(mask), "left": left, "right": mask & ~left}
+    rows = compute_regions(output, truth, regions, width, NAMES)
+    assert [row[:2] for row in rows] == [(r, name) for r in ("brain", "left", "right") for name in NAMES]
+    values = {row[:2]: row[2] for row in rows}
+    assert {name: values["brain", name] for name in NAMES} == compute(output, truth, mask, width, NAMES)
+    alone = compute(output, truth, left, width, NAMES)
+    assert {name for name in NAMES if values["left", name] != alone[name]} == {"ssim"}
+    share = left.sum() / mask.sum()
+    for name in ("ssim", "mae", "mse"):
+        together = share * values["left", name] + (1 - share) * values["right", name]
+        assert together == pytest.approx(values["brain", name], rel=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 100), st.floats(-1000, 1000))
+def test_units_do_not_matter(seed, gain, offset):
+    """A change of scale leaves every ratio as it is; a change of offset all but SSIM."""
+    random = np.random.default_rng(seed)
+    output, truth = random.normal(size=(2, 3, 4, 5))
+    mask = random.random((3, 4, 5)) < 0.7
+    ratios = ["psnr", "nrmse_range", "nmse_variance", "pearson"]
+    before = compute(output, truth, mask, 2.0, ratios)
+    after = compute(output * gain + offset, truth * gain + offset, mask, 2.0 * gain, ratios)
+    assert after == pytest.approx(before, rel=1e-6, abs=1e-6, nan_ok=True)
+    assert -1 <= before["pearson"] <= 1 and before["nrmse_range"] > 0
+
+
+def head(noise=15.0):
+    """Nested shells as in a T1w brain (dark outside, bright inside), oblique affine, float32; the true labels 0-3."""
+    shape = (30, 36, 32)
+    labels = sum(ellipsoid(shape, radius).astype(int) for radius in (0.85, 0.7, 0.5))
+    random = np.random.default_rng(1)
+    data = np.choose(labels, [900, 60, 150, 240]) + noise * random.normal(size=shape)
+    affine = np.array([[-1.5, 0.1, 0, 20], [0.1, 1.5, 0, -30], [0, 0, 2, 5], [0, 0, 0, 1]])
+    return Volume(data.astype(np.float32), affine), labels
+
+
+def test_tissues_are_found_and_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    truth, labels = head()
+    regions = tissue_regions(truth, labels > 0)
+    assert list(regions) == ["csf", "grey", "white"]
+    assert (sum(region.astype(int) for region in regions.values()) == (labels > 0)).all()
+    for label, region in enumerate(regions.values(), start=1):
+        assert 2 * (region & (labels == label)).sum() / (region.sum() + (labels == label).sum()) > 0.95
+    assert tempfile.tempdir == str(tmp_path) and list(tmp_path.iterdir()) == []
+
+
+def test_tissues_are_repeatable_where_it_is_hard_to_tell():
+    truth, labels = head(noise=60.0)
+    first, *again = (tissue_regions(truth, labels > 0, suffix=suffix) for suffix in ("T1w", "T2w", "T2w"))
+    for regions in again:
+        assert list(regions) == ["class1", "class2", "class3"]
+        assert all((a == b).all() for a, b in zip(first.values(), regions.values(), strict=True))
+
+
+def test_tissues_that_cannot_be_found():
+    truth, labels = head()
+    with pytest.raises(ScanError, match="empty"):
+        tissue_regions(truth, labels > 9)
+    with pytest.raises(ScanError, match="constant"):
+        tissue_regions(truth.with_data(np.ones(labels.shape, np.float32)), labels > 0)
+
+
+def test_config_offers_every_metric():
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+    assert schema["properties"]["evaluate"]["properties"]["metrics"]["items"]["enum"] == NAMES

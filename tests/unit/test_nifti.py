@@ -1,0 +1,319 @@
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from upfield import nifti
+from upfield.errors import ScanError
+from upfield.nifti import Grid, Volume
+from upfield.phantom import anatomy
+
+
+def rigid(degrees, translation, centre=(0.0, 0.0, 0.0)):
+    matrix = np.eye(4)
+    matrix[:3, :3] = anatomy.rotation(np.array(degrees))
+    matrix[:3, 3] = np.array(centre) + translation - matrix[:3, :3] @ np.array(centre)
+    return matrix
+
+
+def world(affine, index):
+    return (affine @ np.append(index, 1.0))[:3]
+
+
+# Loading and saving
+
+
+def test_round_trip_keeps_affine_and_values(awkward, tmp_path):
+    nifti.save(awkward, tmp_path / "a.nii.gz")
+    back = nifti.load(tmp_path / "a.nii.gz")
+    assert back.data.dtype == np.float32
+    assert np.array_equal(back.data, awkward.data)
+    np.testing.assert_allclose(back.affine, awkward.affine, atol=1e-4)
+    header = nib.load(tmp_path / "a.nii.gz").header
+    # Tools differ in which of the two they read.
+    np.testing.assert_allclose(header.get_qform(), awkward.affine, atol=1e-3)
+    assert (int(header["sform_code"]), int(header["qform_code"])) == (1, 1)
+    assert header.get_xyzt_units()[0] == "mm"
+
+
+def test_bytes_depend_on_content_alone(awkward, tmp_path):
+    for name in ("one.nii.gz", "two.nii.gz"):
+        nifti.save(awkward, tmp_path / name)
+    one = (tmp_path / "one.nii.gz").read_bytes()
+    assert one == (tmp_path / "two.nii.gz").read_bytes()
+    nifti.save(awkward.with_data(awkward.data + 1), tmp_path / "two.nii.gz")
+    assert one != (tmp_path / "two.nii.gz").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.nii.gz", "two.nii.gz"]
+
+
+def test_integer_types_are_rounded_and_clipped(tmp_path):
+    data = np.array([-3.0, 0.4, 0.6, 254.5, 255.6, 1e6, 7, 8], np.float32).reshape(2, 2, 2)
+    nifti.save(Volume(data, np.eye(4)), tmp_path / "a.nii", dtype=np.uint8)
+    assert nifti.load(tmp_path / "a.nii").data.ravel().tolist() == [0, 0, 1, 254, 255, 255, 7, 8]
+
+
+def test_intensity_slope_is_applied(tmp_path):
+    image = nib.Nifti1Image(np.arange(8, dtype=np.int16).reshape(2, 2, 2), np.eye(4))
+    image.header.set_slope_inter(0.5, 10)
+    # nibabel scales on saving unless the raw array is written as it is.
+    with (tmp_path / "a.nii").open("wb") as file:
+        image.header["vox_offset"] = 352
+        image.header["scl_slope"], image.header["scl_inter"] = 0.5, 10
+        file.write(image.header.binaryblock + b"\0" * 4 + np.arange(8, dtype=np.int16).tobytes())
+    assert nifti.load(tmp_path / "a.nii").data.ravel(order="F").tolist() == [10 + 0.5 * i for i in range(8)]
+
+
+def test_single_volume_with_four_axes_is_3d(blob, tmp_path):
+    volume = blob()
+    nib.save(nib.Nifti1Image(volume.data[..., None], volume.affine), tmp_path / "a.nii.gz")
+    assert np.array_equal(nifti.load(tmp_path / "a.nii.gz").data, volume.data)
+
+
+def test_not_finite_voxels_become_zero(tmp_path):
+    data = np.full((4, 4, 4), 5, np.float32)
+    data[0, 0, :3] = np.nan, np.inf, -np.inf
+    nib.save(nib.Nifti1Image(data, np.eye(4)), tmp_path / "a.nii.gz")
+    loaded = nifti.load(tmp_path / "a.nii.gz").data
+    assert loaded[0, 0].tolist() == [0, 0, 0, 5]
+
+
+def test_missing_file(tmp_path, refused):
+    with refused("does not exist", kind=ScanError):
+        nifti.load(tmp_path / "nowhere.nii.gz")
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("content", [b"", b"\x1f\x8b", np.random.default_rng(0).bytes(2000)])
+def test_random_bytes(tmp_path, refused, name, content):
+    (tmp_path / name).write_bytes(content)
+    with refused("cannot be read", kind=ScanError):
+        nifti.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("kept", [0.01, 0.5, 0.99])
+def test_truncated(tmp_path, refused, name, kept):
+    path = tmp_path / name
+    data = np.random.default_rng(0).normal(100, 10, (20, 20, 20)).astype(np.float32)
+    nifti.save(Volume(data, np.eye(4)), path)
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    with refused("cannot be read", kind=ScanError):
+        nifti.load(path)
+
+
+def _header(**fields):
+    header = nib.Nifti1Header()
+    header.set_data_shape((4, 5, 6))
+    header.set_data_dtype(np.float32)
+    for name, value in fields.items():
+        header[name] = value
+    values = np.arange(120, dtype=np.float32)
+    return header.binaryblock + b"\0" * 4 + values.tobytes()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"datatype": 4096},
+        {"datatype": 128, "bitpix": 24},  # RGB
+        {"vox_offset": 100},
+        {"dim": [3, -4, 5, 6, 1, 1, 1, 1]},
+        {"dim": [3, 32767, 32767, 32767, 1, 1, 1, 1]},
+        {"dim": [2, 4, 5, 1, 1, 1, 1, 1]},
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_headers_of_other_things(tmp_path, refused, fields, packed):
+    path = tmp_path / ("a.nii.gz" if packed else "a.nii")
+    content = _header(**{"vox_offset": 352, **fields})
+    path.write_bytes(gzip.compress(content) if packed else content)
+    with refused(kind=ScanError):
+        nifti.load(path)
+
+
+@given(st.lists(st.tuples(st.integers(0, 347), st.integers(0, 255)), min_size=1, max_size=4))
+def test_damaged_headers_never_crash(tmp_path_factory, damage):
+    path = tmp_path_factory.getbasetemp() / "damaged.nii"
+    content = bytearray(_header(vox_offset=352, sform_code=1, srow_x=[1, 0, 0, 0], srow_y=[0, 1, 0, 0]))
+    for where, byte in damage:
+        content[where] = byte
+    path.write_bytes(bytes(content))
+    with np.errstate(all="ignore"):
+        try:
+            volume = nifti.load(path)
+        except ScanError as error:
+            assert "\n" not in str(error)
+        else:
+            assert np.isfinite(volume.data).all() and volume.data.ndim == 3
+
+
+def test_four_dimensional(tmp_path, refused):
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).uniform(size=(4, 5, 6, 3)), np.eye(4)), tmp_path / "a.nii.gz")
+    with refused("4D", "(4, 5, 6, 3)", "expected one 3D volume", kind=ScanError):
+        nifti.load(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, np.nan])
+def test_constant(tmp_path, refused, value):
+    nib.save(nib.Nifti1Image(np.full((4, 4, 4), value, np.float32), np.eye(4)), tmp_path / "a.nii.gz")
+    with refused("constant", kind=ScanError):
+        nifti.load(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize("entry", [0.0, np.nan, np.inf])
+def test_singular_affine(tmp_path, refused, entry):
+    content = _header(vox_offset=352, sform_code=1, srow_x=[entry, 0, 0, 0], srow_y=[0, 1, 0, 0], srow_z=[0, 0, 1, 0])
+    (tmp_path / "a.nii").write_bytes(content)
+    with refused("affine", "sform", kind=ScanError):
+        nifti.load(tmp_path / "a.nii")
+
+
+# Orientation
+
+
+@given(
+    permutation=st.permutations(range(3)),
+    signs=st.tuples(*[st.sampled_from([-1, 1])] * 3),
+    degrees=st.tuples(*[st.floats(-25, 25)] * 3),
+    marked=st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 6)),
+)
+def test_reorient_keeps_world_coordinates(permutation, signs, degrees, marked):
+    affine = rigid(degrees, (10, -20, 30)) @ np.diag([1.0, 1.5, 3.0, 1.0])
+    affine[:3, :3] = affine[:3, list(permutation)] * signs
+    data = np.zeros((5, 6, 7), np.float32)
+    data[marked] = 1
+    result = nifti.reorient(Volume(data, affine))
+    assert nib.aff2axcodes(result.affine) == ("R", "A", "S")
+    found = np.argwhere(result.data)
+    assert len(found) == 1
+    np.testing.assert_allclose(world(result.affine, found[0]), world(affine, marked), atol=1e-9)
+    again = nifti.reorient(result)
+    assert np.array_equal(again.data, result.data) and np.array_equal(again.affine, result.affine)
+
+
+# Resampling
+
+
+@pytest.mark.parametrize("order", [0, 1, 3])
+def test_identity_is_exact(awkward, order):
+    result = nifti.resample(awkward, awkward.grid, order=order)
+    assert np.array_equal(result.data, awkward.data)
+    assert result.data is not awkward.data
+    assert np.array_equal(result.affine, awkward.affine)
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_translation_moves_the_world(awkward, centroid, order):
+    shift = np.array([3.0, -5.0, 2.0])
+    moved = nifti.resample(awkward, awkward.grid, rigid((0, 0, 0), shift), order=order)
+    # The transform takes a point of the result to a point of the input: the blob goes the other way.
+    np.testing.assert_allclose(centroid(moved), centroid(awkward) - shift, atol=0.2)
+
+
+def test_rigid_transform_takes_the_result_to_the_input(awkward, blob, centroid):
+    middle = world(awkward.affine, (np.array(awkward.data.shape) - 1) / 2)
+    transform = rigid((12, -8, 20), (2, 1, -3), middle)
+    # Onto another lattice, so that no axis or flip can cancel out.
+    target = nifti.regrid(nifti.reorient(awkward), (2.0, 1.7, 2.3))
+    moved = nifti.resample(awkward, target, transform)
+    expected = (np.linalg.inv(transform) @ np.append(centroid(awkward), 1.0))[:3]
+    np.testing.assert_allclose(centroid(moved), expected, atol=0.2)
+    assert np.linalg.norm(expected - (transform @ np.append(centroid(awkward), 1.0))[:3]) > 3
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_native_to_working_grid_and_back(awkward, order):
+    there = nifti.resample(awkward, nifti.regrid(nifti.reorient(awkward), 1.0), order=order)
+    back = nifti.resample(there, awkward.grid, order=order)
+    error = np.sqrt(np.mean((back.data - awkward.data) ** 2))
+    assert error < 0.01 * np.ptp(awkward.data)
+
+
+def test_antialias_keeps_the_mean_and_does_not_alias():
+    data = np.random.default_rng(0).uniform(0, 100, (48, 48, 48)).astype(np.float32)
+    volume = Volume(data, np.diag([1.0, 1, 1, 1]))
+    grid = nifti.regrid(volume, 4.0)
+    smooth, plain = (nifti.resample(volume, grid, antialias=on) for on in (True, False))
+    assert smooth.data.mean() == pytest.approx(50, rel=0.01)
+    assert smooth.data.std() < 0.5 * plain.data.std()
+    # Only the axis that gets coarser is smoothed.
+    stripes = volume.with_data(np.broadcast_to(np.arange(48)[:, None, None] % 2 * 100.0, (48, 48, 48)).copy())
+    thick = nifti.resample(stripes, nifti.regrid(volume, (1.0, 1.0, 4.0)))
+    assert thick.data[:, 24, 6].tolist() == pytest.approx([0, 100] * 24)
+
+
+def test_nearest_keeps_labels(blob):
+    labels = blob("oblique").with_data(np.random.default_rng(0).integers(0, 5, (46, 62, 31)).astype(np.uint8) * 7)
+    moved = nifti.resample(labels, nifti.regrid(nifti.reorient(labels), 4.0), rigid((5, 5, 5), (1, 2, 3)), order=0)
+    assert moved.data.dtype == np.uint8
+    assert set(np.unique(moved.data)) == {0, 7, 14, 21, 28}
+
+
+def test_outside_is_background_or_nearest():
+    volume = Volume(np.arange(1, 28, dtype=np.float32).reshape(3, 3, 3), np.eye(4))
+    grid = nifti.crop(volume.grid, np.array([-2, 0, 0]), np.array([3, 3, 3]))
+    assert nifti.resample(volume, grid).data[:2].tolist() == np.zeros((2, 3, 3)).tolist()
+    assert (nifti.resample(volume, grid, background=-4.0).data[:2] == -4).all()
+    edge = nifti.resample(volume, grid, background=None).data
+    assert np.array_equal(edge[0], volume.data[0]) and np.array_equal(edge[2:], volume.data)
+
+
+# Grids
+
+
+@pytest.mark.parametrize("spacing", [1.0, 4.0, (1.5, 3.0, 5.0)])
+def test_regrid_keeps_field_of_view_and_centre_of_mass(awkward, centroid, spacing):
+    grid = nifti.regrid(awkward, spacing)
+    np.testing.assert_allclose(grid.spacing, np.broadcast_to(spacing, 3), rtol=1e-12)
+    corner = np.full(3, -0.5)
+    np.testing.assert_allclose(world(grid.affine, corner), world(awkward.affine, corner), atol=1e-9)
+    extent = [np.array(g.shape) * g.spacing for g in (grid, awkward.grid)]
+    assert (np.abs(extent[0] - extent[1]) <= grid.spacing / 2 + 1e-9).all()
+    np.testing.assert_allclose(centroid(nifti.resample(awkward, grid)), centroid(awkward), atol=0.3)
+
+
+def test_crop_takes_the_voxels_it_names(awkward):
+    low, high = np.array([3, 5, 2]), np.array([20, 24, 17])
+    part = nifti.resample(awkward, nifti.crop(awkward.grid, low, high))
+    assert np.allclose(part.data, awkward.data[3:20, 5:24, 2:17], atol=1e-3)
+    assert part.data.shape == (17, 19, 15)
+    np.testing.assert_allclose(world(part.affine, (0, 0, 0)), world(awkward.affine, low))
+
+
+def test_bounding_box(refused):
+    mask = np.zeros((10, 12, 14), bool)
+    mask[2, 5, 7] = mask[6, 8, 12] = True
+    low, high = nifti.bounding_box(mask)
+    assert (low.tolist(), high.tolist()) == ([2, 5, 7], [7, 9, 13])
+    low, high = nifti.bounding_box(mask, np.array([1, 2, 3]))
+    assert (low.tolist(), high.tolist()) == ([1, 3, 4], [8, 11, 14])
+    low, high = nifti.bounding_box(mask, 100)
+    assert (low.tolist(), high.tolist()) == ([0, 0, 0], [10, 12, 14])
+    with refused("empty", kind=ScanError):
+        nifti.bounding_box(np.zeros((3, 3, 3), bool))
+
+
+def test_grids_match_by_shape_and_affine(awkward):
+    grid = awkward.grid
+    moved = grid.affine.copy()
+    moved[0, 3] += 0.01
+    assert grid.matches(Grid(grid.shape, grid.affine + 1e-5))
+    assert not grid.matches(Grid(grid.shape, moved))
+    assert not grid.matches(Grid((*grid.shape[:2], grid.shape[2] + 1), grid.affine))
+
+
+def test_data_must_fit_the_grid(awkward):
+    with pytest.raises(ValueError, match="do not fit"):
+        awkward.with_data(np.zeros((2, 2, 2), np.float32))
+
+
+@pytest.mark.real
+def test_every_real_scan_loads(real_data):
+    paths = sorted(real_data.glob("*/sub-*/**/*_T1w.nii.gz"))
+    assert len(paths) >= 20
+    for path in paths:
+        volume = nifti.reorient(nifti.load(path))
+        assert nib.aff2axcodes(volume.affine) == ("R", "A", "S"), path
+        assert 0.4 < volume.grid.spacing.min() < 1.5, path

@@ -1,0 +1,182 @@
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy import ndimage
+from upfield import nifti, preprocess
+from upfield.bids import sidecar
+from upfield.errors import ScanError
+from upfield.files import read_json
+from upfield.intensity import fit
+from upfield.nifti import Volume
+from upfield.phantom import anatomy
+
+
+@pytest.fixture
+def mask(awkward):
+    """A round brain of 30 to 40 mm somewhere in the field of view."""
+    return awkward.with_data((awkward.data > 20).astype(np.float32))
+
+
+def to_voxels(grid, points):
+    return (np.linalg.inv(grid.affine) @ np.c_[points, np.ones(len(points))].T)[:3].T
+
+
+def centres(volume):
+    """World coordinates of the true voxels, (N, 3)."""
+    indices = np.argwhere(volume.data > 0)
+    return (volume.affine @ np.c_[indices, np.ones(len(indices))].T)[:3].T
+
+
+@pytest.mark.parametrize("spacing", [1.0, 2.0, "native"])
+def test_working_grid_holds_the_brain_with_room_around(mask, spacing):
+    grid = preprocess.working_grid(mask, spacing)
+    assert nib.aff2axcodes(grid.affine) == ("R", "A", "S")
+    inside = to_voxels(grid, centres(mask))
+    room = np.minimum(inside.min(axis=0), np.array(grid.shape) - 1 - inside.max(axis=0)) * grid.spacing
+    # A voxel's half at most is lost where the two lattices differ.
+    slack = grid.spacing / 2 + nifti.reorient(mask).grid.spacing / 2
+    assert (room >= preprocess.MARGIN - slack).all()
+    assert (room <= preprocess.MARGIN + grid.spacing + slack).all()
+    if spacing != "native":
+        np.testing.assert_allclose(grid.spacing, spacing)
+
+
+def test_native_grid_shares_the_targets_voxels(mask):
+    grid = preprocess.working_grid(mask, "native")
+    corners = np.array([[0, 0, 0], [3, 5, 7], np.array(grid.shape) - 1])
+    world = (grid.affine @ np.c_[corners, np.ones(3)].T)[:3].T
+    native = to_voxels(mask.grid, world)
+    np.testing.assert_allclose(native, np.rint(native), atol=1e-6)
+    assert (native > -0.5).all() and (native < np.array(mask.data.shape) - 0.5).all()
+
+
+def test_working_grid_ends_where_the_image_ends():
+    data = np.zeros((20, 30, 40), np.float32)
+    data[0:5, 10:20, 36:40] = 1
+    grid = preprocess.working_grid(Volume(data, np.eye(4)), 1.0)
+    assert grid.shape == (13, 26, 12)
+    assert grid.affine[:3, 3].tolist() == [0, 2, 28]
+
+
+def test_empty_mask_is_refused(mask, refused):
+    with refused("mask is empty", kind=ScanError):
+        preprocess.working_grid(mask.with_data(np.zeros_like(mask.data)), 1.0)
+    with refused("mask is empty", kind=ScanError):
+        preprocess.normalised(mask, mask.data > 9, mask.grid, None, "percentile")
+
+
+def test_same_image_as_source_and_as_target_coincides(awkward, mask):
+    grid = preprocess.working_grid(mask, 1.0)
+    inside = mask.data > 0
+    target, _ = preprocess.normalised(awkward, inside, grid, None, "percentile")
+    # The same scan, acquired with the head elsewhere in the world: the transform leads there.
+    pose = np.eye(4)
+    pose[:3, :3] = anatomy.rotation(np.array([7.0, -5, 12]))
+    pose[:3, 3] = 8, -6, 4
+    elsewhere = Volume(awkward.data, pose @ awkward.affine)
+    source, scaling = preprocess.normalised(elsewhere, inside, grid, pose, "percentile")
+    np.testing.assert_allclose(source.data, target.data, atol=1e-4)
+    assert source.grid.matches(target.grid)
+    assert scaling == fit(awkward.data, inside, "percentile")
+    # And with its rim kept, it still coincides in the brain.
+    with_rim, _ = preprocess.normalised(elsewhere, inside, grid, pose, "percentile", preprocess.SOURCE_RIM)
+    # The cubic spline rings for two voxels at the edge of the stripped brain, so only its core is compared.
+    core = ndimage.distance_transform_edt(nifti.resample(mask, grid).data > 0.5) > 6
+    assert core.sum() > 1000
+    np.testing.assert_allclose(with_rim.data[core], target.data[core], atol=0.02)
+    assert with_rim.data.sum() > target.data.sum()
+
+
+def test_world_stays_where_it_is(awkward, mask, centroid):
+    grid = preprocess.working_grid(mask, 1.0)
+    moved, scaling = preprocess.normalised(awkward, mask.data > 0, grid, None, "percentile")
+    stripped = awkward.with_data(awkward.data * (mask.data > 0))
+    intensities = moved.with_data(scaling.invert(moved.data))
+    assert np.linalg.norm(centroid(intensities) - centroid(stripped)) < 0.3
+
+
+def test_normalised_in_the_mask_and_zero_intensity_outside(awkward, mask):
+    inside = mask.data > 0
+    grid = preprocess.working_grid(mask, "native")
+    moved, scaling = preprocess.normalised(awkward, inside, grid, None, "percentile")
+    there = nifti.resample(mask, grid, order=0).data > 0
+    np.testing.assert_allclose(np.percentile(moved.data[there], [0.5, 99.5]), [0, 1], atol=1e-3)
+    np.testing.assert_allclose(moved.data[~there], scaling.background, atol=1e-5)
+    np.testing.assert_allclose(scaling.invert(moved.data)[~there], 0, atol=1e-4)
+
+
+def test_rim_is_measured_in_mm(awkward, mask):
+    inside = mask.data > 0
+    image = awkward.with_data(np.random.default_rng(0).uniform(50, 100, awkward.data.shape).astype(np.float32))
+    near, scaling = preprocess.normalised(image, inside, awkward.grid, None, "percentile", rim=6.0)
+    kept = scaling.invert(near.data) > 25
+    assert kept[inside].all()
+    outside = centres(awkward.with_data((kept & ~inside).astype(float)))
+    brain = centres(mask)
+    distances = [np.linalg.norm(brain - point, axis=1).min() for point in outside[:: max(len(outside) // 50, 1)]]
+    assert max(distances) <= 6.0 + 1e-6
+    assert max(distances) > 4.0
+
+
+SETTINGS = {"spacing": 2.0, "normalize": {"method": "percentile"}}
+
+
+def run_pair(folder, source, target):
+    """Preprocess a pair of images from files to files; the paths of the two results."""
+    for name, volume in (("source", source), ("target", target)):
+        nifti.save(volume, folder / f"{name}.nii.gz")
+        preprocess.extract_brain(folder / f"{name}.nii.gz", folder / f"{name}_mask.nii.gz", "none")
+    files = [(str(folder / f"{name}.nii.gz"), str(folder / f"{name}_mask.nii.gz")) for name in ("source", "target")]
+    transforms = str(folder / "forward_xfm.txt"), str(folder / "inverse_xfm.txt")
+    preprocess.register(*files, transforms, {"transform": "none", "seed": 1})
+    results = []
+    for (image, mask), transform in zip(files, (transforms[0], None), strict=True):
+        output = image.replace(".nii.gz", "_desc-preproc.nii.gz")
+        preprocess.standardise(image, mask, files[1][1], transform, output, SETTINGS)
+        results.append(output)
+    return results
+
+
+@pytest.fixture
+def stripped():
+    """A skull-stripped head of 40 mm half-axes, 268 cm3."""
+    volume = Volume(np.random.default_rng(0).uniform(50, 100, (36, 36, 36)).astype(np.float32), np.diag([3.0, 3, 3, 1]))
+    squared = sum((index - 17.5) ** 2 for index in np.indices(volume.data.shape)) * 9
+    return volume.with_data(np.where(squared < 40**2, volume.data, 0).astype(np.float32))
+
+
+def test_pair_ends_on_one_grid_with_its_intensities_written_down(stripped, tmp_path):
+    source, target = run_pair(tmp_path, stripped.with_data(stripped.data * 7), stripped)
+    one, other = nifti.load(source), nifti.load(target)
+    assert one.grid.matches(other.grid)
+    real = (
+        preprocess.scaling_of(source).invert(one.data).mean(),
+        preprocess.scaling_of(target).invert(other.data).mean(),
+    )
+    assert real[0] == pytest.approx(7 * real[1], rel=0.02)
+    assert preprocess.excluded(source) is None
+
+
+@pytest.mark.parametrize("broken", ["source", "target"])
+def test_scan_without_a_brain_is_marked_to_the_end(stripped, tmp_path, refused, broken):
+    speck = np.zeros_like(stripped.data)
+    speck[3, 3, 3] = 5
+    pair = {"source": stripped, "target": stripped, broken: stripped.with_data(speck)}
+    results = run_pair(tmp_path, pair["source"], pair["target"])
+    # The pair is unusable as soon as one side is; every file exists and is an image.
+    assert "brain extraction" in preprocess.excluded(results[0])
+    assert "brain extraction" in read_json(sidecar(tmp_path / f"{broken}_mask.nii.gz"))["Excluded"]
+    assert all(np.isfinite(nifti.load(path).data).all() for path in results)
+    with refused("brain extraction", kind=ScanError):
+        preprocess.scaling_of(results[0])
+
+
+@pytest.mark.real
+def test_real_head(real_data, centroid):
+    volume = nifti.load(next((real_data / "ds002748").glob("sub-*/anat/*_T1w.nii.gz")))
+    mask = volume.with_data((volume.data > 0).astype(np.float32))
+    grid = preprocess.working_grid(mask, 1.0)
+    assert all(120 < n < 230 for n in grid.shape)
+    moved, scaling = preprocess.normalised(volume, mask.data > 0, grid, None, "percentile")
+    intensities = moved.with_data(scaling.invert(moved.data))
+    assert np.linalg.norm(centroid(intensities) - centroid(volume)) < 0.5

@@ -1,0 +1,304 @@
+"""The report on a small synthetic study: what it says, and that it needs nothing but itself."""
+
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy import ndimage
+from upfield.files import write_json, write_tsv
+from upfield.nifti import Volume, save
+from upfield.report import SubjectImages, build, figures
+
+CONFIG = {
+    "study": "demo <b>&study</b>",
+    "source": {"bids_dir": "data/low", "entities": {"session": "1", "suffix": "T1w"}, "metadata": {}},
+    "target": {"bids_dir": "data/high", "entities": {"session": "2", "suffix": "T1w"}, "metadata": {}},
+    "pairing": "paired",
+    "preprocess": {"spacing": 1.0, "n4": True, "brain": {"method": "deepbet"}, "registration": {"transform": "rigid"}},
+    "splits": {"scheme": "holdout", "fractions": {"train": 0.6, "val": 0.2, "test": 0.2}, "folds": 5, "stratify": []},
+    "methods": ["unet3d_patchgan"],
+    "report": {"subjects": 6},
+}
+PROVENANCE = {
+    "upfield": "0.1.0",
+    "git_commit": "1f2e3d4c",
+    "created": "2026-01-02 03:04 UTC",
+    "command": "snakemake --cores 2 <x>",
+    "platform": "Linux, 2 cores",
+    "versions": {"python": "3.11.9", "torch": "2.13.0"},
+}
+SECTIONS = ["result", "study", "cohort", "split", "leaderboard", "images", "training", "provenance"]
+LEVEL = {"identity": 22.0, "spline": 22.4, "unet3d": 25.0, "unet3d_patchgan": 26.0, "lohiresgan": 23.5}
+
+
+class Page(HTMLParser):
+    """Every start tag with its attributes, and the visible text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.html, self.tags, self.words, self.hidden = html, [], [], False
+        self.feed(html)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.hidden = tag in ("style", "script")
+
+    def handle_endtag(self, tag):
+        self.hidden = False
+
+    def handle_data(self, data):
+        if not self.hidden:
+            self.words.append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def make_images(folder, name, methods, shape=(20, 24, 18), spacing=(4.0, 4.0, 5.0)):
+    """A head-like ellipsoid, stored left-posterior-superior, so that showing it takes a reorientation."""
+    random = np.random.default_rng(int(name[-2:]))
+    axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
+    radius = np.sqrt(sum((a / r) ** 2 for a, r in zip(axes, (0.74, 0.84, 0.78), strict=True)))
+    mask = radius < 1
+    texture = ndimage.gaussian_filter(random.normal(size=shape), [6 / s for s in spacing])
+    truth = mask * np.clip(520 + 900 * np.tanh(2 * texture / texture.std()) * 0.25 + 250 * (radius < 0.8), 0, None)
+    truth += 20 * np.abs(random.normal(size=shape))
+    source = ndimage.gaussian_filter(truth, [5 / s for s in spacing]) * 0.9 + 25 * np.abs(random.normal(size=shape))
+    affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
+    affine[:3, 3] = np.array(shape) * spacing / 2 * [1, 1, -1]
+    outputs = {}
+    for rank, method in enumerate(methods):
+        weight = 0 if method == "identity" else 0.3 + 0.6 * rank / len(methods)
+        image = source * (1 - weight) + weight * ndimage.gaussian_filter(truth, [2 / s for s in spacing])
+        outputs[method] = folder / f"{name}_{method}.nii.gz"
+        save(Volume(image.astype(np.float32), affine), outputs[method])
+    paths = [folder / f"{name}_{kind}.nii.gz" for kind in ("source", "truth", "mask")]
+    for path, data in zip(paths, (source, truth, mask), strict=True):
+        save(Volume(data.astype(np.float32), affine), path)
+    return SubjectImages(name, paths[0], paths[1], paths[2], outputs)
+
+
+def make_metrics(root, methods, people, level):
+    rows, board = [], []
+    for m, method in enumerate(methods):
+        table = {"psnr": [], "ssim": [], "mae": []}
+        for p, person in enumerate(people):
+            value = level[method] + 0.8 * np.sin(3 * p) + 0.15 * np.cos(5 * p + m)
+            values = {"psnr": value, "ssim": 1 - 2 / value, "mae": 400 / value}
+            for metric, number in values.items():
+                rows.append([person, method, "0", "42", "test", "brain", metric, number])
+                table[metric].append(number)
+        for metric, numbers in table.items():
+            for split, region in [("test", "brain"), ("test", "grey matter"), ("val", "brain")]:
+                mean, sd = np.mean(numbers), np.std(numbers)
+                board.append([method, split, region, metric, len(people), mean, sd, mean - sd, mean + sd])
+    columns = ["participant_id", "method", "fold", "seed", "split", "region", "metric", "value"]
+    write_tsv(root / "metrics/per_subject.tsv", pd.DataFrame(rows, columns=columns))
+    columns = ["method", "split", "region", "metric", "n", "mean", "sd", "ci_low", "ci_high"]
+    write_tsv(root / "metrics/leaderboard.tsv", pd.DataFrame(board, columns=columns))
+
+
+def make_run(root, method, epochs=12):
+    folder = root / "models" / method / "fold-0_seed-42"
+    card = {"method": method, "preset": "corrected", "fold": 0, "seed": 42, "best_epoch": 9, "best_val_mae": 0.0412,
+            "parameters": {"generator": 58817985, "discriminator": 11048769}, "epochs": epochs, "steps": 1200,
+            "train_seconds": 4210.5, "device": "cuda", "config_sha": "abcd1234", "split_sha": "9876fedc",
+            "git_commit": "1f2e3d4c", "participants": {"train": ["sub-01"], "val": ["sub-02"]}}  # fmt: skip
+    write_json(folder / "model.json", card)
+    e = np.arange(1, epochs + 1)
+    history = {"epoch": e, "step": e * 100, "seconds": e * 9.0, "lr_generator": 2e-4 * 0.95**e,
+               "train_generator": 30 * np.exp(-e / 5) + 4, "train_l1": 0.3 * np.exp(-e / 5) + 0.04,
+               "train_discriminator": 0.25 + 0.02 * np.sin(e), "val_mae": 0.2 * np.exp(-e / 4) + 0.04,
+               "val_psnr": 26 - 8 * np.exp(-e / 4)}  # fmt: skip
+    write_tsv(folder / "history.tsv", pd.DataFrame(history))
+    (folder / "figures").mkdir()
+    panel = ndimage.gaussian_filter(np.random.default_rng(0).random((40, 48)), 2)
+    for epoch in (1, epochs):
+        png = figures.triptych({"input": panel, "output": panel, "truth": panel}, (0.4, 0.6))
+        (folder / "figures" / f"epoch-{epoch:04d}.png").write_bytes(png)
+
+
+def make_study(root, methods=tuple(LEVEL), n=3, level=LEVEL, excluded=True, trained=(), **grid):
+    """Fill `root` like a finished study; returns the images of its test subjects."""
+    people = [f"sub-{i:02d}" for i in range(1, n + 1)]
+    scans = [[p, r, "1", f"{p}/anat/{p}_T1w.nii.gz", "64x64x30", "2x2x5", 0.064, "Hyperfine", 5e6] for p in people
+             for r in ("source", "target")]  # fmt: skip
+    columns = [
+        "participant_id",
+        "role",
+        "session",
+        "path",
+        "shape",
+        "voxel_mm",
+        "field_strength_t",
+        "manufacturer",
+        "bytes",
+    ]
+    write_tsv(root / "inventory.tsv", pd.DataFrame(scans, columns=columns))
+    pairs = pd.DataFrame({"participant_id": people, "source_path": "a", "target_path": "b", "source_name": "c"})
+    write_tsv(root / "pairs.tsv", pairs.assign(target_name="d"))
+    rows = [["sub-90", "target", "n/a", "pairing", "no target <session 2> & nothing else"]] if excluded else []
+    write_tsv(root / "excluded.tsv", pd.DataFrame(rows, columns=["participant_id", "role", "path", "stage", "reason"]))
+    splits = [[p, "0", "test"] for p in people] + [[f"sub-{i}", "0", s] for i, s in ((50, "train"), (51, "val"))]
+    write_tsv(root / "splits.tsv", pd.DataFrame(splits, columns=["participant_id", "fold", "split"]))
+    make_metrics(root, methods, people, level)
+    pairs = [
+        [m, b, "psnr", n, 1.0, 0.01, 0.03, 0.04, 1.2] for m in methods for b in methods if m[-3:] == "gan" != b[-3:]
+    ]
+    columns = ["method", "baseline", "metric", "n", "mean_difference", "p_t", "p_wilcoxon", "p_holm", "effect_size"]
+    write_tsv(root / "metrics/comparisons.tsv", pd.DataFrame(pairs, columns=columns))
+    for method in trained:
+        make_run(root, method)
+    for job, seconds in (("preprocess/sub-01", 31.5), ("train/unet3d_fold-0_seed-42", 4210.0)):
+        benchmark = pd.DataFrame({"s": [seconds], "h:m:s": "0:00:31", "max_rss": [812.4]})
+        write_tsv(root / f"benchmarks/{job}.tsv", benchmark)
+    return [make_images(root, p, methods, **grid) for p in people]
+
+
+def render(root, images, notices=(), config=CONFIG):
+    build(root, root / "report/index.html", config=config, provenance=PROVENANCE, images=images, notices=notices)
+    return Page((root / "report/index.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    root = tmp_path_factory.mktemp("study")
+    return root, make_study(root, trained=["unet3d_patchgan"])
+
+
+@pytest.fixture(scope="module")
+def page(study):
+    return render(*study, notices=["The data are a <phantom>."])
+
+
+def test_page_refers_to_nothing_outside_itself(page):
+    links = [v for _, a in page.tags for k, v in a.items() if k in ("src", "href", "srcset", "data", "action")]
+    assert len(links) > 20
+    assert all(link.startswith(("data:", "#")) for link in links)
+    assert not page.all("link")[1:] and "@import" not in page.html and "url(" not in page.html
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
+    assert len(page.html) < 10e6
+
+
+def test_every_section_is_there_with_landmarks_and_texts(page):
+    assert [a["id"] for a in page.all("section")] == SECTIONS
+    assert len(page.all("main")) == len(page.all("nav")) == len(page.all("h1")) == 1
+    assert all(a.get("alt") for a in page.all("img"))
+    assert all(a.get("aria-label") for a in page.all("svg"))
+    assert all(a.get("scope") for a in page.all("th"))
+    assert len(page.all("caption")) == len(page.all("table"))
+    for text in ("1 h 10 min", "812 MB", "58,817,985", "abcd1234", "2.13.0", "bids_dir: data/low", "corrected preset"):
+        assert text in page.text
+
+
+def test_user_text_is_escaped(page):
+    assert "<b>&study" not in page.html and "demo <b>&study</b>" in page.text
+    assert "no target <session 2> & nothing else" in page.text
+    assert "The data are a <phantom>." in page.text
+    assert "phantom" not in dict(page.tags) and "snakemake --cores 2 <x>" in page.text
+
+
+def test_headline_of_a_win(page):
+    assert "Yes, in 3 subjects: unet3d_patchgan does better than the best baseline." in page.text
+    sentence = re.search(r"a difference of \+(\d\.\d\d) dB \(95 % CI \+(\S+) to \+(\S+), n = 3 subjects\)", page.text)
+    difference, low, high = map(float, sentence.groups())
+    cosines = np.cos(5 * np.arange(3) + 3) - np.cos(5 * np.arange(3) + 2)
+    assert difference == pytest.approx(1 + 0.15 * cosines.mean(), abs=0.006)
+    half = 4.302653 * (0.15 * cosines).std(ddof=1) / np.sqrt(3)
+    assert (high - low) / 2 == pytest.approx(half, abs=0.011)
+    assert "an indication, not a proof" in page.text and "picked among 2" in page.text
+
+
+@pytest.mark.parametrize(
+    ("patchgan", "verdict"),
+    [
+        (23.0, "No, in 3 subjects: lohiresgan does worse than the best baseline."),
+        (25.02, "Not shown in 3 subjects: unet3d_patchgan"),
+    ],
+)
+def test_headline_of_a_loss_and_of_a_draw(tmp_path, patchgan, verdict):
+    images = make_study(tmp_path, level={**LEVEL, "unet3d_patchgan": patchgan})
+    page = render(tmp_path, images[:0])
+    assert verdict in page.text
+    assert "Yes" not in page.text
+
+
+def test_one_subject_and_nothing_excluded(tmp_path):
+    page = render(tmp_path, make_study(tmp_path, n=1, excluded=False))
+    assert "Nothing was excluded." in page.text
+    assert "Undecided: one test subject is too few." in page.text and "no interval, n = 1 subject)" in page.text
+    assert "nan" not in page.text.lower().split()
+
+
+def test_no_models_and_no_files_at_all(tmp_path):
+    page = render(tmp_path, make_study(tmp_path, methods=("identity", "spline"), n=2))
+    assert "No model to compare with." in page.text and "The best is spline" in page.text
+    assert "No model was trained." in page.text and "No comparison was made" in page.text
+    bare = render(tmp_path / "empty", [], config={})
+    assert [a["id"] for a in bare.all("section")] == SECTIONS
+    assert "Nothing was measured." in bare.text
+
+
+def test_best_of_a_column_is_marked_by_more_than_colour(page):
+    table = page.html.split("Test split, whole brain: mean")[1].split("</table>")[0]
+    rows = {re.search(r'method \w+">(\w+)<', row)[1]: row for row in table.split("<tr")[2:]}
+    assert rows["unet3d_patchgan"].count("★") == rows["unet3d_patchgan"].count("<strong>") == 3
+    assert all("★" not in row for name, row in rows.items() if name != "unet3d_patchgan")
+    assert [name for name, row in rows.items() if ">baseline<" in row] == ["unet3d", "spline", "identity"]
+
+
+def test_same_input_same_bytes(study, page):
+    assert render(*study, notices=["The data are a <phantom>."]).html == page.html
+
+
+def test_images_that_cannot_be_shown_are_named(tmp_path):
+    images = make_study(tmp_path, n=2)
+    images[0].outputs["spline"].write_bytes(b"broken")
+    images[1].truth.unlink()
+    save(Volume(np.ones((20, 24, 18)), np.eye(4)), images[0].mask)
+    page = render(tmp_path, images)
+    assert "spline cannot be shown: the file cannot be read as NIfTI" in page.text
+    assert "The images cannot be shown: the file does not exist." in page.text
+    assert "No usable brain mask" in page.text
+
+
+def test_report_subjects_limits_the_images(study):
+    root, images = study
+    page = render(root, images, config={**CONFIG, "report": {"subjects": 1}})
+    assert [a["class"] for a in page.all("details") if a.get("class") == "subject"] == ["subject"]
+
+
+def test_panels_are_turned_to_neurological_view(tmp_path):
+    """A bright block at the patient's right front top lands at the right, top of the panels."""
+    truth = np.random.default_rng(0).random((10, 12, 8)).astype(np.float32)
+    truth[:5, :6, 4:] += 10  # stored left, posterior, superior: low indices are right and anterior
+    affine = np.diag([-2.0, -2.0, 3.0, 1.0])
+    mask = np.zeros(truth.shape)
+    mask[1:-1, 1:-1, 1:-1] = 1
+    paths = {"truth": truth, "mask": mask}
+    for name, data in paths.items():
+        save(Volume(data, affine), tmp_path / f"{name}.nii.gz")
+    path = tmp_path / "truth.nii.gz"
+    view = figures.subject_view(SubjectImages("sub-01", path, path, tmp_path / "mask.nii.gz", {"m": path}), 1e6)
+    axial, coronal, sagittal = view.planes
+    assert (axial.size, coronal.size, sagittal.size) == ((20, 24), (20, 24), (24, 24))
+    for plane in view.planes[:2]:
+        picture = np.asarray(Image.open(io.BytesIO(plane.truth))).astype(float)
+        half = [n // 2 for n in picture.shape]
+        quarter = picture[: half[0], half[1] :].mean()
+        assert quarter > 200 and picture[half[0] :, : half[1]].mean() < 60
+    assert sagittal.marks == ("P", "A") and axial.marks == ("L", "R")
+
+
+def test_triptych_is_a_png_of_three_panels():
+    panel = np.linspace(0, 1, 30 * 40).reshape(30, 40)
+    png = figures.triptych({"input": panel, "output": panel, "truth": panel}, (0, 1))
+    assert png == figures.triptych({"input": panel, "output": panel, "truth": panel}, (0, 1))
+    assert png.startswith(b"\x89PNG") and len(png) < 100_000

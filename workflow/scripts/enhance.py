@@ -1,0 +1,14 @@
+"""Adapter of rule enhance."""
+
+from upfield.job import job
+
+with job(snakemake):
+    from upfield import predict
+
+    predict.enhance(
+        snakemake.params.method,
+        snakemake.input,
+        snakemake.output.image,
+        **snakemake.params.predict,
+        **snakemake.params.train,
+    )

@@ -1,0 +1,33 @@
+"""Adapter of rule html_report."""
+
+from upfield.job import job
+
+with job(snakemake):
+    from pathlib import Path
+
+    from upfield import report, splits
+    from upfield.files import read_tsv
+    from upfield.provenance import record
+
+    methods, people = snakemake.params.methods, snakemake.params.participants
+    paths = [Path(path) for path in snakemake.input.images]
+    images = [
+        report.SubjectImages(
+            participant_id=person,
+            source=outputs["identity"],
+            truth=Path(snakemake.input.truths[number]),
+            mask=Path(snakemake.input.masks[number]),
+            outputs=outputs,
+        )
+        for number, person in enumerate(people)
+        for outputs in [dict(zip(methods, paths[number * len(methods) :], strict=False))]
+    ]
+    root = Path(snakemake.params.root)
+    report.build(
+        root,
+        Path(snakemake.output[0]),
+        config=snakemake.config,
+        provenance=record(snakemake.config, splits.fingerprint(read_tsv(root / "splits.tsv"))),
+        images=images,
+        notices=report.notices(snakemake.config),
+    )

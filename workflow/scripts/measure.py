@@ -1,0 +1,21 @@
+"""Adapter of rule measure."""
+
+from upfield.job import job
+
+with job(snakemake):
+    from upfield import evaluate
+    from upfield.files import write_tsv
+
+    table = evaluate.measure(
+        dict(zip(snakemake.params.methods, snakemake.input.predictions, strict=True)),
+        snakemake.input.truth,
+        snakemake.input.mask,
+        sidecars=snakemake.input.sidecars,
+        participant=snakemake.wildcards.participant,
+        fold=snakemake.params.fold,
+        seeds=snakemake.params.seeds,
+        suffix=snakemake.params.suffix,
+        metrics=snakemake.params.metrics,
+        regions=snakemake.params.regions,
+    )
+    write_tsv(snakemake.output[0], table)

@@ -1,0 +1,8 @@
+"""Adapter of rule patch_store."""
+
+from upfield.job import job
+
+with job(snakemake):
+    from upfield import patches
+
+    patches.extract(snakemake.input.source, snakemake.input.target, snakemake.input.mask, snakemake.output[0])

@@ -1,0 +1,13 @@
+"""Adapter of rule register."""
+
+from upfield.job import job
+
+with job(snakemake):
+    from upfield import preprocess
+
+    preprocess.register(
+        (snakemake.input.source, snakemake.input.source_mask),
+        (snakemake.input.target, snakemake.input.target_mask),
+        (snakemake.output.forward, snakemake.output.inverse),
+        snakemake.params.settings,
+    )

@@ -1,0 +1,15 @@
+"""Adapter of rule standardise."""
+
+from upfield.job import job
+
+with job(snakemake):
+    from upfield import preprocess
+
+    preprocess.standardise(
+        snakemake.input.image,
+        snakemake.input.mask,
+        snakemake.input.target_mask,
+        snakemake.input.get("transform"),
+        snakemake.output.image,
+        snakemake.params.settings,
+    )

@@ -1,0 +1,127 @@
+"""A study's configuration: checked against its schema, contradictions named, method settings resolved."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from upfield.errors import UpfieldError
+from upfield.files import merged
+
+ROOT = Path(__file__).resolve().parents[3]
+SCHEMAS = ROOT / "workflow" / "schemas"
+METHOD_FILES = ROOT / "config" / "methods"
+
+MODEL_FREE = ("identity", "spline", "histogram_match")
+SUPERVISED = "unet3d"
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raise UpfieldError, one line that names the key, what was found and what was expected, for a bad study."""
+    schema = yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text(encoding="utf-8"))
+    raise_first(Draft202012Validator(schema).iter_errors(dict(config)), "config")
+    _check_datasets(config)
+    fractions = config["splits"]["fractions"]
+    if abs(sum(fractions.values()) - 1) > 1e-6:
+        raise UpfieldError(
+            f"config: splits.fractions sum to {sum(fractions.values()):g}; expected 1 (found {dict(fractions)})"
+        )
+    for name in [*config["methods"], *config["method_overrides"]]:
+        method_settings(config, name)
+
+
+def _check_datasets(config: Mapping[str, Any]) -> None:
+    """Folders exist where they must, and filters are lists or single values."""
+    sides = ["target"] if config["pairing"] == "simulated" else ["source", "target"]
+    for side in sides:
+        folder = config[side]["bids_dir"]
+        if folder is None:
+            raise UpfieldError(f"config: {side}.bids_dir is not set; give the folder of a BIDS dataset")
+        if config["phantom"] is None and not (Path(folder) / "dataset_description.json").is_file():
+            raise UpfieldError(
+                f"config: {side}.bids_dir is {folder}, where there is no dataset_description.json;"
+                " expected a BIDS dataset"
+            )
+    if config["phantom"] is not None and config["pairing"] != "paired":
+        raise UpfieldError(f"config: phantom makes paired scans; pairing is {config['pairing']}")
+
+
+def methods(config: Mapping[str, Any]) -> list[str]:
+    """Every method of a study in report order: the model-free baselines, the supervised one, then the models."""
+    return list(dict.fromkeys([*MODEL_FREE, SUPERVISED, *config["methods"]]))
+
+
+def trained_methods(config: Mapping[str, Any]) -> list[str]:
+    """The methods that have a model to fit, in report order."""
+    return [name for name in methods(config) if name not in ("identity", "spline")]
+
+
+def method_settings(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A method's file, its chosen preset and the study's overrides, laid on top of each other.
+
+    Returns a mapping with `module` (where its code is), `preset` and one entry per setting.
+    Raises UpfieldError for an unknown method, preset or setting.
+    """
+    folders = [Path(folder) for folder in (METHOD_FILES, Path("config/methods"))]
+    path = next((folder / f"{name}.yaml" for folder in folders if (folder / f"{name}.yaml").is_file()), None)
+    if path is None:
+        known = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")} | set(MODEL_FREE))
+        if name in MODEL_FREE:
+            return {}
+        raise UpfieldError(f"config: methods names {name!r}; expected one of {', '.join(known)}{hint(name, known)}")
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    schema = yaml.safe_load((SCHEMAS / "method.schema.yaml").read_text(encoding="utf-8"))
+    raise_first(Draft202012Validator(schema).iter_errors(document), str(path))
+    overrides = dict(config["method_overrides"].get(name, {}))
+    preset = overrides.pop("preset", document["preset"])
+    if preset not in document["presets"]:
+        raise UpfieldError(
+            f"config: method_overrides.{name}.preset is {preset!r}; expected one of {', '.join(document['presets'])}"
+        )
+    settings: dict[str, Any] = merged(document["settings"], document["presets"][preset] or {})
+    for key in overrides:
+        if key not in settings:
+            raise UpfieldError(
+                f"config: method_overrides.{name}.{key} is not a setting of {name}{hint(key, list(settings))}"
+            )
+    return {"module": document["module"], "preset": preset, **merged(settings, overrides)}
+
+
+def raise_first(errors: Any, where: str) -> None:
+    """Raise UpfieldError for the first of jsonschema's errors (shallowest path first), if there is one."""
+    found = sorted(errors, key=lambda error: (len(error.absolute_path), str(error.absolute_path)))
+    if found:
+        raise UpfieldError(_one_line(found[0], where))
+
+
+def _one_line(error: ValidationError, where: str) -> str:
+    key = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
+        known = list(error.schema.get("properties", {}))
+        unknown = next(name for name in error.instance if name not in known)
+        full = f"{key}.{unknown}" if key else unknown
+        return f"{where}: {full} is not a known key{hint(str(unknown), known)}"
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in error.instance)
+        return f"{where}: {key}.{missing} is missing" if key else f"{where}: {missing} is missing"
+    expected = {
+        "enum": lambda: f"expected one of {', '.join(map(str, error.validator_value))}",
+        "type": lambda: f"expected {_type_names(error.validator_value)}",
+    }.get(str(error.validator), lambda: error.message)()
+    found = repr(error.instance)
+    found = found if len(found) <= 80 else f"{found[:77]}..."
+    return f"{where}: {key or 'the file'} is {found}; {expected}"[:300]
+
+
+def _type_names(names: str | list[str]) -> str:
+    return names if isinstance(names, str) else " or ".join(names)
+
+
+def hint(found: str, known: list[str]) -> str:
+    """What a user may have meant, as the end of a sentence; empty if nothing is near."""
+    near = difflib.get_close_matches(found, known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; expected one of {', '.join(sorted(known))}"

@@ -1,0 +1,76 @@
+"""Small files: written to a temporary name and renamed, so that a half-written file never counts as done."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` (same extension); rename it to `path` if the block succeeds.
+
+    Parent folders are made. On an error the temporary file is removed and `path` is left as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON atomically, indented, keys in the order given, ending with a newline."""
+    write_text(path, json.dumps(value, indent=2, default=_plain) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a UTF-8 JSON file."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def write_tsv(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a BIDS-style table: tab-separated, `n/a` for missing values, nine significant digits."""
+    write_text(path, table.to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.9g"))
+
+
+def read_tsv(path: str | Path) -> pd.DataFrame:
+    """Read a table written by `write_tsv`; every `*_id` and path-like column keeps its text."""
+    text_columns = {"participant_id": str, "session": str, "fold": str, "seed": str, "reason": str}
+    return pd.read_csv(path, sep="\t", na_values=["n/a"], keep_default_na=False, dtype=text_columns)
+
+
+def digest(value: Any) -> str:
+    """Sixteen hexadecimal digits that identify a JSON-like value (key order does not matter) or a file's bytes."""
+    if isinstance(value, Path):
+        return hashlib.sha256(value.read_bytes()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=_plain).encode()).hexdigest()[:16]
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid upon `base`, mappings merged key by key, everything else replaced."""
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        both = isinstance(value, Mapping) and isinstance(old, Mapping)
+        result[key] = merged(old, value) if both and isinstance(old, Mapping) else value
+    return result
+
+
+def _plain(value: Any) -> Any:
+    """What `json` cannot write by itself: numpy scalars and arrays, paths."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)

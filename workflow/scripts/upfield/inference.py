@@ -1,0 +1,122 @@
+"""Prediction of whole volumes: at once where memory allows, else in overlapping windows, blended."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import psutil
+import torch
+from monai.inferers import SlidingWindowInferer
+from torch import Tensor
+from torch.nn import functional
+
+from upfield.methods import Method
+from upfield.nifti import Array
+from upfield.training.device import autocast
+
+# Share of the free memory that a forward pass may take.
+MEMORY_SHARE = 0.4
+# Edge of the probe that measures a method's memory, in voxels (rounded to the method's divisor).
+PROBE = 32
+SMALLEST_WINDOW = 32
+
+
+@torch.no_grad()
+def enhance(
+    methods: Sequence[Method],
+    source: Array,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    overlap: float,
+    tta: bool,
+    window: int | None = None,
+) -> Array:
+    """The enhanced volume, mean over `methods` (the same method trained with several seeds).
+
+    Parameters
+    ----------
+    source
+        (X, Y, Z) normalised image on the working grid, RAS+ axes.
+    overlap
+        Share of a window that its neighbour covers too.
+    tta
+        Also predict the left-right mirror image and average.
+    window
+        Edge of the sliding window in voxels; None takes the whole volume, or the largest window that fits.
+
+    Returns (X, Y, Z) float32 in normalised target units.
+
+    """
+    volume = torch.from_numpy(np.ascontiguousarray(source, dtype=np.float32))[None, None]
+    outputs = []
+    for method in methods:
+        method = method.to(device).eval()
+        views = [volume, volume.flip(2)] if tta else [volume]
+        results = [_run(method, view.to(device), device, dtype, overlap, window) for view in views]
+        outputs += [results[0], *(result.flip(2) for result in results[1:])]
+    return np.asarray(torch.stack(outputs).mean(0)[0, 0].numpy())
+
+
+def _run(
+    method: Method, volume: Tensor, device: torch.device, dtype: torch.dtype, overlap: float, window: int | None
+) -> Tensor:
+    """One method on one (1, 1, X, Y, Z) volume, padded to the method's divisor with its corner's value."""
+    shape = volume.shape[2:]
+    padding = [p for size in reversed(shape) for p in (0, -size % method.divisor)]
+    padded = functional.pad(volume, padding, value=float(volume.flatten()[0]))
+    network = partial(_forward, method, device, dtype)
+    edge = window or _window(method, padded, dtype)
+    if edge is None:
+        result = network(padded).cpu()
+    else:
+        inferer = SlidingWindowInferer(
+            roi_size=[min(edge, size) for size in padded.shape[2:]],
+            overlap=overlap,
+            mode="gaussian",
+            sw_device=device,
+            device="cpu",
+        )
+        result = inferer(padded.cpu(), network)  # type: ignore[assignment]
+    return result[:, :, : shape[0], : shape[1], : shape[2]]
+
+
+def _forward(method: Method, device: torch.device, dtype: torch.dtype, x: Tensor) -> Tensor:
+    with autocast(device, dtype):
+        return method(x.to(device)).float()
+
+
+def _window(method: Method, volume: Tensor, dtype: torch.dtype) -> int | None:
+    """None if the whole volume fits into memory, else the largest edge that does (a multiple of the divisor)."""
+    per_voxel = activation_bytes(method, volume.device, dtype)
+    free = MEMORY_SHARE * free_memory(volume.device)
+    if per_voxel * volume.numel() <= free:
+        return None
+    edge = int((free / per_voxel) ** (1 / 3)) // method.divisor * method.divisor
+    return max(edge, -(-SMALLEST_WINDOW // method.divisor) * method.divisor)
+
+
+def activation_bytes(method: Method, device: torch.device, dtype: torch.dtype) -> float:
+    """Bytes of all layer outputs per input voxel, measured on a small cube: more than what lives at one time."""
+    edge = -(-PROBE // method.divisor) * method.divisor
+    total = 0
+
+    def count(module: torch.nn.Module, inputs: object, output: object) -> None:
+        nonlocal total
+        if isinstance(output, Tensor) and not list(module.children()):
+            total += output.numel() * output.element_size()
+
+    hooks = [module.register_forward_hook(count) for module in method.modules()]
+    try:
+        _forward(method, device, dtype, torch.zeros(1, 1, edge, edge, edge))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total / edge**3
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can be taken now."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)

@@ -1,0 +1,40 @@
+"""The frame of every adapter script: threads, log, and errors that a person can act on."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from upfield.errors import UpfieldError
+
+# Read once, at import, by the libraries behind them; so adapters import inside the block.
+THREAD_VARIABLES = ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[None]:
+    """Run an adapter's body: `with job(snakemake): ...`.
+
+    The numerical libraries get the rule's threads. Messages and tracebacks go to the rule's log; a mistake in the
+    user's input ends the job with one line, without a traceback.
+    """
+    for name in THREAD_VARIABLES:
+        os.environ[name] = str(snakemake.threads)
+    log = Path(snakemake.log[0])
+    log.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(message)s", force=True)
+    logging.captureWarnings(True)
+    logging.info("rule %s, wildcards %s", snakemake.rule, dict(snakemake.wildcards))
+    try:
+        yield
+    except UpfieldError as error:
+        logging.error("%s", error)
+        sys.exit(f"upfield: {snakemake.rule} {' '.join(snakemake.wildcards)}: {error}")
+    except Exception:
+        logging.error("%s", traceback.format_exc())
+        raise
+    logging.info("done")

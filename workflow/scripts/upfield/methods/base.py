@@ -1,0 +1,82 @@
+"""What a method is: networks, losses and optimisers declared together, driven by the training loop."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+from torch import Tensor, nn
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one group of parameters is optimised: Adam, with the learning rate a function of the epoch.
+
+    `schedule` maps the epoch (a float that grows with every step, 0 at the start) to a factor of `lr`.
+    """
+
+    parameters: list[nn.Parameter]
+    lr: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: Callable[[float], float] = field(default=lambda epoch: 1.0)
+
+
+class Update(Protocol):
+    """Step optimisers down their losses, all gradients before any step: `update(generator=loss)`."""
+
+    def __call__(self, **losses: Tensor) -> None:
+        """Each keyword names a plan; only that plan's parameters receive the gradient of its loss."""
+
+
+class Method(nn.Module):
+    """Base of all methods.
+
+    A subclass takes its settings as keyword arguments, makes its networks as submodules, and defines `plans`,
+    `training_step` and `forward`. Images are (B, 1, X, Y, Z) normalised values, or (B, 1, X, Y) axial slices where
+    `dims` is 2. Normalised means that the brain's robust range is about [0, 1] and the background just below 0.
+    """
+
+    dims: ClassVar[int] = 3
+    # How the study may pair its scans: `paired`, `simulated` (source made from target), `unpaired`.
+    pairings: ClassVar[frozenset[str]] = frozenset({"paired", "simulated"})
+    # What the networks work in, (-1, 1) for those made for tanh; None for normalised values as they come. The method
+    # maps [0, 1] there and back itself, so its callers see normalised values only.
+    value_range: ClassVar[tuple[float, float] | None] = None
+    # Size of the output divided by the size of the input along X, Y, Z.
+    scale: tuple[int, int, int] = (1, 1, 1)
+    # Sizes of the input must be multiples of this.
+    divisor: int = 1
+    # Every method has these two settings; the loop reads them.
+    batch_size: int
+    gradient_clip: float
+
+    def plans(self) -> dict[str, Plan]:
+        """The optimisers, by name."""
+        raise NotImplementedError
+
+    def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
+        """Learn from one batch (`source`, `target`, `mask`); returns detached losses to log, by name.
+
+        `target` and `mask` are `scale` times as large as `source`. In an unpaired study, `paired` (B,) is 1 where
+        source and target are of the same person at the same place and 0 elsewhere; absent means all 1.
+        """
+        raise NotImplementedError
+
+    def augment(self, batch: Batch, seed: tuple[int, ...]) -> Batch:
+        """Random changes of a training batch, a function of `seed` alone; none unless a method wants them."""
+        return batch
+
+    def forward(self, source: Tensor) -> Tensor:
+        """The enhanced image of `source`, sizes times `scale`."""
+        raise NotImplementedError
+
+
+def parameter_counts(method: nn.Module) -> dict[str, int]:
+    """Trainable parameters of each network of a method."""
+    return {name: count(child.parameters()) for name, child in method.named_children() if count(child.parameters())}
+
+
+def count(parameters: Iterable[nn.Parameter]) -> int:
+    """How many numbers are trained."""
+    return sum(parameter.numel() for parameter in parameters if parameter.requires_grad)

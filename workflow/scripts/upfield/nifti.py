@@ -1,0 +1,218 @@
+"""The only code that loads, saves or resamples an image.
+
+Conventions everywhere in Upfield: arrays are (X, Y, Z) float32; an affine is a 4x4 matrix from voxel indices to
+world millimetres, RAS+; a transform is a 4x4 matrix that takes a point of the *output* grid's world to the
+*input* image's world (the direction in which an image is pulled), both RAS+ millimetres.
+"""
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import DTypeLike, NDArray
+from scipy import ndimage
+
+from upfield.errors import ScanError
+from upfield.files import atomic
+
+Array = NDArray[Any]
+
+# What nibabel and numpy raise for damaged files: headers with impossible types, offsets or sizes among them.
+UNREADABLE = (
+    ImageFileError,
+    HeaderDataError,
+    OSError,
+    EOFError,
+    zlib.error,
+    ValueError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A lattice of voxels in the world: `shape` (X, Y, Z) and `affine` (4, 4), voxel to RAS+ mm."""
+
+    shape: tuple[int, int, int]
+    affine: Array
+
+    @property
+    def spacing(self) -> Array:
+        """Voxel size along each array axis in mm, shape (3,)."""
+        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    def matches(self, other: "Grid", tolerance: float = 1e-3) -> bool:
+        """Whether both grids have the same voxels (every affine entry within `tolerance`)."""
+        return self.shape == other.shape and bool(np.allclose(self.affine, other.affine, atol=tolerance))
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image: `data` (X, Y, Z) and `affine` (4, 4), voxel to RAS+ mm."""
+
+    data: Array
+    affine: Array
+
+    @property
+    def grid(self) -> Grid:
+        """The lattice the data lie on."""
+        return Grid(self.data.shape, self.affine)
+
+    def with_data(self, data: Array) -> "Volume":
+        """Other values on the same grid. Raises ValueError if the shape differs."""
+        if data.shape != self.data.shape:
+            raise ValueError(f"data of shape {data.shape} do not fit a grid of shape {self.data.shape}")
+        return Volume(data, self.affine)
+
+
+def load(path: str | Path) -> Volume:
+    """Load a 3-D image in its stored orientation as float32, intensity slope applied, non-finite voxels as 0.
+
+    A 4-D file whose last axis has length 1 is taken as 3-D. Raises ScanError, with the reason in one line, if the
+    file is missing, unreadable, truncated, not 3-D, without a usable affine, or constant.
+    """
+    volume = _read(path)
+    if volume.data.size == 0 or volume.data.min() == volume.data.max():
+        raise ScanError("the image is constant: every voxel has the same value")
+    return volume
+
+
+def load_mask(path: str | Path) -> Volume:
+    """Load a mask as boolean; unlike an image it may be empty. Raises ScanError like `load`."""
+    volume = _read(path)
+    return volume.with_data(volume.data > 0)
+
+
+def _read(path: str | Path) -> Volume:
+    try:
+        image = cast(nib.Nifti1Image, nib.load(path))
+        if len(image.shape) == 4 and image.shape[3] == 1:
+            image = image.slicer[..., 0]
+        if len(image.shape) != 3:
+            raise ScanError(f"{len(image.shape)}D image of shape {image.shape}; expected one 3D volume")
+        data = np.asarray(image.dataobj, dtype=np.float32)
+    except FileNotFoundError:
+        raise ScanError("the file does not exist") from None
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ScanError(f"the file cannot be read as NIfTI ({reason[:160]})") from None
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise ScanError("the header holds no usable affine (singular or not finite); fix its sform or qform")
+    return Volume(np.nan_to_num(data, copy=False, nan=0.0, posinf=0.0, neginf=0.0), affine)
+
+
+def save(volume: Volume, path: str | Path, dtype: DTypeLike = np.float32) -> None:
+    """Save as NIfTI-1, atomically, the affine as both sform and qform (code 1, scanner), units mm.
+
+    No intensity scaling is stored, so what is written is what is read. The bytes depend on the content alone.
+    """
+    data = volume.data
+    if np.issubdtype(dtype, np.integer):
+        limits = np.iinfo(dtype)
+        data = np.clip(np.rint(data), limits.min, limits.max)
+    image = nib.Nifti1Image(np.asarray(data).astype(dtype), volume.affine)
+    image.header.set_xyzt_units("mm", "sec")
+    image.set_sform(volume.affine, code=1)
+    image.set_qform(volume.affine, code=1)
+    with atomic(path) as temporary:
+        nib.save(image, temporary)
+
+
+def reorient(volume: Volume) -> Volume:
+    """The same voxels with axes flipped and swapped to be closest to RAS+; world coordinates do not change."""
+    orientation = nib.io_orientation(volume.affine)
+    data = nib.apply_orientation(volume.data, orientation)
+    affine = volume.affine @ nib.orientations.inv_ornt_aff(orientation, volume.data.shape)
+    return Volume(np.ascontiguousarray(data), affine)
+
+
+def resample(
+    volume: Volume,
+    grid: Grid,
+    transform: Array | None = None,
+    order: int = 1,
+    background: float | None = 0.0,
+    antialias: bool = True,
+) -> Volume:
+    """Pull `volume` onto `grid` with one interpolation.
+
+    Parameters
+    ----------
+    transform
+        (4, 4), from the world of `grid` to the world of `volume`, RAS+ mm; None is the identity.
+    order
+        0 nearest, 1 trilinear, 3 cubic B-spline.
+    background
+        The value outside `volume`; None repeats the nearest edge value (for smooth fields).
+    antialias
+        Smooth first, along each axis on which `grid` is coarser than `volume` (Gaussian, sigma (r - 1) / 2 voxels
+        for a ratio r of voxel sizes), so that a reduced image does not alias. Never applied to order 0.
+
+    """
+    world = np.eye(4) if transform is None else transform
+    matrix = np.linalg.inv(volume.affine) @ world @ grid.affine
+    data = volume.data
+    if order > 0 and antialias:
+        ratio = np.linalg.norm(matrix[:3, :3], axis=1)
+        sigma = np.clip((ratio - 1) / 2, 0, None)
+        if sigma.max() > 0.05:
+            data = ndimage.gaussian_filter(data.astype(np.float32), sigma)
+    if volume.data.shape == grid.shape and np.allclose(matrix, np.eye(4), atol=1e-6):
+        return Volume(np.array(data), grid.affine)
+    floating = data if order == 0 else data.astype(np.float32)
+    result = ndimage.affine_transform(
+        floating,
+        matrix[:3, :3],
+        matrix[:3, 3],
+        grid.shape,
+        order=order,
+        mode="nearest" if background is None else "constant",
+        cval=background or 0.0,
+    )
+    return Volume(result, grid.affine)
+
+
+def mask_on(mask: Volume, grid: Grid, transform: Array | None = None) -> Array:
+    """A mask pulled onto another grid: true where more than half of the interpolated mask is inside."""
+    moved = resample(mask.with_data(mask.data.astype(np.float32)), grid, transform, antialias=False)
+    return np.asarray(moved.data > 0.5)
+
+
+def regrid(volume: Volume, spacing: float | tuple[float, float, float]) -> Grid:
+    """The grid with voxels of `spacing` mm over the field of view of `volume`, same axes, same corner of the world."""
+    new = np.broadcast_to(np.asarray(spacing, dtype=float), 3)
+    old = volume.grid.spacing
+    extent = old * volume.data.shape
+    shape = np.maximum(np.rint(extent / new), 1).astype(int)
+    affine = volume.affine.copy()
+    affine[:3, :3] = volume.affine[:3, :3] / old * new
+    # Voxel centres: the corner of the field of view stays, so the first centre moves by half the difference.
+    shift = (new - old) / 2
+    affine[:3, 3] = volume.affine[:3, 3] + (volume.affine[:3, :3] / old) @ shift
+    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+
+
+def crop(grid: Grid, low: Array, high: Array) -> Grid:
+    """The part of `grid` between voxel indices `low` (inclusive) and `high` (exclusive); indices may lie outside."""
+    affine = grid.affine.copy()
+    affine[:3, 3] = (grid.affine @ np.append(low, 1.0))[:3]
+    size = np.asarray(high) - np.asarray(low)
+    return Grid((int(size[0]), int(size[1]), int(size[2])), affine)
+
+
+def bounding_box(mask: Array, margin: Array | int = 0) -> tuple[Array, Array]:
+    """Lowest (inclusive) and highest (exclusive) index of the true voxels, widened by `margin` within the array."""
+    if not mask.any():
+        raise ScanError("the mask is empty")
+    where = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    low = np.maximum(np.array([w[0] for w in where]) - margin, 0)
+    high = np.minimum(np.array([w[-1] + 1 for w in where]) + margin, mask.shape)
+    return low, high

@@ -1,0 +1,83 @@
+"""Predictions as files: on the target's native grid, in real intensities, with a sidecar that says how.
+
+The intensities of a prediction are put on the target's own scale (the two numbers of its normalisation), the same
+for every method and baseline: MR intensities are arbitrary units, so this makes images comparable and favours none.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from upfield import baselines, inference, model, nifti, registration
+from upfield.errors import ScanError
+from upfield.intensity import Scaling
+from upfield.nifti import Volume, mask_on
+from upfield.preprocess import save_image, scaling_of
+from upfield.training import device as devices
+
+DESCRIPTION = "intensities on the scale of the target image"
+
+
+def interpolate(method: str, files: Any, output: str) -> None:
+    """A baseline without a network: `identity`, `spline` or `histogram_match`.
+
+    `files` names the native pair (`source`, `source_mask`, `target`), `transform`, the preprocessed pair, and for
+    histogram matching `models`. The source is interpolated once, from its own grid to the target's.
+    """
+    source, target = nifti.load(files.source), nifti.load(files.target)
+    matrix = registration.read_transform(files.transform)
+    moved = nifti.resample(source, target.grid, matrix, order=baselines.ORDERS[method])
+    own, scale = _scales(files)
+    data = own.apply(moved.data)
+    if method == "histogram_match":
+        quantiles = load_file(files.models[0])["quantiles"]
+        mask = mask_on(nifti.load_mask(files.source_mask), target.grid, matrix)
+        data = baselines.match_histogram(data, mask, quantiles)
+    _write(moved.with_data(scale.invert(data)), output, method, files, [])
+
+
+def enhance(
+    method: str,
+    files: Any,
+    output: str,
+    *,
+    overlap: float,
+    tta: bool,
+    device: str,
+    precision: str,
+) -> None:
+    """A trained model's output, the mean over the models (seeds) in `files.models`."""
+    where = devices.choose(device)
+    folders = list(dict.fromkeys(str(Path(path).parent) for path in files.models))
+    networks = [model.load(folder)[0] for folder in folders]
+    source = nifti.load(files.source_preproc)
+    dtype = devices.precision(precision, where)
+    data = inference.enhance(networks, source.data, device=where, dtype=dtype, overlap=overlap, tta=tta)
+    _, scale = _scales(files)
+    native = nifti.load(files.target).grid
+    # Interpolated as intensities: what lies beyond the working grid is then 0, as it is outside the brain.
+    result = nifti.resample(Volume(scale.invert(data), source.affine), native, order=3)
+    _write(result, output, method, files, folders)
+
+
+def _scales(files: Any) -> tuple[Scaling, Scaling]:
+    """Normalisation of source and target; of an excluded pair, which nobody will measure, no change at all."""
+    try:
+        return scaling_of(files.source_preproc), scaling_of(files.target_preproc)
+    except ScanError:
+        return Scaling(0.0, 1.0), Scaling(0.0, 1.0)
+
+
+def _write(volume: Volume, output: str, method: str, files: Any, models: Sequence[str]) -> None:
+    metadata: Mapping[str, Any] = {
+        "Sources": [files.source, files.target, files.transform],
+        "SpatialReference": files.target,
+        "SkullStripped": bool(models),
+        "Method": method,
+        "Models": list(models),
+        "Intensity": DESCRIPTION,
+    }
+    save_image(volume.with_data(volume.data.astype(np.float32)), output, metadata)

@@ -1,0 +1,190 @@
+"""The preprocessing steps of one scan or pair, from files to files.
+
+Each step always writes valid images. Where a scan turns out to be unusable (no brain found, registration failed),
+its sidecar carries `Excluded` with the reason, later steps pass the mark on, and nothing downstream uses the pair:
+one bad scan never stops the others.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from upfield import brain, degrade, intensity, nifti, registration
+from upfield.bids import Exclusion, Pair, Scan, sidecar
+from upfield.errors import ScanError
+from upfield.files import read_json, write_json
+from upfield.intensity import Scaling
+from upfield.nifti import Array, Grid, Volume
+
+# Room around the brain on the working grid, in mm.
+MARGIN = 8.0
+# The rim of a low-field mask is uncertain: this much (mm) around the source's brain is left for the network to judge.
+SOURCE_RIM = 3.0
+
+
+def save_image(volume: Volume, path: str | Path, metadata: Mapping[str, Any], dtype: type = np.float32) -> None:
+    """Write an image and its sidecar."""
+    nifti.save(volume, path, dtype)
+    write_json(sidecar(path), dict(metadata))
+
+
+def excluded(image: str | Path) -> str | None:
+    """Why the scan behind a derivative is excluded; None if it is not."""
+    reason = read_json(sidecar(image)).get("Excluded")
+    return None if reason is None else str(reason)
+
+
+def simulate(target: str | Path, output: str | Path, settings: Mapping[str, Any], participant: str) -> None:
+    """Make the source scan of `pairing: simulated` from a target scan."""
+    made = degrade.degrade(nifti.load(target), settings, participant)
+    save_image(made, output, {"Sources": [str(target)], "Simulated": True, "Simulation": dict(settings)})
+
+
+def extract_brain(image: str | Path, output: str | Path, method: str) -> None:
+    """Brain mask on the scan's own grid; empty, with a reason, if no brain is found."""
+    volume = nifti.load(image)
+    metadata: dict[str, Any] = {"Sources": [str(image)], "Type": "Brain", "BrainExtraction": method}
+    try:
+        mask = brain.extract(volume, method)
+    except ScanError as error:
+        mask = np.zeros(volume.data.shape, dtype=bool)
+        metadata["Excluded"] = str(error)
+    save_image(volume.with_data(mask), output, metadata, np.uint8)
+
+
+def correct_bias(image: str | Path, mask: str | Path, output: str | Path, enabled: bool) -> None:
+    """N4 inside the mask, on the scan's own grid; the image as it is if not `enabled`."""
+    volume = nifti.load(image)
+    inside = nifti.load_mask(mask).data
+    if enabled:
+        volume = brain.correct_bias(volume, inside)
+    steps = ["N4"] if enabled else []
+    save_image(volume, output, {"Sources": [str(image), str(mask)], "SkullStripped": False, "Steps": steps})
+
+
+def register(
+    source: tuple[str, str], target: tuple[str, str], outputs: tuple[str, str], settings: Mapping[str, Any]
+) -> None:
+    """Rigid source to target. `source` and `target` are (image, mask); `outputs` forward and inverse transform.
+
+    The sidecar of the forward transform holds the reason if registration failed (the transform is then identity).
+    """
+    metadata: dict[str, Any] = {
+        "Sources": [*source, *target],
+        "Transform": settings["transform"],
+        "Seed": settings["seed"],
+        "Moves": "images from source to target (the matrix takes points of the target's world to the source's)",
+    }
+    matrix = np.eye(4)
+    reason = excluded(source[1]) or excluded(target[1])
+    try:
+        if settings["transform"] != "none" and reason is None:
+            moving, fixed = (_stripped(*files) for files in (source, target))
+            matrix = registration.rigid(fixed, moving, settings["seed"])
+            metadata["RotationDegrees"] = round(registration.rotation_degrees(matrix), 4)
+    except ScanError as error:
+        reason = str(error)
+    if reason is not None:
+        metadata["Excluded"] = reason
+    registration.write_transform(outputs[0], matrix)
+    registration.write_transform(outputs[1], np.linalg.inv(matrix))
+    write_json(sidecar(outputs[0]), metadata)
+
+
+def _stripped(image: str, mask: str) -> Volume:
+    volume = nifti.load(image)
+    return volume.with_data(np.where(nifti.load_mask(mask).data, volume.data, 0).astype(np.float32))
+
+
+def working_grid(mask: Volume, spacing: float | str) -> Grid:
+    """The grid on which a pair meets: RAS+ axes of the target, `spacing` mm or `native`, cropped to its brain.
+
+    Raises ScanError for an empty mask.
+    """
+    canonical = nifti.reorient(mask)
+    if spacing == "native":
+        grid, inside = canonical.grid, canonical
+    else:
+        grid = nifti.regrid(canonical, float(spacing))
+        inside = nifti.resample(canonical.with_data(canonical.data.astype(np.uint8)), grid, order=0)
+    low, high = nifti.bounding_box(inside.data > 0, np.ceil(MARGIN / grid.spacing).astype(int))
+    return nifti.crop(grid, low, high)
+
+
+def normalised(
+    image: Volume, mask: Array, grid: Grid, transform: Array | None, method: str, rim: float = 0.0
+) -> tuple[Volume, Scaling]:
+    """Put a native scan on `grid` with one interpolation (cubic B-spline) and normalise it.
+
+    The scaling is fitted on the native voxels in `mask`. Everything farther than `rim` mm from the mask becomes
+    intensity 0 before the interpolation. Raises ScanError for an empty mask or a constant image.
+    """
+    scaling = intensity.fit(image.data, mask, method)
+    kept = mask
+    if rim > 0:
+        kept = ndimage.distance_transform_edt(~mask, sampling=image.grid.spacing) <= rim
+    stripped = image.with_data(np.where(kept, image.data, 0).astype(np.float32))
+    moved = nifti.resample(stripped, grid, transform, order=3)
+    return moved.with_data(scaling.apply(moved.data)), scaling
+
+
+def standardise(
+    image: str, mask: str, target_mask: str, transform: str | None, output: str, settings: Mapping[str, Any]
+) -> None:
+    """One scan on the pair's working grid, normalised.
+
+    `transform` is None for the target itself. `settings` is the `preprocess` block of a study.
+    """
+    volume, inside = nifti.load(image), nifti.load_mask(mask).data
+    matrix = None if transform is None else registration.read_transform(transform)
+    method = settings["normalize"]["method"]
+    metadata: dict[str, Any] = {
+        "Sources": [image, mask] if transform is None else [image, mask, transform],
+        "SkullStripped": True,
+        "SpatialReference": target_mask,
+        "Normalization": method,
+    }
+    reason = excluded(mask) or excluded(target_mask)
+    if transform is not None:
+        reason = reason or excluded(transform)
+    reference = nifti.load_mask(target_mask)
+    try:
+        if reason is not None:
+            raise ScanError(reason)
+        grid = working_grid(reference, settings["spacing"])
+        result, scaling = normalised(volume, inside, grid, matrix, method, rim=0.0 if matrix is None else SOURCE_RIM)
+        metadata |= {
+            "IntensityOffset": scaling.offset,
+            "IntensityScale": scaling.scale,
+            "IntensityInverse": "intensity = value * IntensityScale + IntensityOffset",
+            "RobustRange": list(intensity.robust_range(volume.data, inside)),
+        }
+    except ScanError as error:
+        result = nifti.resample(volume, nifti.reorient(reference).grid, matrix)
+        metadata |= {"Excluded": str(error), "SkullStripped": False}
+    save_image(result, output, metadata)
+
+
+def scaling_of(preprocessed: str | Path) -> Scaling:
+    """The normalisation of a preprocessed image, from its sidecar. Raises ScanError if the scan is excluded."""
+    metadata = read_json(sidecar(preprocessed))
+    if "Excluded" in metadata:
+        raise ScanError(metadata["Excluded"])
+    return Scaling(metadata["IntensityOffset"], metadata["IntensityScale"])
+
+
+def cohort(pairs: Sequence[Pair], preprocessed: Callable[[Scan], str]) -> tuple[list[Pair], list[Exclusion]]:
+    """The pairs whose preprocessing went well, and one row, with the reason, for each that did not."""
+    used, left_out = [], []
+    for pair in pairs:
+        for scan in (pair.source, pair.target):
+            reason = excluded(preprocessed(scan))
+            if reason is not None:
+                left_out.append(Exclusion(pair.participant, scan.role, scan.path, "preprocess", reason))
+                break
+        else:
+            used.append(pair)
+    return used, left_out

@@ -1,0 +1,142 @@
+"""A study as the workflow sees it: its scans, pairs and splits, and where every file goes."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from upfield import bids, config, splits
+from upfield.bids import Index, Pair, Scan, derivative, label
+from upfield.phantom import Phantom, scans
+
+
+class Study:
+    """Everything the rules ask for; made once when the Snakefile is read.
+
+    Only the main process looks at the datasets (`rescan`); jobs trust the index it left behind.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], rescan: bool = True) -> None:
+        """Check the configuration, index the datasets, split the participants. Raises UpfieldError."""
+        config.check(settings)
+        self.config = settings
+        self.root = f"{settings['output_dir']}/{settings['study']}"
+        self.cache = Path(self.root) / ".upfield" / "index.json"
+        self.index = self._planned() if settings["phantom"] is not None else self._found(rescan)
+        self.pairs: dict[str, Pair] = {pair.participant: pair for pair in self.index.pairs}
+        self.scans: dict[str, Scan] = {scan.name: scan for p in self.index.pairs for scan in (p.source, p.target)}
+        self.methods = config.methods(settings)
+        self.trained = config.trained_methods(settings)
+        self.labels = {label(name): name for name in self.methods}
+
+    def _found(self, rescan: bool) -> Index:
+        return bids.build_index(self.config, self.cache, rescan)
+
+    def _planned(self) -> Index:
+        """The scans that the phantom will have, known before they exist."""
+        found = []
+        for role in ("source", "target"):
+            folder, wanted = self.config[role]["bids_dir"], self.config[role]["entities"]
+            for path in scans(self.phantom):
+                if f"_ses-{wanted['session']}_" in path.name:
+                    name = path.name.split(".")[0]
+                    stem, suffix = name.rsplit("_", 1)
+                    participant, session = stem.split("_")
+                    found.append(
+                        Scan(
+                            participant=participant,
+                            role=role,
+                            path=str(Path(folder) / path),
+                            folder=str(path.parent),
+                            name=stem,
+                            suffix=suffix,
+                            session=session.removeprefix("ses-"),
+                        )
+                    )
+        return bids.assemble(found, "paired")
+
+    def described(self) -> Index:
+        """The index with every scan's geometry; a planned dataset must exist by now."""
+        return self.index if self.config["phantom"] is None else bids.build_index(self.config)
+
+    @property
+    def phantom(self) -> Phantom:
+        """Settings of the demo dataset."""
+        return Phantom(**self.config["phantom"])
+
+    @cached_property
+    def splits(self) -> pd.DataFrame:
+        """`participant_id, fold, split` of every pair, known before anything runs."""
+        folders = [self.config[side]["bids_dir"] for side in ("source", "target")]
+        table = bids.participants_table(folders)
+        return splits.assign(list(self.pairs), self.config["splits"], table)
+
+    @cached_property
+    def folds(self) -> list[str]:
+        """Names of the folds, in order."""
+        return list(dict.fromkeys(self.splits["fold"]))
+
+    @cached_property
+    def tested(self) -> dict[str, str]:
+        """Each test participant's fold."""
+        rows = self.splits[self.splits["split"] == "test"]
+        return dict(zip(rows["participant_id"], rows["fold"], strict=True))
+
+    def members(self, fold: str, *parts: str) -> list[str]:
+        """Participants of some parts of a fold."""
+        return [person for part in parts for person in splits.members(self.splits, fold, part)]
+
+    # -- where files are ---------------------------------------------------------------------------------------
+
+    def native(self, scan: Scan) -> str:
+        """The scan as acquired, or as simulated."""
+        return derivative(self.root, scan, "simulated") if scan.simulated else scan.path
+
+    def corrected(self, scan: Scan) -> str:
+        """Bias-corrected, native grid."""
+        return derivative(self.root, scan, "biascorr")
+
+    def mask(self, scan: Scan) -> str:
+        """Brain mask, native grid."""
+        return derivative(self.root, scan, "brain", "mask")
+
+    def transform(self, scan: Scan) -> str:
+        """Source to target."""
+        return f"{self.root}/{scan.folder}/{scan.name}_from-source_to-target_mode-image_xfm.txt"
+
+    def preprocessed(self, scan: Scan) -> str:
+        """Normalised, skull stripped, on the pair's working grid."""
+        return derivative(self.root, scan, "preproc", extra="space-target")
+
+    def store(self, participant: str) -> str:
+        """Patch store."""
+        return f"{self.root}/patches/{participant}.safetensors"
+
+    def model(self, method: str, fold: str, seed: int) -> str:
+        """Folder of a model."""
+        return f"{self.root}/models/{method}/fold-{fold}_seed-{seed}"
+
+    def models(self, method: str, participant: str) -> list[str]:
+        """Folders of the models that never saw a test participant: one per seed, none for an interpolation."""
+        if method not in self.trained:
+            return []
+        return [self.model(method, self.tested[participant], seed) for seed in self.seeds(method)]
+
+    def seeds(self, method: str) -> list[int]:
+        """Histogram matching has nothing random in it, so one seed is enough."""
+        return list(self.config["train"]["seeds"])[: 1 if method in config.MODEL_FREE else None]
+
+    def prediction(self, method: str, participant: str) -> str:
+        """Enhanced image on the target's native grid; named after the source, with the target's suffix."""
+        pair = self.pairs[participant]
+        return derivative(self.root, pair.source, method, pair.target.suffix, "space-target")
+
+    def pair_of(self, scan: Scan) -> Pair:
+        """The pair that a scan is part of."""
+        return self.pairs[scan.participant]
+
+    def method_settings(self, method: str) -> dict[str, Any]:
+        """Resolved settings of a method."""
+        return config.method_settings(self.config, method)

@@ -1,0 +1,99 @@
+"""From patch stores to a model folder: what the training rules call."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from upfield import baselines, methods, model
+from upfield.files import digest
+from upfield.methods import parameter_counts
+from upfield.patches import usable
+from upfield.training.log import write_history
+from upfield.training.loop import Options, Preview, Trainer
+
+
+def train_model(
+    folder: Path,
+    *,
+    method: str,
+    settings: Mapping[str, Any],
+    train: Mapping[str, Any],
+    patches: Mapping[str, Any],
+    stores: Mapping[str, Sequence[str]],
+    card: Mapping[str, Any],
+    preview: Preview | None = None,
+) -> None:
+    """Train one method and write its model folder; continues from a checkpoint of the same run if there is one.
+
+    Parameters
+    ----------
+    settings
+        Resolved settings of the method (`module`, `preset` and one entry per setting).
+    train, patches
+        These blocks of a study; `train` with one `seed`.
+    stores
+        Paths of the patch stores of `train` and `val` participants.
+    card
+        What else stands in the model card; `split_sha` tells runs on different splits apart.
+
+    """
+    torch.manual_seed(train["seed"])
+    network = methods.build(settings)
+    size = -(-patches["size"] // network.divisor) * network.divisor
+    options = Options(
+        epochs=train["epochs"],
+        max_steps=train["max_steps"],
+        seed=train["seed"],
+        device=train["device"],
+        precision=train["precision"],
+        save_every=train["save_every"],
+        patch=(size, size, size),
+        per_volume=patches["per_volume"],
+        per_volume_val=patches["per_volume_val"],
+        foreground=patches["foreground"],
+    )
+    data = {part: usable(paths) for part, paths in stores.items()}
+    trainer = Trainer(network, data["train"], data["val"], options, folder, digest([settings, card["split_sha"]]))
+    run = trainer.fit(preview)
+    write_history(folder / "history.tsv", run.history)
+    values = {key: value for key, value in settings.items() if key not in ("module", "preset")}
+    description = {
+        "method": method,
+        "preset": settings["preset"],
+        "module": settings["module"],
+        "seed": train["seed"],
+        "parameters": parameter_counts(network),
+        "settings": values,
+        "best_epoch": run.best_epoch,
+        "best_val_mae": run.best_value,
+        "epochs": run.epoch,
+        "steps": run.step,
+        "train_seconds": round(run.seconds, 1),
+        "device": str(trainer.device),
+        "precision": str(trainer.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "patch": options.patch,
+        "participants": {part: [store.name for store in found] for part, found in data.items()},
+    }
+    model.save(folder, run.best, description | dict(card))
+
+
+def fit_histogram(folder: Path, *, stores: Sequence[str], card: Mapping[str, Any]) -> None:
+    """Fit the histogram-matching baseline on training targets and write it as a model folder."""
+    started = time.monotonic()
+    found = usable(stores)
+    images = ((whole["target"][0].numpy(), whole["mask"][0].numpy() > 0) for whole in (s.whole() for s in found))
+    quantiles = torch.from_numpy(baselines.fit_histogram(images)).float()
+    write_history(folder / "history.tsv", [])
+    description = {
+        "method": "histogram_match",
+        "preset": "default",
+        "parameters": {"quantiles": len(quantiles)},
+        "settings": {},
+        "train_seconds": round(time.monotonic() - started, 2),
+        "participants": {"train": [store.name for store in found]},
+    }
+    model.save(folder, {"quantiles": quantiles}, description | dict(card))
