@@ -266,7 +266,7 @@ def test_augmentation_that_super_resolution_cannot_take_is_refused():
         ("srgan3d", {"reduction": "max"}, "reduction is 'max'"),
         ("cyclegan", {"norm": "layer"}, "norm is 'layer'"),
         ("cyclegan", {"schedule": {"kind": "cosine"}}, "schedule.kind is 'cosine'"),
-        ("cyclegan", {"schedule": {"decay_epoch": 100}}, "decay_epoch is 100"),
+        ("cyclegan", {"schedule": {"decay_epoch": -1}}, "decay_epoch is -1"),
     ],
 )
 def test_bad_settings_are_named(name, overrides, message):
@@ -406,25 +406,27 @@ def test_pairings():
 
 
 def test_schedules():
-    assert schedules.make("constant")(7.5) == 1
-    assert schedules.make("exponential", rate=0.95)(2) == pytest.approx(0.9025)
-    assert schedules.make("inverse_time", rate=0.5)(3) == pytest.approx(0.4)
-    line = schedules.make("linear_to_zero", decay_epoch=4, total_epochs=8)
-    assert [line(epoch) for epoch in (0, 4, 5, 7, 8, 9)] == [1, 1, 0.75, 0.25, 0, 0]
+    assert schedules.make("constant")(7.5, 10) == 1
+    assert schedules.make("exponential", rate=0.95)(2, 10) == pytest.approx(0.9025)
+    assert schedules.make("inverse_time", rate=0.5)(3, 10) == pytest.approx(0.4)
+    line = schedules.make("linear_to_zero", decay_epoch=4)
+    assert [line(epoch, 8) for epoch in (0, 4, 5, 7, 8)] == [1, 1, 0.75, 0.25, 0]
+    # Training that ends before the decay starts never decays.
+    assert line(2, 4) == 1
     # What another preset left behind does not matter, what is missing does.
-    assert schedules.make("constant", rate=0.5)(3) == 1
+    assert schedules.make("constant", rate=0.5)(3, 10) == 1
     with pytest.raises(ValueError, match="exponential"):
         schedules.make("exponential")
 
 
 def test_schedules_of_the_presets():
     faithful = small("srdcgan", "faithful").plans()
-    assert faithful["generator"].lr * faithful["generator"].schedule(1) == pytest.approx(2.85e-5)
-    assert faithful["discriminator"].lr * faithful["discriminator"].schedule(1) == pytest.approx(1.92e-5)
-    assert small("srdcgan").plans()["generator"].schedule(300) == 1
-    assert small("srgan3d", "faithful").plans()["generator"].schedule(10) == 1
-    assert small("srgan3d").plans()["discriminator"].schedule(10) == pytest.approx(1 / 2.9)
-    assert small("cyclegan", "faithful").plans()["generator"].schedule(27) == pytest.approx(0.5)
+    assert faithful["generator"].lr * faithful["generator"].schedule(1, 300) == pytest.approx(2.85e-5)
+    assert faithful["discriminator"].lr * faithful["discriminator"].schedule(1, 300) == pytest.approx(1.92e-5)
+    assert small("srdcgan").plans()["generator"].schedule(300, 300) == 1
+    assert small("srgan3d", "faithful").plans()["generator"].schedule(10, 10) == 1
+    assert small("srgan3d").plans()["discriminator"].schedule(10, 10) == pytest.approx(1 / 2.9)
+    assert small("cyclegan", "faithful").plans()["generator"].schedule(27, 50) == pytest.approx(0.5)
 
 
 def test_adversarial():

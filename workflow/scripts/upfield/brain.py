@@ -60,15 +60,18 @@ def correct_bias(volume: Volume, mask: Array) -> Volume:
     The field is divided by its mean in the mask, so intensities keep their level. Three levels of 20 iterations.
     """
     spacing = np.maximum(volume.grid.spacing, N4_SPACING)
-    coarse = nifti.regrid(volume, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
-    small = nifti.resample(volume, coarse, order=1, background=None)
-    small_mask = nifti.resample(Volume(mask.astype(np.float32), volume.affine), coarse, order=1)
-    inside = (small_mask.data > 0.5).astype(np.float32)
-    if inside.sum() < 100:
+    whole = nifti.regrid(volume, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
+    weight = nifti.resample(Volume(mask.astype(np.float32), volume.affine), whole, order=1).data
+    if (weight > 0.5).sum() < 100:
         return volume
+    # Only the brain's box: the rest would cost time and say nothing.
+    box = nifti.bounding_box(weight > 0.5, margin=1)
+    coarse = nifti.crop(whole, *box)
+    small = nifti.resample(volume, coarse, order=1, background=None)
+    inside = (weight[tuple(map(slice, *box))] > 0.5).astype(np.float32)
     field = ants.n4_bias_field_correction(
         to_ants(small.with_data(np.clip(small.data, 0, None))),
-        mask=to_ants(small_mask.with_data(inside)),
+        mask=to_ants(small.with_data(inside)),
         shrink_factor=1,
         convergence={"iters": [20, 20, 20], "tol": 1e-6},
         return_bias_field=True,

@@ -12,7 +12,7 @@ from typing import Any
 from upfield.errors import UpfieldError
 
 # Read once, at import, by the libraries behind them; so adapters import inside the block.
-THREAD_VARIABLES = ("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @contextmanager

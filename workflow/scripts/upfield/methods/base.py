@@ -1,10 +1,12 @@
 """What a method is: networks, losses and optimisers declared together, driven by the training loop."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
+
+from upfield.methods.schedules import Schedule, constant
 
 Batch = dict[str, Tensor]
 
@@ -13,13 +15,14 @@ Batch = dict[str, Tensor]
 class Plan:
     """How one group of parameters is optimised: Adam, with the learning rate a function of the epoch.
 
-    `schedule` maps the epoch (a float that grows with every step, 0 at the start) to a factor of `lr`.
+    `schedule` maps the epoch (a float that grows with every step, 0 at the start) and the number of epochs to a
+    factor of `lr`.
     """
 
     parameters: list[nn.Parameter]
     lr: float
     betas: tuple[float, float] = (0.9, 0.999)
-    schedule: Callable[[float], float] = field(default=lambda epoch: 1.0)
+    schedule: Schedule = field(default_factory=constant)
 
 
 class Update(Protocol):

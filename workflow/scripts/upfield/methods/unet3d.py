@@ -1,10 +1,12 @@
 """`unet3d`: the supervised baseline, a 3-D U-Net trained with an L1 loss and nothing else."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from upfield.methods import schedules
 from upfield.methods.augmentation import Augmentation
 from upfield.methods.base import Batch, Method, Plan, Update
 
@@ -89,6 +91,7 @@ class SupervisedUNet(Method):
         input_residual: bool,
         lr: float,
         betas: tuple[float, float],
+        schedule: Mapping[str, Any],
         lambda_l1: float,
         batch_size: int,
         gradient_clip: float,
@@ -101,15 +104,15 @@ class SupervisedUNet(Method):
             nn.init.zeros_(self.generator.head.weight)
             nn.init.zeros_(self.generator.head.bias)  # type: ignore[arg-type]
         self.input_residual = input_residual
-        self.lr, self.betas, self.lambda_l1 = lr, betas, lambda_l1
+        self.lr, self.betas, self.lambda_l1 = lr, (betas[0], betas[1]), lambda_l1
+        self.schedule = schedules.make(**schedule)
         self.batch_size, self.gradient_clip = batch_size, gradient_clip
         self.augmentation = Augmentation(**augmentation)
         self.divisor = 2**levels
 
     def plans(self) -> dict[str, Plan]:
         """One optimiser."""
-        betas = (self.betas[0], self.betas[1])
-        return {"generator": Plan(list(self.generator.parameters()), self.lr, betas)}
+        return {"generator": Plan(list(self.generator.parameters()), self.lr, self.betas, self.schedule)}
 
     def augment(self, batch: Batch, seed: tuple[int, ...]) -> Batch:
         """As the `augmentation` setting says."""

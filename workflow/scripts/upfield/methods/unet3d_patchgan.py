@@ -48,7 +48,9 @@ class UNetPatchGAN(SupervisedUNet):
         generator = super().plans()["generator"]
         return {
             "generator": generator,
-            "discriminator": Plan(list(self.discriminator.parameters()), self.lr_discriminator, generator.betas),
+            "discriminator": Plan(
+                list(self.discriminator.parameters()), self.lr_discriminator, self.betas, self.schedule
+            ),
         }
 
     def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ one that was never interrupted (same machine, same number of threads).
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from upfield.errors import UpfieldError
 from upfield.files import digest
 from upfield.methods.base import Batch, Method
 from upfield.patches import Patches, Sampling, Store
@@ -64,7 +65,12 @@ class Run:
     best: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Stopped(Exception):
+def _channels_last(method: Method) -> Method:
+    """Weights of 3-D networks with channels innermost: a third faster on CPUs, and what tensor cores want."""
+    return method.to(memory_format=torch.channels_last_3d) if method.dims == 3 else method  # type: ignore[call-overload]
+
+
+class Stopped(UpfieldError):
     """The scheduler asked to stop; a checkpoint was written and the same command continues from it."""
 
 
@@ -78,7 +84,7 @@ class Trainer:
         self.options = options
         self.device = choose(options.device)
         self.dtype = precision(options.precision, self.device)
-        self.method = method.to(self.device)
+        self.method = _channels_last(method.to(self.device))
         self.plans = method.plans()
         self.optimizers = {
             name: torch.optim.Adam(plan.parameters, lr=plan.lr, betas=plan.betas) for name, plan in self.plans.items()
@@ -86,7 +92,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.train_stores, self.val_stores = list(train), list(val)
         self.folder = folder
-        self.key = digest([key, options.seed, options.patch, options.per_volume, options.foreground, str(self.dtype)])
+        self.key = digest([key, asdict(options), str(self.dtype)])
         self.run = Run()
         self._stop = False
         self._restore()
@@ -171,6 +177,8 @@ class Trainer:
             sampler=wrapped,
             num_workers=workers,
             pin_memory=self.device.type == "cuda",
+            # Of its own: an iterator draws from it, and resuming amid an epoch would shift torch's for ever.
+            generator=torch.Generator(),
         )
 
     def _to_device(self, batch: Batch) -> Batch:
@@ -178,10 +186,10 @@ class Trainer:
 
     def _set_learning_rates(self) -> dict[str, float]:
         """A function of the step alone, so a resumed run has the same rates."""
-        epoch = self.run.step / self._steps_per_epoch()
+        epoch, epochs = (steps / self._steps_per_epoch() for steps in (self.run.step, self._total_steps()))
         rates = {}
         for name, plan in self.plans.items():
-            rates[f"lr_{name}"] = plan.lr * plan.schedule(epoch)
+            rates[f"lr_{name}"] = plan.lr * plan.schedule(epoch, epochs)
             for group in self.optimizers[name].param_groups:
                 group["lr"] = rates[f"lr_{name}"]
         return rates

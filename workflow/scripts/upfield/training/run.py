@@ -56,7 +56,9 @@ def train_model(
         foreground=patches["foreground"],
     )
     data = {part: usable(paths) for part, paths in stores.items()}
-    trainer = Trainer(network, data["train"], data["val"], options, folder, digest([settings, card["split_sha"]]))
+    # The stores' bytes too: other preprocessing of the same people is another run.
+    key = digest([settings, card["split_sha"], [digest(store.path) for found in data.values() for store in found]])
+    trainer = Trainer(network, data["train"], data["val"], options, folder, key)
     run = trainer.fit(preview)
     write_history(folder / "history.tsv", run.history)
     values = {key: value for key, value in settings.items() if key not in ("module", "preset")}

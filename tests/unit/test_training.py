@@ -1,0 +1,421 @@
+"""Checkpoints, patches and the loop: above all, that an interrupted run ends as if nothing had happened.
+
+Run as a script, this file trains one small model in a process of its own, for tests to interrupt.
+"""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from upfield.config import method_settings
+from upfield.files import read_json, read_tsv
+from upfield.methods.unet3d import SupervisedUNet
+from upfield.patches import Patches, Sampling, Store, usable, write_store
+from upfield.training import checkpoint
+from upfield.training.run import train_model
+
+SMALL = {
+    "unet3d": {"base": 2, "levels": 1, "lr": 1e-2},
+    "unet3d_patchgan": {"base": 2, "levels": 1, "lr": 1e-2, "discriminator_base": 2},
+}
+# The smallest patch that the discriminator's five convolutions leave anything of.
+SIZES = {"unet3d": 12, "unet3d_patchgan": 24}
+PATCHES = {"per_volume": 4, "per_volume_val": 2, "foreground": 0.9}
+# 3 training volumes, batches of 2: 6 steps an epoch, 24 in all.
+TRAIN = {"epochs": 4, "seed": 7, "device": "cpu", "precision": "fp32", "max_steps": None, "save_every": 1}
+STEPS_PER_EPOCH = 6
+
+
+def train(folder, name, stores, *, preview=None, overrides=None, **options):
+    """Train a small model on one thread (the published promise: same machine, same number of threads)."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        train_model(
+            Path(folder),
+            method=name,
+            settings=method_settings({"method_overrides": {name: SMALL[name] | (overrides or {})}}, name),
+            train=TRAIN | options,
+            patches=PATCHES | {"size": SIZES[name]},
+            stores=stores,
+            card={"fold": "0", "split_sha": "abc"},
+            preview=preview,
+        )
+    finally:
+        torch.set_num_threads(threads)
+
+
+def train_in_pieces(folder, name, stores, hold=-1):
+    """Train, note every step in steps.txt, and wait in step `hold` until the file `go` appears."""
+    original = SupervisedUNet.augment
+
+    def augment(self, batch, seed):
+        step = seed[-1]
+        with (folder / "steps.txt").open("a") as file:
+            file.write(f"{step}\n")
+        if step == hold:
+            (folder / "waiting").touch()
+            while not (folder / "go").exists():
+                time.sleep(0.01)
+        return original(self, batch, seed)
+
+    with mock.patch.object(SupervisedUNet, "augment", augment):
+        train(folder, name, stores)
+
+
+def start(folder, name, stores, hold=-1):
+    folder.mkdir(parents=True, exist_ok=True)
+    arguments = json.dumps([str(folder), name, stores, hold])
+    return subprocess.Popen([sys.executable, __file__, arguments], stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path, process):
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.01)
+
+
+def steps_of(folder):
+    return [int(line) for line in (folder / "steps.txt").read_text().split()]
+
+
+def volume(seed, shape=(16, 16, 16)):
+    """Source, target and mask of a made-up participant: a textured ball and what a poor scanner makes of it."""
+    generator = np.random.default_rng(seed)
+    where = np.indices(shape) - np.array(shape)[:, None, None, None] / 2 + 0.5
+    mask = np.sqrt((where**2).sum(axis=0)) < min(shape) * 0.4
+    target = mask * (0.6 + 0.3 * np.sin(where[seed % 3] / 2)) - 0.05
+    source = 0.6 * target + 0.1 + generator.normal(0, 0.02, shape)
+    return source.astype(np.float32), target.astype(np.float32), mask
+
+
+def write(path, seed, **options):
+    write_store(path, *volume(seed, **options), 1.0)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stores")
+    paths = [write(folder / f"sub-{number}.safetensors", number) for number in range(4)]
+    return {"train": paths[:3], "val": paths[3:]}
+
+
+@pytest.fixture(scope="module")
+def finished(stores, tmp_path_factory):
+    """Folder of an uninterrupted run of each method, and the previews that it made."""
+    results = {}
+    for name in SMALL:
+        folder, previews = tmp_path_factory.mktemp(name), []
+        train(folder, name, stores, preview=lambda epoch, panels, to=previews: to.append((epoch, panels)))
+        results[name] = (folder, previews)
+    return results
+
+
+def assert_same(folder, reference):
+    """Same weights to the bit, best and last, same optimisers, and the same history but for the clock."""
+    for name in ("model.safetensors", "checkpoint.safetensors"):
+        found, expected = load_file(folder / name), load_file(reference / name)
+        assert found.keys() == expected.keys()
+        assert [key for key in expected if not torch.equal(found[key], expected[key])] == []
+    found, expected = (read_tsv(path / "history.tsv").drop(columns="seconds") for path in (folder, reference))
+    assert found.to_dict("records") == expected.to_dict("records")
+    timeless = [read_json(path / "model.json") | {"train_seconds": 0} for path in (folder, reference)]
+    assert timeless[0] == timeless[1]
+
+
+# -- checkpoints ---------------------------------------------------------------------------------------------------
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        # Bytes, because a NaN differs from itself.
+        raw = [value.contiguous().flatten().view(torch.uint8).tolist() for value in (a, b)]
+        return a.dtype == b.dtype and a.shape == b.shape and raw[0] == raw[1]
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(type(x) is type(y) and same(a[x], b[x]) for x, y in zip(a, b, strict=True))
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def test_checkpoint_gives_back_what_it_was_given(tmp_path):
+    shared = torch.arange(6.0)
+    state = {
+        "optimiser": {0: {"step": torch.tensor(3.0), "betas": (0.5, 0.999)}, 12: {}, "12": "text is another key"},
+        "half": torch.tensor([1.0, -2.5, float("nan")], dtype=torch.bfloat16),
+        "kinds": [
+            torch.tensor([True, False]),
+            torch.zeros(0, 3),
+            torch.tensor(2**60),
+            torch.arange(4, dtype=torch.uint8),
+        ],
+        "views": (shared, shared[2:], shared.reshape(2, 3).T),
+        "plain": [None, True, 7, 0.1, -1e-300, float("inf"), "Größe", [], (), {}],
+    }
+    path = tmp_path / "deep" / "state.safetensors"
+    checkpoint.save(path, state)
+    loaded = checkpoint.load(path)
+    assert same(loaded, state)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_checkpoint_is_json_and_raw_numbers_only(tmp_path):
+    path = tmp_path / "state.safetensors"
+    tensors = [torch.randn(5, 7), torch.randn(11).to(torch.bfloat16)]
+    checkpoint.save(path, {"a": tensors[0], 3: (tensors[1], "text")})
+    raw = path.read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + length])
+    assert len(header) == 3 and isinstance(json.loads(header["__metadata__"]["skeleton"]), dict)
+    assert len(raw) - 8 - length == 5 * 7 * 4 + 11 * 2
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", np.float32(1), np.zeros(3)])
+def test_checkpoint_refuses_what_it_could_not_give_back(tmp_path, value):
+    path = tmp_path / "state.safetensors"
+    checkpoint.save(path, {"good": 1})
+    with pytest.raises(TypeError, match=type(value).__name__):
+        checkpoint.save(path, {"nested": [value]})
+    assert checkpoint.load(path) == {"good": 1}
+
+
+def test_random_state_continues_after_a_checkpoint(tmp_path):
+    torch.manual_seed(3)
+    torch.rand(5)
+    checkpoint.save(tmp_path / "state.safetensors", checkpoint.random_state())
+    expected = torch.rand(4)
+    torch.manual_seed(99)
+    checkpoint.restore_random_state(checkpoint.load(tmp_path / "state.safetensors"))
+    assert torch.equal(torch.rand(4), expected)
+
+
+# -- training ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_training_learns_and_tells_what_it_did(name, finished, stores):
+    folder, _ = finished[name]
+    history, card = read_tsv(folder / "history.tsv"), read_json(folder / "model.json")
+    assert history["epoch"].tolist() == [1, 2, 3, 4]
+    assert history["step"].tolist() == [6, 12, 18, 24]
+    assert history["train_l1"].iloc[-1] < 0.8 * history["train_l1"].iloc[0]
+    assert history["val_mae"].iloc[-1] < 0.8 * history["val_mae"].iloc[0]
+    assert history["val_psnr"].iloc[-1] > history["val_psnr"].iloc[0]
+    assert np.isfinite(history.select_dtypes("number").to_numpy()).all()
+    best = history.loc[history["val_mae"].idxmin()]
+    assert card["best_epoch"] == best["epoch"]
+    assert math.isclose(card["best_val_mae"], best["val_mae"], rel_tol=1e-6)
+    assert (card["steps"], card["epochs"], card["method"]) == (24, 4, name)
+    assert card["participants"] == {part: [Path(path).stem for path in paths] for part, paths in stores.items()}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_one_preview_an_epoch(name, finished):
+    previews = finished[name][1]
+    assert [epoch for epoch, _ in previews] == [1, 2, 3, 4]
+    for _, panels in previews:
+        assert list(panels) == ["input", "output", "truth"]
+        assert {panel.shape for panel in panels.values()} == {(16, 16)}
+    first, last = previews[0][1], previews[-1][1]
+    source, target, _ = volume(3)
+    np.testing.assert_array_equal(last["input"], source[:, :, 8])
+    np.testing.assert_array_equal(last["truth"], target[:, :, 8])
+    assert not np.array_equal(first["output"], last["output"])
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_killed_run_ends_as_if_nothing_had_happened(name, finished, stores, tmp_path):
+    folder = tmp_path / "run"
+    hold = 2 * STEPS_PER_EPOCH + 3
+    first = start(folder, name, stores, hold)
+    wait_for(folder / "waiting", first)
+    os.kill(first.pid, signal.SIGKILL)
+    assert first.wait(30) == -signal.SIGKILL
+    assert (folder / "checkpoint.safetensors").is_file()
+    assert not (folder / "model.json").exists()
+    second = start(folder, name, stores)
+    _, errors = second.communicate(timeout=60)
+    assert second.returncode == 0, errors
+    # The epoch that was cut short is repeated, nothing before it.
+    assert steps_of(folder) == [*range(hold + 1), *range(2 * STEPS_PER_EPOCH, 24)]
+    assert_same(folder, finished[name][0])
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_scheduler_can_stop_a_run_amid_an_epoch(name, finished, stores, tmp_path):
+    folder = tmp_path / "run"
+    hold = STEPS_PER_EPOCH + 2
+    first = start(folder, name, stores, hold)
+    wait_for(folder / "waiting", first)
+    first.send_signal(signal.SIGTERM)
+    (folder / "go").touch()
+    _, errors = first.communicate(timeout=60)
+    assert first.returncode > 0, "the scheduler must see that the job is not done"
+    assert f"stopped by the scheduler after step {hold + 1}" in errors
+    assert not (folder / "model.json").exists()
+    train_in_pieces(folder, name, stores)
+    assert steps_of(folder) == list(range(24)), "every step once"
+    assert_same(folder, finished[name][0])
+
+
+def test_kill_while_a_checkpoint_is_written_leaves_the_last_one(stores, finished, tmp_path, monkeypatch):
+    """A write that breaks off halfway must not count: the run goes on from the checkpoint before it."""
+    real, calls = checkpoint.save_file, []
+
+    def broken(tensors, path, metadata):
+        calls.append(path)
+        if len(calls) == 3:
+            Path(path).write_bytes(b"half of a checkpoint")
+            raise KeyboardInterrupt
+        real(tensors, path, metadata=metadata)
+
+    monkeypatch.setattr(checkpoint, "save_file", broken)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, "unet3d", stores)
+    monkeypatch.undo()
+    assert checkpoint.load(tmp_path / "checkpoint.safetensors")["run"]["epoch"] == 2
+    train(tmp_path, "unet3d", stores)
+    assert_same(tmp_path, finished["unet3d"][0])
+
+
+def test_signal_handlers_are_put_back(stores, tmp_path):
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
+    train(tmp_path, "unet3d", stores, epochs=1)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == before
+
+
+def test_max_steps_ends_within_an_epoch(stores, tmp_path):
+    train(tmp_path, "unet3d", stores, max_steps=8)
+    history = read_tsv(tmp_path / "history.tsv")
+    assert history["step"].tolist() == [6, 8]
+    assert read_json(tmp_path / "model.json")["steps"] == 8
+
+
+@pytest.mark.parametrize("change", ["setting", "seed", "epochs", "data"])
+def test_another_run_does_not_continue_a_stale_checkpoint(change, stores, tmp_path):
+    paths = [write(tmp_path / f"sub-{number}.safetensors", number) for number in range(4)]
+    own = {"train": paths[:3], "val": paths[3:]}
+    stale, fresh = tmp_path / "stale", tmp_path / "fresh"
+    train(stale, "unet3d", own, epochs=2)
+    changed = {"epochs": 2}
+    if change == "setting":
+        changed["overrides"] = {"lambda_l1": 2.0}
+    elif change == "seed":
+        changed["seed"] = 8
+    elif change == "epochs":
+        # Learning rates may depend on how many there are.
+        changed["epochs"] = 3
+    else:
+        # The same participants, preprocessed in another way.
+        for number, path in enumerate(paths):
+            write(path, number + 10)
+    train(stale, "unet3d", own, **changed)
+    train(fresh, "unet3d", own, **changed)
+    assert_same(stale, fresh)
+
+
+# -- patches -------------------------------------------------------------------------------------------------------
+
+
+def read_all(stores, epoch=0, **changes):
+    sampling = Sampling(**{"shape": (8, 8, 8), "per_volume": 5, "foreground": 0.9, "seed": 1} | changes)
+    return Patches(list(map(Store, stores)), sampling, epoch)
+
+
+def test_patch_is_a_function_of_seed_epoch_and_index(stores):
+    first = read_all(stores["train"])
+    forwards = [first[index] for index in range(len(first))]
+    again = read_all(stores["train"])
+    backwards = [again[index] for index in reversed(range(len(again)))][::-1]
+    assert all(torch.equal(a[key], b[key]) for a, b in zip(forwards, backwards, strict=True) for key in a)
+    assert {name: tuple(value.shape) for name, value in forwards[0].items()} == {
+        "source": (1, 8, 8, 8),
+        "target": (1, 8, 8, 8),
+        "mask": (1, 8, 8, 8),
+        "range": (),
+    }
+    places = [[read_all(stores["train"], *at).place(index) for index in range(15)] for at in ((0,), (1,), (2,))]
+    other = [read_all(stores["train"], seed=2).place(index) for index in range(15)]
+    assert all(a != b for a, b in ((places[0], places[1]), (places[1], places[2]), (places[0], other)))
+
+
+def test_every_volume_gives_its_share_of_every_epoch(stores):
+    for epoch in range(3):
+        patches = read_all(stores["train"], epoch)
+        drawn = [patches.place(index)[0] for index in range(len(patches))]
+        assert sorted(drawn) == [0] * 5 + [1] * 5 + [2] * 5
+        assert drawn != sorted(drawn), "shuffled"
+
+
+def test_patch_holds_the_voxels_of_its_place(stores):
+    patches = read_all(stores["train"])
+    for index in range(len(patches)):
+        which, corner = patches.place(index)
+        source, target, mask = volume(which)
+        box = tuple(slice(c, c + 8) for c in corner)
+        for key, whole in (("source", source), ("target", target), ("mask", mask)):
+            np.testing.assert_array_equal(patches[index][key][0].numpy(), whole[box])
+
+
+def test_small_volume_is_centred_in_background(tmp_path):
+    shape = (5, 16, 8)
+    source, target, mask = volume(0, shape)
+    write_store(tmp_path / "sub-1.safetensors", source, target, mask, 1.5)
+    (patch,) = read_all([tmp_path / "sub-1.safetensors"], per_volume=1)
+    expected = [np.full((8, 8, 8), value, np.float32) for value in (source.flat[0], target.flat[0], 0)]
+    corner = read_all([tmp_path / "sub-1.safetensors"], per_volume=1).place(0)[1]
+    assert -3 <= corner[0] <= 0 and 0 <= corner[1] <= 8 and corner[2] == 0
+    for key, whole, padded in zip(("source", "target", "mask"), (source, target, mask), expected, strict=True):
+        padded[-corner[0] : 5 - corner[0]] = whole[:, corner[1] : corner[1] + 8]
+        np.testing.assert_array_equal(patch[key][0].numpy(), padded)
+    assert patch["range"] == 1.5
+
+
+def test_foreground_patches_have_their_centre_in_the_brain(tmp_path):
+    source, target, _ = volume(0, (24, 24, 24))
+    mask = np.zeros((24, 24, 24), bool)
+    mask[6:9, 12:14, 15] = True
+    write_store(tmp_path / "sub-1.safetensors", source, target, mask, 1.0)
+    inside = {}
+    for share in (0.0, 0.5, 1.0):
+        patches = read_all([tmp_path / "sub-1.safetensors"], per_volume=200, foreground=share)
+        inside[share] = sum(float(patches[index]["mask"][0, 4, 4, 4]) for index in range(200)) / 200
+    assert inside[1.0] == 1
+    assert 0.35 < inside[0.5] < 0.65
+    assert inside[0.0] < 0.05
+
+
+def test_excluded_pairs_are_never_drawn(tmp_path, refused):
+    good = write(tmp_path / "sub-1.safetensors", 0)
+    source, target, mask = volume(1)
+    for name in ("sub-2", "sub-3"):
+        write_store(tmp_path / f"{name}.safetensors", source, target, np.zeros_like(mask), 1.0)
+    bad = [str(tmp_path / f"{name}.safetensors") for name in ("sub-2", "sub-3")]
+    assert [store.name for store in usable([bad[0], good, bad[1]])] == ["sub-1"]
+    with refused("no usable pair", "excluded.tsv"):
+        usable(bad)
+
+
+def test_store_is_the_same_bytes_every_time(tmp_path):
+    first, second = (Path(write(tmp_path / f"{name}.safetensors", 5)) for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+
+
+if __name__ == "__main__":
+    where, which, data, stop_at = json.loads(sys.argv[1])
+    train_in_pieces(Path(where), which, data, stop_at)
