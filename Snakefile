@@ -93,11 +93,7 @@ rule train:
 
 rule predict:
     input:
-        [
-            STUDY.prediction(method, participant)
-            for participant in STUDY.tested
-            for method in STUDY.methods
-        ],
+        [STUDY.prediction(method, participant) for participant in STUDY.tested for method in STUDY.methods],
 
 
 rule evaluate:
@@ -107,6 +103,7 @@ rule evaluate:
         f"{ROOT}/metrics/comparisons.tsv",
 
 
+include: "rules/common.smk"
 include: "rules/ingest.smk"
 include: "rules/preprocess.smk"
 include: "rules/split.smk"

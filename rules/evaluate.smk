@@ -8,12 +8,8 @@
 rule measure:
     """Metrics of one test participant."""
     input:
-        predictions=lambda wildcards: [
-            STUDY.prediction(method, wildcards.participant) for method in STUDY.methods
-        ],
-        truth=lambda wildcards: STUDY.corrected(
-            STUDY.pairs[wildcards.participant].target
-        ),
+        predictions=lambda wildcards: [STUDY.prediction(method, wildcards.participant) for method in STUDY.methods],
+        truth=lambda wildcards: STUDY.corrected(STUDY.pairs[wildcards.participant].target),
         mask=lambda wildcards: STUDY.mask(STUDY.pairs[wildcards.participant].target),
         sidecars=lambda wildcards: [
             sidecar(STUDY.preprocessed(scan))
@@ -36,9 +32,7 @@ rule measure:
     params:
         methods=STUDY.methods,
         fold=lambda wildcards: STUDY.tested[wildcards.participant],
-        seeds=lambda wildcards: {
-            method: STUDY.seeds(method) for method in STUDY.trained
-        },
+        seeds=lambda wildcards: {method: STUDY.seeds(method) for method in STUDY.trained},
         suffix=lambda wildcards: STUDY.pairs[wildcards.participant].target.suffix,
         metrics=config["evaluate"]["metrics"],
         regions=config["evaluate"]["regions"],
@@ -49,10 +43,7 @@ rule measure:
 rule summarise:
     """The tables of the contract."""
     input:
-        participants=[
-            f"{ROOT}/metrics/participants/{participant}.tsv"
-            for participant in STUDY.tested
-        ],
+        participants=[f"{ROOT}/metrics/participants/{participant}.tsv" for participant in STUDY.tested],
     output:
         per_subject=f"{ROOT}/metrics/per_subject.tsv",
         leaderboard=report(

@@ -29,7 +29,6 @@ if config["phantom"] is not None:
             mem_mb=4000,
             runtime=10,
         params:
-            root=PHANTOM_DIR,
             settings=config["phantom"],
         script:
             "../workflow/scripts/phantom_subject.py"
@@ -39,10 +38,7 @@ if config["phantom"] is not None:
         input:
             expand(rules.phantom_subject.output, number=PHANTOM_SUBJECTS),
         output:
-            [
-                f"{PHANTOM_DIR}/{name}"
-                for name in ("dataset_description.json", "participants.tsv", "README")
-            ],
+            [f"{PHANTOM_DIR}/{name}" for name in ("dataset_description.json", "participants.tsv", "README")],
         log:
             f"{ROOT}/logs/ingest/phantom_dataset.log",
         benchmark:
@@ -53,7 +49,6 @@ if config["phantom"] is not None:
             mem_mb=1000,
             runtime=5,
         params:
-            root=PHANTOM_DIR,
             settings=config["phantom"],
         script:
             "../workflow/scripts/phantom_dataset.py"

@@ -7,12 +7,8 @@
 rule patch_store:
     """The store from which patches are drawn while training."""
     input:
-        source=lambda wildcards: STUDY.preprocessed(
-            STUDY.pairs[wildcards.participant].source
-        ),
-        target=lambda wildcards: STUDY.preprocessed(
-            STUDY.pairs[wildcards.participant].target
-        ),
+        source=lambda wildcards: STUDY.preprocessed(STUDY.pairs[wildcards.participant].source),
+        target=lambda wildcards: STUDY.preprocessed(STUDY.pairs[wildcards.participant].target),
         mask=lambda wildcards: STUDY.mask(STUDY.pairs[wildcards.participant].target),
     output:
         f"{ROOT}/patches/{{participant}}.safetensors",

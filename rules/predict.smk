@@ -5,41 +5,6 @@
 """
 
 
-def model_files(wildcards):
-    """The models of a method that never saw this participant."""
-    folders = STUDY.models(
-        STUDY.labels[wildcards.label], STUDY.scans[wildcards.scan].participant
-    )
-    return [
-        f"{folder}/model.{extension}"
-        for folder in folders
-        for extension in ("safetensors", "json")
-    ]
-
-
-def pair_files(wildcards):
-    """What a prediction is made from: the native pair and its transform, and the preprocessed pair."""
-    scan = STUDY.scans[wildcards.scan]
-    pair = STUDY.pair_of(scan)
-    return pair_images(wildcards.scan) | {
-        "transform": STUDY.transform(scan),
-        "source_preproc": STUDY.preprocessed(scan),
-        "target_preproc": STUDY.preprocessed(pair.target),
-        "sidecars": [
-            sidecar(STUDY.preprocessed(scan)),
-            sidecar(STUDY.preprocessed(pair.target)),
-        ],
-    }
-
-
-def labels(networks):
-    return "|".join(
-        name
-        for name, method in STUDY.labels.items()
-        if (method in NETWORKS) == networks
-    )
-
-
 rule interpolate:
     """identity, spline or histogram_match: one interpolation from the native source to the native target."""
     input:

@@ -13,9 +13,7 @@ PREPROCESS = config["preprocess"]
 rule simulate:
     """A simulated source scan: the one degradation of training and test."""
     input:
-        lambda wildcards: STUDY.scans[
-            wildcards.scan.removesuffix("_rec-simulated")
-        ].path,
+        lambda wildcards: STUDY.scans[wildcards.scan.removesuffix("_rec-simulated")].path,
     output:
         image=f"{ROOT}/{{folder}}/{{scan}}_desc-simulated_{{suffix}}.nii.gz",
         sidecar=f"{ROOT}/{{folder}}/{{scan}}_desc-simulated_{{suffix}}.json",
@@ -82,17 +80,6 @@ rule bias:
         "../workflow/scripts/bias.py"
 
 
-def pair_images(scan):
-    """Bias-corrected images and masks of the pair that a source scan is part of."""
-    pair = STUDY.pair_of(STUDY.scans[scan])
-    return {
-        "source": STUDY.corrected(pair.source),
-        "source_mask": STUDY.mask(pair.source),
-        "target": STUDY.corrected(pair.target),
-        "target_mask": STUDY.mask(pair.target),
-    }
-
-
 rule register:
     """Rigid transform from the source scan to its target, and its inverse."""
     input:
@@ -114,19 +101,6 @@ rule register:
         settings=PREPROCESS["registration"],
     script:
         "../workflow/scripts/register.py"
-
-
-def native_images(wildcards):
-    """What puts a scan on the working grid: image, mask, the target's mask and, for a source, the transform."""
-    scan = STUDY.scans[wildcards.scan]
-    inputs = {
-        "image": STUDY.corrected(scan),
-        "mask": STUDY.mask(scan),
-        "target_mask": STUDY.mask(STUDY.pair_of(scan).target),
-    }
-    return inputs | (
-        {"transform": STUDY.transform(scan)} if scan.role == "source" else {}
-    )
 
 
 rule standardise:

@@ -28,14 +28,8 @@ rule html_report:
             for seed in STUDY.seeds(method)
             for name in ("model.json", "history.tsv")
         ],
-        images=[
-            STUDY.prediction(method, participant)
-            for participant in SHOWN
-            for method in STUDY.methods
-        ],
-        truths=[
-            STUDY.corrected(STUDY.pairs[participant].target) for participant in SHOWN
-        ],
+        images=[STUDY.prediction(method, participant) for participant in SHOWN for method in STUDY.methods],
+        truths=[STUDY.corrected(STUDY.pairs[participant].target) for participant in SHOWN],
         masks=[STUDY.mask(STUDY.pairs[participant].target) for participant in SHOWN],
     output:
         report(
@@ -53,7 +47,6 @@ rule html_report:
         mem_mb=4000,
         runtime=30,
     params:
-        root=ROOT,
         participants=SHOWN,
         methods=STUDY.methods,
         options=config["report"],

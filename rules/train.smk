@@ -4,15 +4,8 @@
 2. fit_histogram   the histogram-matching baseline: the training targets' mean distribution
 """
 
-NETWORKS = [method for method in STUDY.trained if method not in MODEL_FREE]
 # Raised on purpose when a change of the code changes the weights; nothing else about the code reruns training.
 TRAINING_VERSION = 1
-
-
-def stores(*parts):
-    return lambda wildcards: [
-        STUDY.store(person) for person in STUDY.members(wildcards.fold, *parts)
-    ]
 
 
 rule train_model:

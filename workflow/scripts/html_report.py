@@ -22,7 +22,7 @@ with job(snakemake):
         for number, person in enumerate(people)
         for outputs in [dict(zip(methods, paths[number * len(methods) :], strict=False))]
     ]
-    root = Path(snakemake.params.root)
+    root = Path(snakemake.output[0]).parents[1]
     report.build(
         root,
         Path(snakemake.output[0]),

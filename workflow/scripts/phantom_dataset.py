@@ -7,4 +7,4 @@ with job(snakemake):
 
     from upfield.phantom import Phantom, write_dataset
 
-    write_dataset(Path(snakemake.params.root), Phantom(**snakemake.params.settings))
+    write_dataset(Path(snakemake.config["target"]["bids_dir"]), Phantom(**snakemake.params.settings))

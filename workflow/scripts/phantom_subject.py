@@ -8,5 +8,7 @@ with job(snakemake):
     from upfield.phantom import Phantom, write_subject
 
     write_subject(
-        Path(snakemake.params.root), int(snakemake.wildcards.number) - 1, Phantom(**snakemake.params.settings)
+        Path(snakemake.config["target"]["bids_dir"]),
+        int(snakemake.wildcards.number) - 1,
+        Phantom(**snakemake.params.settings),
     )

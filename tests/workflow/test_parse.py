@@ -1,0 +1,240 @@
+"""What the workflow plans: dry runs on BIDS datasets of a few bytes, and what it says to a mistaken config."""
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGETS = ["ingest", "preprocess", "split", "patches", "train", "predict", "evaluate", "report"]
+BASELINES = ["identity", "spline", "histogram_match", "unet3d"]
+
+
+@dataclass
+class Job:
+    """One job of a dry run."""
+
+    rule: str
+    fields: dict[str, str]
+
+    def paths(self, key):
+        return self.fields.get(key, "").split(", ")
+
+    @property
+    def wildcards(self):
+        pairs = self.fields.get("wildcards", "")
+        return dict(pair.split("=", 1) for pair in pairs.split(", ") if pair)
+
+
+def snakemake(*arguments):
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", *map(str, arguments)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SNAKEMAKE")}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def plan(*arguments):
+    """The jobs of a dry run that must succeed."""
+    done = snakemake(*arguments)
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text[-3000:]
+    blocks = re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", text, re.MULTILINE)
+    return [Job(name, dict(re.findall(r"^    (\w+): (.*)$", body, re.MULTILINE))) for name, body in blocks]
+
+
+def count(jobs):
+    return Counter(job.rule for job in jobs)
+
+
+def outputs(jobs):
+    return {path for job in jobs for path in job.paths("output") if path}
+
+
+@pytest.fixture
+def dataset(bids_tree):
+    """Participants with a poor session 1 and a good session 2; sub-05 never came back."""
+    content = {
+        f"sub-{number:02d}/ses-{session}/anat/sub-{number:02d}_ses-{session}_T1w.{extension}": what
+        for number in range(1, 7)
+        for session in (1, 2)
+        for extension, what in (("nii.gz", None), ("json", {"MagneticFieldStrength": (0.064, 3)[session - 1]}))
+        if (number, session) != (5, 2)
+    }
+    return bids_tree(content)
+
+
+@pytest.fixture
+def configfile(dataset, tmp_path):
+    """Write a study of `dataset`, with changes, and return the arguments that choose it."""
+
+    def write(**changes):
+        study = {
+            "study": "fake",
+            "output_dir": str(tmp_path / "out"),
+            "source": {"bids_dir": str(dataset), "entities": {"session": "1"}},
+            "target": {"bids_dir": str(dataset), "entities": {"session": "2"}},
+            "train": {"epochs": 1},
+        }
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump(study | changes))
+        return ["--configfile", path]
+
+    return write
+
+
+def test_whole_study_is_planned_before_anything_runs(configfile, dataset, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in dataset.rglob("*")}
+    jobs = plan(*configfile())
+    found = count(jobs)
+    pairs, methods = 5, 5
+    test = found["measure"]
+    assert test == 1
+    assert found == {
+        "inventory": 1,
+        "brain": 2 * pairs,
+        "bias": 2 * pairs,
+        "register": pairs,
+        "standardise": 2 * pairs,
+        "cohort": 1,
+        "splits": 1,
+        "patch_store": pairs - test,
+        "train_model": 2,
+        "fit_histogram": 1,
+        "interpolate": 3 * test,
+        "enhance": (methods - 3) * test,
+        "measure": test,
+        "summarise": 1,
+        "html_report": 1,
+        "report": 1,
+    }
+    root = tmp_path / "out" / "fake"
+    made = outputs(jobs)
+    assert all(Path(path).is_relative_to(root) for path in made)
+    tables = ["dataset_description.json", "inventory.tsv", "pairs.tsv", "excluded.tsv", "splits.tsv"]
+    metrics = [f"metrics/{name}.tsv" for name in ("per_subject", "leaderboard", "comparisons")]
+    models = [
+        f"models/{method}/fold-0_seed-42/{name}"
+        for method in ("unet3d", "unet3d_patchgan", "histogram_match")
+        for name in ("model.safetensors", "model.json", "history.tsv")
+    ]
+    (person,) = [job.wildcards["participant"] for job in jobs if job.rule == "measure"]
+    scans = [
+        f"{person}/ses-1/anat/{person}_ses-1_{name}"
+        for name in (
+            "space-target_desc-preproc_T1w.nii.gz",
+            "space-target_desc-preproc_T1w.json",
+            "desc-brain_mask.nii.gz",
+            "from-source_to-target_mode-image_xfm.txt",
+            *(f"space-target_desc-{method.replace('_', '')}_T1w.nii.gz" for method in [*BASELINES, "unet3d_patchgan"]),
+        )
+    ]
+    expected = {str(root / name) for name in [*tables, *metrics, *models, *scans, "report/index.html"]}
+    assert expected - made == set()
+    for job in jobs:
+        if job.rule not in TARGETS:
+            assert Path(job.fields["log"]).is_relative_to(root / "logs"), job
+            assert Path(job.fields["benchmark"]).is_relative_to(root / "benchmarks"), job
+    # Somebody with one session is listed in the inventory and nowhere else.
+    assert {job.rule for job in jobs if "sub-05" in str(job)} == {"inventory"}
+    # Nobody is trained on and tested.
+    trained = [job for job in jobs if job.rule == "train_model"]
+    assert all(person not in job.fields["input"] for job in trained)
+    # Planning leaves an index behind, so that jobs need not look through the dataset again, and nothing more.
+    assert [path.name for path in root.rglob("*") if path.is_file()] == ["index.json"]
+    assert {path: path.stat().st_mtime_ns for path in dataset.rglob("*")} == before, "datasets are only read"
+
+
+def test_every_stage_is_a_target_and_folders_may_come_from_the_command_line(configfile, dataset, tmp_path):
+    nothing = {"entities": {"session": "1"}}, {"entities": {"session": "2"}}
+    chosen = configfile(source=nothing[0], target=nothing[1])
+    folders = [f"{side}={{bids_dir: {dataset}}}" for side in ("source", "target")]
+    jobs = plan(*TARGETS, *chosen, "--config", "study=renamed", *folders)
+    found = count(jobs)
+    assert [name for name in TARGETS if found[name] != 1] == []
+    assert found["register"] == found["patch_store"] == 5
+    assert all(Path(path).is_relative_to(tmp_path / "out" / "renamed") for path in outputs(jobs))
+
+
+def test_stage_asks_for_what_it_needs_and_no_more(configfile):
+    found = count(plan("train", *configfile()))
+    assert found["train_model"] == 2 and found["standardise"] == 10 and found["splits"] == 1
+    later = ["interpolate", "enhance", "measure", "summarise", "html_report", "predict", "evaluate", "report"]
+    assert [name for name in later if found[name]] == []
+
+
+def test_simulated_study_needs_targets_only(configfile, tmp_path):
+    jobs = plan(*configfile(pairing="simulated", source={"bids_dir": None}))
+    found = count(jobs)
+    pairs = 5
+    assert found["simulate"] == found["register"] == pairs
+    assert found["standardise"] == found["brain"] == 2 * pairs
+    assert "ses-1" not in str(jobs)
+    native = {path for job in jobs if job.rule == "simulate" for path in job.paths("output")}
+    assert any(path.endswith("sub-06_ses-2_rec-simulated_desc-simulated_T1w.nii.gz") for path in native), native
+    (source,) = [job for job in jobs if job.rule == "bias" and "sub-06_ses-2_rec-simulated" in job.fields["output"]]
+    assert set(source.paths("input")) & native
+
+
+def test_folds_times_methods_times_seeds_are_trained(configfile):
+    splits = {"scheme": "kfold", "folds": 3}
+    jobs = plan(*configfile(splits=splits, methods=["unet3d_patchgan"], train={"epochs": 1, "seeds": [1, 2]}))
+    models = {
+        tuple(job.wildcards[key] for key in ("method", "fold", "seed")) for job in jobs if job.rule == "train_model"
+    }
+    expected = {(m, f, s) for m in ("unet3d", "unet3d_patchgan") for f in "012" for s in "12"}
+    assert models == expected
+    found = count(jobs)
+    assert found["train_model"] == len(expected)
+    assert found["fit_histogram"] == 3
+    # Everybody is tested once, by the two models (seeds) of a fold that did not learn from them.
+    assert found["measure"] == 5 and found["enhance"] == 10 and found["interpolate"] == 15
+    learned = {
+        (job.wildcards["method"], job.wildcards["fold"]): job.fields["input"]
+        for job in jobs
+        if job.rule == "train_model"
+    }
+    for job in jobs:
+        if job.rule == "enhance":
+            person = job.wildcards["scan"].split("_")[0]
+            weights = [path for path in job.paths("input") if path.endswith("model.safetensors")]
+            assert len(weights) == 2
+            method, fold = re.search(r"models/(\w+)/fold-(\w)_", weights[0]).groups()
+            assert person not in learned[method, fold]
+
+
+def test_demo_is_planned_before_its_scans_exist(tmp_path):
+    folders = [f"{side}={{bids_dir: {tmp_path}/phantom}}" for side in ("source", "target")]
+    jobs = plan("--profile", "profiles/demo", "--config", f"output_dir={tmp_path}/out", *folders)
+    found = count(jobs)
+    subjects = yaml.safe_load((ROOT / "config/examples/demo.yaml").read_text())["phantom"]["subjects"]
+    assert found["phantom_subject"] == found["register"] == subjects
+    assert found["phantom_dataset"] == found["html_report"] == 1
+    made = {path for path in outputs(jobs) if path.startswith(f"{tmp_path}/phantom/")}
+    assert len([path for path in made if path.endswith(".nii.gz")]) == 2 * subjects
+    assert not (tmp_path / "phantom").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"trian": {"epochs": 3}}, ["config: trian is not a known key", "did you mean train?"]),
+        ({"preprocess": {"brain": {"metod": "none"}}}, ["preprocess.brain.metod is not a known key", "method?"]),
+        ({"patches": {"size": "big"}}, ["config: patches.size is 'big'", "expected integer"]),
+        ({"methods": ["unet3d_patchgam"]}, ["methods names 'unet3d_patchgam'", "did you mean unet3d_patchgan?"]),
+        ({"target": {"bids_dir": "/no/such/study"}}, ["target.bids_dir is /no/such/study", "expected a BIDS dataset"]),
+    ],
+)
+def test_mistake_stops_the_run_with_one_line(configfile, tmp_path, change, words):
+    done = snakemake(*configfile(**change))
+    assert done.returncode != 0
+    text = done.stdout + done.stderr
+    (line,) = [line for line in text.splitlines() if line.startswith("config: ")]
+    assert [word for word in words if word not in line] == []
+    assert "Traceback" not in text
+    assert not re.search(r"^(?:local)?rule \w+:", text, re.MULTILINE)
+    assert not (tmp_path / "out").exists()

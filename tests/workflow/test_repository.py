@@ -1,0 +1,286 @@
+"""Rules that the repository keeps: pins, rule files, descriptions, imports, and that documented commands exist."""
+
+import ast
+import re
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ROOT / "workflow" / "scripts" / "upfield"
+RULE_FILES = sorted((ROOT / "rules").glob("*.smk"))
+# In the order data flows; a module imports only from those before it.
+ORDER = [
+    "errors",
+    "files",
+    "nifti",
+    "bids",
+    "degrade",
+    "registration",
+    "brain",
+    "intensity",
+    "preprocess",
+    "splits",
+    "patches",
+    "methods",
+    "model",
+    "baselines",
+    "training",
+    "inference",
+    "predict",
+    "metrics",
+    "statistics",
+    "evaluate",
+    "report",
+    "provenance",
+    "config",
+    "phantom",
+    "study",
+    "job",
+]
+
+
+# -- pins ----------------------------------------------------------------------------------------------------------
+
+
+def normalised(name):
+    """Names of packages as pip compares them."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def lock():
+    lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.lock").read_text().splitlines()]
+    pins = dict(line.split("==", 1) for line in lines if line)
+    return {normalised(name): version for name, version in pins.items()}
+
+
+def environment_pins(path):
+    """`name==version` of an environment file, or of the pip commands in a post-deploy script."""
+    if path.suffix == ".sh":
+        found = re.findall(r"\b([A-Za-z][\w.-]*)==([\w.+]+)", path.read_text())
+        return {normalised(name): version for name, version in found}
+    parts = yaml.safe_load(path.read_text())["dependencies"]
+    (listed,) = [part["pip"] for part in parts if isinstance(part, dict)]
+    assert [entry for entry in listed if entry.count("==") != 1] == []
+    return {normalised(name): version for name, version in (entry.split("==") for entry in listed)}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "envs").iterdir()), ids=lambda path: path.name)
+def test_environments_pin_what_the_lock_pins(path):
+    pins, locked = environment_pins(path), lock()
+    assert pins
+    assert {name: (version, locked.get(name)) for name, version in pins.items() if locked.get(name) != version} == {}
+
+
+def test_lock_holds_every_dependency_of_the_package():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {normalised(re.split(r"[<>=!~\[ ;]", entry)[0]) for entry in project["dependencies"]}
+    assert wanted - lock().keys() == set()
+
+
+# -- rules ---------------------------------------------------------------------------------------------------------
+
+
+def rules_of(path):
+    """Name and text of each rule of a .smk file."""
+    blocks = re.split(r"^( *)rule (\w+):\n", path.read_text(), flags=re.MULTILINE)
+    for indent, name, rest in zip(blocks[1::3], blocks[2::3], blocks[3::3], strict=True):
+        inside = re.compile(rf"{indent}    |\s*$")
+        lines = rest.splitlines()
+        end = next((number for number, line in enumerate(lines) if not inside.match(line)), len(lines))
+        yield name, [line.removeprefix(f"{indent}    ") for line in lines[:end]]
+
+
+ALL_RULES = [(path, name, body) for path in RULE_FILES for name, body in rules_of(path)]
+
+
+@pytest.mark.parametrize(("path", "name", "body"), ALL_RULES, ids=[f"{p.stem}-{n}" for p, n, _ in ALL_RULES])
+def test_rule_says_what_it_needs(path, name, body):
+    assert body[0].startswith('"""') and len(body[0]) > 15, "a docstring first"
+    sections = {match[1] for line in body if (match := re.match(r"(\w+):", line))}
+    assert {"output", "log", "benchmark", "conda", "resources", "script"} - sections == set()
+    text = "\n".join(body)
+    assert "mem_mb=" in text and "runtime=" in text
+    (environment,) = re.findall(r'conda:\n    "(.*)"', text)
+    (script,) = re.findall(r'script:\n    "(.*)"', text)
+    assert (path.parent / environment).is_file()
+    assert (path.parent / script).is_file()
+
+
+@pytest.mark.parametrize("path", RULE_FILES, ids=lambda path: path.name)
+def test_rule_file_opens_with_its_numbered_stages(path):
+    docstring = re.match(r'"""(.+?)"""\n', path.read_text(), re.DOTALL)[1]
+    title, blank, *stages = docstring.rstrip().split("\n")
+    assert title.endswith(".") and blank == ""
+    numbered = [re.match(r"(\d+)\. ([\w, ]+?)  +\S", stage) for stage in stages]
+    assert [int(match[1]) for match in numbered] == list(range(1, len(stages) + 1))
+    named = [name for match in numbered for name in match[2].split(", ")]
+    assert named == [name for name, _ in rules_of(path)], "in the order of the file"
+
+
+def test_rule_files_are_those_the_snakefile_includes():
+    included = re.findall(r'include: "(rules/\w+\.smk)"', (ROOT / "Snakefile").read_text())
+    assert sorted(included) == [str(path.relative_to(ROOT)) for path in RULE_FILES]
+
+
+def test_every_adapter_belongs_to_a_rule():
+    used = {Path(line).name for path in RULE_FILES for line in re.findall(r'"(.*\.py)"', path.read_text())}
+    assert used == {path.name for path in LIBRARY.parent.glob("*.py")}
+
+
+# -- configuration -------------------------------------------------------------------------------------------------
+
+
+def resolved(node, schema):
+    """A schema node with its $ref laid under it."""
+    reference = node.get("$ref")
+    return {**schema["$defs"][reference.split("/")[-1]], **node} if reference else node
+
+
+def undescribed(values, node, schema, prefix=""):
+    """Keys of a config that the schema does not know or does not describe."""
+    properties = resolved(node, schema).get("properties", {})
+    # What a user fills in freely, such as the names of BIDS entities, is described as a whole.
+    for key, value in values.items() if properties else ():
+        found = resolved(properties.get(key, {}), schema)
+        if len(found.get("description", "")) < 8:
+            yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from undescribed(value, found, schema, f"{prefix}{key}.")
+
+
+def test_every_key_of_the_config_is_described():
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    schema = yaml.safe_load((ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text())
+    config["phantom"] = {"subjects": 10, "seed": 42, "spacing": 2.0}
+    missing = list(undescribed(config, schema, schema))
+    assert not missing, missing
+
+
+def test_config_holds_every_key_of_the_schema():
+    """The schema allows nothing that the commented file does not show."""
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    schema = yaml.safe_load((ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text())
+
+    def missing(values, node, prefix=""):
+        for key, child in resolved(node, schema).get("properties", {}).items():
+            if key not in values:
+                yield f"{prefix}{key}"
+            elif isinstance(values[key], dict):
+                yield from missing(values[key], child, f"{prefix}{key}.")
+
+    assert list(missing(config, schema)) == []
+
+
+# -- imports -------------------------------------------------------------------------------------------------------
+
+
+def modules():
+    return {
+        ".".join(path.relative_to(LIBRARY).with_suffix("").parts).removesuffix("__init__").rstrip("."): path
+        for path in sorted(LIBRARY.rglob("*.py"))
+    }
+
+
+def imported(tree):
+    """Every module that a file names in an import, lazy ones too, as dotted names with what is taken from them."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "absolute imports only"
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def parsed():
+    return {name: ast.parse(path.read_text()) for name, path in modules().items()}
+
+
+def graph():
+    """Module to the modules of the library that it imports."""
+    known = modules()
+    edges = {}
+    for name, tree in parsed().items():
+        edges[name] = set()
+        for module, taken in imported(tree):
+            if module.split(".")[0] == "upfield":
+                inner = module.removeprefix("upfield").lstrip(".")
+                child = f"{inner}.{taken}".lstrip(".")
+                edges[name].add(child if child in known else inner)
+    return edges
+
+
+def test_imports_have_no_circle():
+    order = list(TopologicalSorter(graph()).static_order())
+    assert set(order) == set(modules())
+
+
+def test_modules_import_only_earlier_ones():
+    top = {name.split(".")[0] for name in modules()} - {""}
+    assert top == set(ORDER)
+    wrong = [
+        f"{name} imports {other}"
+        for name, others in graph().items()
+        for other in others
+        if name and other and ORDER.index(other.split(".")[0]) > ORDER.index(name.split(".")[0])
+    ]
+    assert wrong == []
+
+
+def users(*packages):
+    """Modules that import any of some packages."""
+    return {name for name, tree in parsed().items() for module, _ in imported(tree) if module.split(".")[0] in packages}
+
+
+def test_only_one_module_touches_image_files():
+    assert users("nibabel") == {"nifti"}
+
+
+def test_library_knows_nothing_of_snakemake():
+    assert users("snakemake") == set()
+    check = "import sys; sys.modules['snakemake'] = None; import upfield.study, upfield.training.run, upfield.report"
+    subprocess.run([sys.executable, "-c", check], check=True, timeout=120)
+
+
+def test_planning_a_study_does_not_load_the_heavy_libraries():
+    """Every job reads the Snakefile, so what it imports is paid for once a job."""
+    check = "import sys, upfield.study, upfield.job; print(sorted({'torch', 'ants', 'monai'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", check], check=True, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]"
+
+
+def test_nothing_is_unpickled():
+    assert users("pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal") == set()
+    loads = [
+        (name, ast.unparse(node))
+        for name, tree in parsed().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("torch.load", "torch.jit.load", "pd.read_pickle")
+    ]
+    assert loads == []
+    text = "\n".join(path.read_text() for path in modules().values())
+    assert "allow_pickle=True" not in text and "from torch import load" not in text
+
+
+# -- documentation -------------------------------------------------------------------------------------------------
+
+
+def test_commands_of_the_readme_exist():
+    targets = set(re.findall(r"^([a-z][\w-]*):(?!=)", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    readme = (ROOT / "README.md").read_text()
+    code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", readme, re.DOTALL))
+    wanted = set(re.findall(r"\bmake ([a-z][\w-]*)", code))
+    assert {"setup", "demo", "test"} <= targets
+    assert wanted and wanted - targets == set()
+    profiles = set(re.findall(r"--profile ([\w/]+)", code))
+    assert [
+        name for name in profiles if not any((ROOT / p / "config.yaml").is_file() for p in (name, f"profiles/{name}"))
+    ] == []
+    files = set(re.findall(r"--configfile (config/[\w/.-]+)", code))
+    assert [name for name in files if not (ROOT / name).is_file()] == []
