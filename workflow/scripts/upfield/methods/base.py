@@ -50,6 +50,8 @@ class Method(nn.Module):
     scale: tuple[int, int, int] = (1, 1, 1)
     # Sizes of the input must be multiples of this.
     divisor: int = 1
+    # The smallest edge of a training patch, voxels.
+    smallest_patch: ClassVar[int] = 1
     # Every method has these two settings; the loop reads them.
     batch_size: int
     gradient_clip: float

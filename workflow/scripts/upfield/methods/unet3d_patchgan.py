@@ -35,6 +35,9 @@ class PatchDiscriminator3D(nn.Sequential):
 class UNetPatchGAN(SupervisedUNet):
     """Generator loss `lambda_l1` L1 + `lambda_adv` adversarial; discriminator loss the mean over real and fake."""
 
+    # Below this the discriminator's last feature map is one voxel, which instance norm cannot normalise.
+    smallest_patch = 24
+
     def __init__(
         self, *, discriminator_base: int, lr_discriminator: float, lambda_adv: float, gan_loss: str, **shared: Any
     ) -> None:

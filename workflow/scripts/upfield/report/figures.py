@@ -1,7 +1,6 @@
-"""Every picture of the report, as PNG bytes; the same inputs give the same bytes.
+"""The charts of the report and the previews of training, as PNG bytes; the same inputs give the same bytes.
 
-Charts are drawn by matplotlib through `Figure` (no pyplot, no display) once per colour theme. Image panels are
-plain PNGs with one pixel per voxel: the page places them at their size in millimetres. seaborn is imported only
+Drawn by matplotlib through `Figure` (no pyplot, no display), charts once per colour theme. seaborn is imported only
 where a chart is drawn, so that the training loop can import `triptych` for little.
 """
 
@@ -10,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,25 +16,21 @@ import pandas as pd
 from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 from PIL import Image
 
-from upfield import nifti
-from upfield.errors import ScanError
 from upfield.files import atomic
 from upfield.metrics import LABELS
-
-Array = NDArray[Any]
+from upfield.nifti import Array
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of a chart: `paper` behind, `ink` for text, `rule` for grid lines, `model` and `baseline` marks."""
+    """Colours of a chart: `paper` behind, `ink` for text, `rule` for grid lines, `network` and `baseline` marks."""
 
     paper: str
     ink: str
     rule: str
-    model: str
+    network: str
     baseline: str
     cycle: tuple[str, ...]
 
@@ -44,56 +38,6 @@ class Theme:
 # The papers equal --paper in style.css, so that a chart has no visible edge on the page.
 LIGHT = Theme("#ffffff", "#22262b", "#e3e5e8", "#0b5c9e", "#6b7178", ("#0b5c9e", "#b4541a", "#2b7d4f", "#7a4b9c"))
 DARK = Theme("#16191d", "#dde1e6", "#31363d", "#74b3ea", "#9aa2ab", ("#74b3ea", "#eb9a62", "#79c99a", "#c29be0"))
-
-
-@dataclass(frozen=True)
-class SubjectImages:
-    """NIfTI files of one subject, all on one native grid.
-
-    `source` is the input resampled to that grid (the identity baseline), `truth` the target, `mask` the brain
-    (non-zero is brain), `outputs` one image per method in the intensities of the target.
-    """
-
-    participant_id: str
-    source: Path
-    truth: Path
-    mask: Path
-    outputs: dict[str, Path]
-
-
-@dataclass(frozen=True)
-class Plane:
-    """One orthogonal slice through every image: PNG bytes by panel, and how to place them.
-
-    `name` is axial, coronal or sagittal; `position` the world coordinate of the slice with its axis, such as
-    "z = 12 mm"; `size` width and height in mm; `marks` the body sides at the left and right edges. `outputs` and
-    `errors` are keyed by method.
-    """
-
-    name: str
-    position: str
-    size: tuple[float, float]
-    marks: tuple[str, str]
-    source: bytes
-    truth: bytes
-    outputs: dict[str, bytes]
-    errors: dict[str, bytes]
-
-
-@dataclass(frozen=True)
-class SubjectView:
-    """All planes of a subject with one intensity `window` and one error scale (-`error` to +`error`).
-
-    `failures` tells, by method, why an image cannot be shown; `notes` are remarks for the caption; `pixel` is
-    the in-plane pixel size in mm if panels had to be reduced, else None.
-    """
-
-    planes: list[Plane]
-    window: tuple[float, float]
-    error: float
-    failures: dict[str, str]
-    notes: list[str]
-    pixel: float | None
 
 
 def write_triptych(path: Path, panels: Mapping[str, Array]) -> None:
@@ -122,7 +66,7 @@ def triptych(panels: Mapping[str, Array], window: tuple[float, float]) -> bytes:
 
 
 def subject_values(
-    values: pd.DataFrame, summary: pd.DataFrame, models: Sequence[str], label: str, theme: Theme
+    values: pd.DataFrame, summary: pd.DataFrame, networks: Sequence[str], label: str, theme: Theme
 ) -> bytes:
     """PNG of one metric: a row per method, a point per subject, a line joining each subject, mean and interval.
 
@@ -132,8 +76,8 @@ def subject_values(
         Participants in rows, methods in columns in the order to draw; NaN where a subject has no value.
     summary
         Indexed by method: mean, ci_low, ci_high.
-    models
-        Methods drawn as models; the others are drawn as baselines.
+    networks
+        Methods drawn as trained networks; the others are drawn as baselines.
 
     """
     import seaborn
@@ -144,7 +88,7 @@ def subject_values(
         for row in values.to_numpy():
             axis.plot(row, range(len(methods)), color=theme.baseline, linewidth=0.7, alpha=0.45, zorder=1)
         long = values.melt(var_name="method", value_name="value").dropna()
-        palette = {m: theme.model if m in models else theme.baseline for m in methods}
+        palette = {m: theme.network if m in networks else theme.baseline for m in methods}
         seaborn.stripplot(
             long, x="value", y="method", order=methods, hue="method", palette=palette, jitter=False, size=4.5,
             alpha=0.6, legend=False, ax=axis, zorder=2,
@@ -155,8 +99,8 @@ def subject_values(
             mean, low, high = summary.loc[method, ["mean", "ci_low", "ci_high"]].astype(float)
             level = place + 0.22
             axis.plot([low, high], [level, level], color=palette[method], linewidth=1.8, zorder=3)
-            shape = "D" if method in models else "s"
-            face = palette[method] if method in models else theme.paper
+            shape = "D" if method in networks else "s"
+            face = palette[method] if method in networks else theme.paper
             axis.plot(mean, level, shape, markersize=6, color=palette[method], markerfacecolor=face, zorder=4)
         axis.set(xlabel=label, ylabel="", ylim=(len(methods) - 0.45, -0.5))
         axis.grid(visible=False, axis="y")
@@ -203,97 +147,6 @@ def training_curves(history: pd.DataFrame, best_epoch: int | None, theme: Theme)
             axis.set_xlabel("epoch")
         seaborn.despine(figure)
         return _png(figure)
-
-
-def scale_bar(colours: str) -> bytes:
-    """PNG, 256 x 1 pixels, of the map `colours` from low (left) to high (right): "grey" or "error"."""
-    ramp = np.arange(256, dtype=np.uint8)[None]
-    return _encode(ramp, colours == "error")
-
-
-def subject_view(images: SubjectImages, pixels: float) -> SubjectView:
-    """Cut the images through the middle of the brain mask, in RAS+ order, cropped to the mask with a margin.
-
-    The window is the 0.5-99.5 percentile range of the truth inside the mask, for every panel; the error scale is
-    the 98th percentile of |output - truth| inside the mask, over all methods. Panels keep one pixel per voxel
-    unless together they exceed `pixels`. Raises ScanError if the source or the truth cannot be read.
-    """
-    truth, source = (nifti.reorient(nifti.load(path)) for path in (images.truth, images.source))
-    notes, failures = [], {}
-    try:
-        mask = nifti.reorient(nifti.load(images.mask)).data > 0
-    except ScanError as error:
-        mask = np.ones(truth.data.shape, bool)
-        notes.append(f"No usable brain mask ({error}): the whole field of view stands in for it.")
-    outputs = {}
-    for method, path in images.outputs.items():
-        try:
-            output = nifti.reorient(nifti.load(path))
-            if not output.grid.matches(truth.grid):
-                raise ScanError(f"its grid {output.data.shape} is not that of the truth {truth.data.shape}")
-            outputs[method] = output.data
-        except ScanError as error:
-            failures[method] = str(error)
-    if source.data.shape != truth.data.shape or mask.shape != truth.data.shape:
-        raise ScanError("the input, the truth and the mask lie on different grids")
-    low, high = np.percentile(truth.data[mask], [0.5, 99.5])
-    errors = {method: np.where(mask, data - truth.data, 0) for method, data in outputs.items()}
-    scale = max((float(np.percentile(np.abs(e[mask]), 98)) for e in errors.values()), default=0.0) or 1.0
-
-    box = nifti.bounding_box(mask, margin=np.ceil(4 / truth.grid.spacing).astype(int))
-    middle = (box[0] + box[1]) // 2
-    world = (truth.affine @ np.append(middle, 1))[:3]
-    spacing = truth.grid.spacing
-    extent = (box[1] - box[0]) * spacing
-    area = sum(np.prod(np.delete(box[1] - box[0], axis)) for axis in range(3)) * (2 + 2 * len(outputs))
-    reduction = max(float(np.sqrt(area / pixels)), 1.0)
-
-    def cut(data: Array, axis: int, bounds: tuple[float, float], coloured: bool = False) -> bytes:
-        index = [slice(a, b) for a, b in zip(*box, strict=True)]
-        index[axis] = slice(middle[axis], middle[axis] + 1)
-        flat = np.flipud(data[tuple(index)].squeeze(axis).T)
-        return _encode(_bytes(flat, bounds, reduction), coloured)
-
-    planes = []
-    for name, axis, marks in (("Axial", 2, "LR"), ("Coronal", 1, "LR"), ("Sagittal", 0, "PA")):
-        grey = (low, high)
-        width, height = np.delete(extent, axis)
-        planes.append(
-            Plane(
-                name=name,
-                position=f"{'xyz'[axis]} = {round(world[axis])} mm".replace("-", "−"),
-                size=(round(float(width), 2), round(float(height), 2)),
-                marks=(marks[0], marks[1]),
-                source=cut(source.data, axis, grey),
-                truth=cut(truth.data, axis, grey),
-                outputs={m: cut(data, axis, grey) for m, data in outputs.items()},
-                errors={m: cut(data, axis, (-scale, scale), True) for m, data in errors.items()},
-            )
-        )
-    pixel = float(spacing.min() * reduction) if reduction > 1 else None
-    return SubjectView(planes, (float(low), float(high)), scale, failures, notes, pixel)
-
-
-def _bytes(image: Array, bounds: tuple[float, float], reduction: float) -> Array:
-    """A 2-D image mapped from `bounds` to 0..255, reduced by averaging over `reduction` pixels per axis."""
-    if reduction > 1:
-        size = [max(round(n / reduction), 1) for n in image.shape[::-1]]
-        image = np.asarray(Image.fromarray(image.astype(np.float32)).resize(tuple(size), Image.Resampling.BOX))
-    span = max(bounds[1] - bounds[0], 1e-30)
-    return np.clip((image - bounds[0]) / span * 255 + 0.5, 0, 255).astype(np.uint8)
-
-
-def _encode(values: Array, coloured: bool) -> bytes:
-    """PNG of (rows, columns) bytes: grey, or through the error colours (blue, black at zero, orange)."""
-    picture = Image.fromarray(values)
-    if coloured:
-        import seaborn
-
-        colours = seaborn.color_palette("icefire", 256)
-        picture.putpalette([round(255 * part) for colour in colours for part in colour])
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from upfield import baselines, methods, model
+from upfield.errors import UpfieldError
 from upfield.files import digest
 from upfield.methods import parameter_counts
 from upfield.patches import usable
@@ -42,6 +43,10 @@ def train_model(
     """
     torch.manual_seed(train["seed"])
     network = methods.build(settings)
+    if patches["size"] < network.smallest_patch:
+        raise UpfieldError(
+            f"config: patches.size is {patches['size']}; {method} needs at least {network.smallest_patch}"
+        )
     size = -(-patches["size"] // network.divisor) * network.divisor
     options = Options(
         epochs=train["epochs"],

@@ -1,0 +1,221 @@
+"""One whole run on a small awkward dataset, and what happens to it afterwards.
+
+Heads of 20 cm are replaced by skull-stripped balls of 32 voxels, so that a run takes a minute; everything else is
+the real workflow. Three of six participants are unusable, each in its own way, and every grid is oblique or flipped.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import ndimage
+from upfield import nifti
+from upfield.files import read_json, read_tsv
+from upfield.nifti import Grid, Volume
+from upfield.phantom import anatomy
+
+pytestmark = pytest.mark.slow
+
+METHODS = ["identity", "spline", "histogram_match", "unet3d", "unet3d_patchgan"]
+CONTRACT = [
+    "dataset_description.json", "inventory.tsv", "pairs.tsv", "excluded.tsv", "splits.tsv", "metrics/per_subject.tsv",
+    "metrics/leaderboard.tsv", "metrics/comparisons.tsv", "report/index.html",
+]  # fmt: skip
+SMALL = {"base": 4, "levels": 1, "lr": 2e-3, "batch_size": 2}
+
+
+def head(number: int, grid: Grid, contrast: float) -> Volume:
+    """A textured ball of 60 mm in the world, the same on any grid; `contrast` bends its intensities."""
+    random = np.random.default_rng(number)
+    texture = ndimage.gaussian_filter(random.normal(size=(48, 48, 48)), 2.5)
+    fine = Volume((texture / np.abs(texture).max()).astype(np.float32), np.diag([2.0, 2, 2, 1]))
+    fine.affine[:3, 3] = -47 + number
+    moved = nifti.resample(fine, grid)
+    where = np.tensordot(grid.affine[:3, :3], np.indices(grid.shape), axes=1) + grid.affine[:3, 3][:, None, None, None]
+    inside = np.sqrt(((where - number) ** 2).sum(0)) < 30
+    return moved.with_data(np.where(inside, 400 + 300 * np.tanh(contrast * moved.data), 0).astype(np.float32))
+
+
+def grid_of(number: int, spacing: tuple[float, float, float], flip: bool) -> Grid:
+    shape = np.ceil(80 / np.array(spacing)).astype(int)
+    affine = np.eye(4)
+    affine[:3, :3] = anatomy.rotation(np.array([5.0, -8 + number, 12])) @ np.diag(
+        np.array(spacing) * [1 - 2 * flip, 1, 1]
+    )
+    affine[:3, 3] = number - affine[:3, :3] @ ((shape - 1) / 2)
+    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+
+
+@pytest.fixture(scope="module")
+def finished(study, tmp_path_factory):
+    """The study after its first run, and what that run said."""
+    data = tmp_path_factory.mktemp("bids")
+    (data / "dataset_description.json").write_text(json.dumps({"Name": "Balls", "BIDSVersion": "1.10.0"}))
+    for number in range(1, 7):
+        for session, spacing, contrast in (("low", (2.5, 2.5, 4.0), 0.5), ("high", (2.0, 2.5, 2.5), 2.0)):
+            path = data / f"sub-{number:02d}/ses-{session}/anat/sub-{number:02d}_ses-{session}_T1w.nii.gz"
+            nifti.save(head(number, grid_of(number, spacing, session == "high"), contrast), path)
+    (data / "sub-04/ses-high/anat/sub-04_ses-high_T1w.nii.gz").unlink()
+    (data / "sub-05/ses-low/anat/sub-05_ses-low_T1w.nii.gz").write_bytes(b"this is not an image")
+    four = nib.Nifti1Image(np.ones((8, 8, 8, 3), np.float32), np.eye(4))
+    nib.save(four, data / "sub-06/ses-high/anat/sub-06_ses-high_T1w.nii.gz")
+    made = study(
+        {
+            "study": "balls",
+            "source": {"bids_dir": str(data), "entities": {"session": "low", "suffix": "T1w"}},
+            "target": {"bids_dir": str(data), "entities": {"session": "high", "suffix": "T1w"}},
+            "preprocess": {
+                "spacing": 2.5, "n4": False, "brain": {"method": "none"}, "registration": {"transform": "none"},
+            },
+            "splits": {"fractions": {"train": 0.34, "val": 0.33, "test": 0.33}},
+            "patches": {"size": 24, "per_volume": 8, "per_volume_val": 2},
+            "method_overrides": {"unet3d": SMALL, "unet3d_patchgan": SMALL | {"discriminator_base": 4, "lr_discriminator": 1e-3}},
+            "train": {"epochs": 2},
+        }
+    )  # fmt: skip
+    made.data = data
+    made.output = made.run()
+    return made
+
+
+def person_tested(finished) -> str:
+    splits = read_tsv(finished.root / "splits.tsv")
+    return splits.loc[splits["split"] == "test", "participant_id"].item()
+
+
+def prediction(finished, method: str) -> Path:
+    label = method.replace("_", "")
+    (path,) = finished.root.glob(f"{person_tested(finished)}/ses-low/anat/*_space-target_desc-{label}_T1w.nii.gz")
+    return path
+
+
+def test_every_file_of_the_contract_is_there(finished):
+    missing = [name for name in CONTRACT if not (finished.root / name).is_file()]
+    assert not missing
+    for method in ("unet3d", "unet3d_patchgan"):
+        folder = finished.root / "models" / method / "fold-0_seed-42"
+        assert {"model.safetensors", "model.json", "history.tsv"} <= {path.name for path in folder.iterdir()}
+        assert len(list((folder / "figures").glob("epoch-*.png"))) == 2
+        card = read_json(folder / "model.json")
+        assert card["split_sha"] and card["config_sha"] and card["versions"]["torch"]
+        assert len(card["participants"]["train"]) == len(card["participants"]["val"]) == 1
+    assert list(finished.root.glob("logs/*/*")) and list(finished.root.glob("benchmarks/*/*"))
+
+
+def test_bad_scans_are_excluded_with_reasons_and_the_rest_is_used(finished):
+    excluded = read_tsv(finished.root / "excluded.tsv").set_index("participant_id")
+    assert sorted(excluded.index) == ["sub-04", "sub-05", "sub-06"]
+    assert "no target scan" in excluded.loc["sub-04", "reason"]
+    assert "cannot be read" in excluded.loc["sub-05", "reason"]
+    assert "4D" in excluded.loc["sub-06", "reason"]
+    assert list(read_tsv(finished.root / "pairs.tsv")["participant_id"]) == ["sub-01", "sub-02", "sub-03"]
+    report = (finished.root / "report/index.html").read_text()
+    assert all(reason[:40] in report for reason in excluded["reason"])
+
+
+def test_metrics_are_of_the_test_participant_by_every_method(finished):
+    values = read_tsv(finished.root / "metrics/per_subject.tsv")
+    assert set(values["participant_id"]) == {person_tested(finished)}
+    assert set(values["method"]) == set(METHODS)
+    assert set(values["region"]) >= {"brain"}
+    assert set(values["metric"]) == {"psnr", "ssim", "mae", "mse", "rmse", "nrmse_range", "nmse_variance", "pearson"}
+    board = read_tsv(finished.root / "metrics/leaderboard.tsv")
+    assert list(board.columns) == ["method", "split", "region", "metric", "n", "mean", "sd", "ci_low", "ci_high"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_predictions_lie_on_the_native_target_in_its_world_and_intensities(finished, method):
+    person = person_tested(finished)
+    number = int(person.removeprefix("sub-"))
+    target = nib.load(finished.data / f"{person}/ses-high/anat/{person}_ses-high_T1w.nii.gz")
+    image = nib.load(prediction(finished, method))
+    assert image.get_data_dtype() == np.float32
+    assert image.shape == target.shape
+    np.testing.assert_allclose(image.affine, target.affine, atol=1e-4)
+    data = image.get_fdata()
+    where = np.stack(np.where(data > 0.3 * np.percentile(data, 99)))
+    centre = (image.affine @ np.append(where.mean(axis=1), 1))[:3]
+    assert np.linalg.norm(centre - number) < 1.5
+    inside = target.get_fdata() > 0
+    assert abs(data[inside].mean() - target.get_fdata()[inside].mean()) < 0.25 * target.get_fdata()[inside].mean()
+    sidecar = read_json(str(prediction(finished, method)).replace(".nii.gz", ".json"))
+    assert sidecar["Method"] == method
+
+
+def test_preprocessed_pairs_share_one_grid_and_can_be_inverted(finished):
+    low, high = (next(finished.root.glob(f"sub-01/ses-{s}/anat/*desc-preproc_T1w.nii.gz")) for s in ("low", "high"))
+    a, b = nifti.load(low), nifti.load(high)
+    assert a.grid.matches(b.grid)
+    assert nib.aff2axcodes(a.affine) == ("R", "A", "S")
+    card = read_json(str(high).replace(".nii.gz", ".json"))
+    back = b.data * card["IntensityScale"] + card["IntensityOffset"]
+    original = nifti.resample(
+        nifti.load(finished.data / "sub-01/ses-high/anat/sub-01_ses-high_T1w.nii.gz"), b.grid, order=3
+    )
+    core = ndimage.binary_erosion(original.data > 100, iterations=3)
+    assert np.abs(back - original.data)[core].max() < 0.01 * np.ptp(original.data)
+
+
+def test_the_study_is_a_valid_bids_derivative(finished):
+    validator = shutil.which("bids-validator-deno", path=str(Path(sys.executable).parent))
+    if validator is None:
+        pytest.skip("bids-validator-deno is not installed")
+    done = subprocess.run([validator, "--json", str(finished.root)], capture_output=True, text=True)
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    errors = [f"{row['code']} {row.get('location', '')}" for row in issues if row.get("severity") == "error"]
+    assert not errors
+
+
+# Run last, in this order: they change the finished study.
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    assert not finished.planned()
+
+
+def test_editing_a_report_option_reruns_the_report_alone(finished):
+    finished.config["report"] = {"subjects": 0}
+    finished.write()
+    assert set(finished.planned()) == {"html_report", "report"}
+    finished.config["report"] = {"subjects": 6}
+    finished.write()
+    assert not finished.planned()
+
+
+def test_a_deleted_prediction_is_made_again_without_training(finished):
+    path = prediction(finished, "unet3d")
+    before = path.read_bytes()
+    path.unlink()
+    planned = finished.planned()
+    assert planned == {"enhance": 1, "measure": 1, "summarise": 1, "html_report": 1, "report": 1}
+    finished.run()
+    assert path.read_bytes() == before
+    assert not finished.planned()
+
+
+def test_a_changed_setting_retrains_that_method_alone(finished):
+    finished.config["method_overrides"]["unet3d_patchgan"]["lambda_adv"] = 2.0
+    finished.write()
+    planned = finished.planned()
+    assert planned["train_model"] == 1
+    assert not {"brain", "standardise", "patch_store", "fit_histogram"} & set(planned)
+    finished.config["method_overrides"]["unet3d_patchgan"].pop("lambda_adv")
+    finished.write()
+
+
+def test_snakemake_makes_its_own_report_too(finished):
+    page = finished.root.parent / "snakemake-report.html"
+    finished.run("--report", str(page))
+    assert re.search("leaderboard", page.read_text())
+
+
+def test_tables_are_tables(finished):
+    for name in (name for name in CONTRACT if name.endswith(".tsv")):
+        assert len(pd.read_csv(finished.root / name, sep="\t").columns) > 2

@@ -1,0 +1,144 @@
+"""The answer to "did it work?": a verdict and the sentences that carry it, no more certain than the data are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from upfield.config import MODEL_FREE, SUPERVISED
+
+SMALL = 10  # test subjects below which the headline asks for caution
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A `verdict` of one sentence, the `details` behind it, and what other models `add` to the supervised one.
+
+    `add` is None where there is nothing to compare; `cautions` may be empty.
+    """
+
+    verdict: str
+    details: str
+    add: str | None
+    cautions: list[str]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference over `n` subjects: its mean and 95 % t interval (NaN where n is too small)."""
+
+    n: int
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 if the interval leaves 0 out, else 0: undecided."""
+        return int(self.low > 0) - int(self.high < 0)
+
+
+def headline(psnr: pd.DataFrame, ssim: pd.DataFrame) -> Headline:
+    """Judge the best trained network against the best model-free baseline, and the other models against the U-Net.
+
+    `psnr` and `ssim`: test values, participants in rows, methods in columns; `ssim` may be empty. "Best" is by mean
+    PSNR. PSNR and SSIM each decide by whether the 95 % t interval of the paired differences over subjects leaves
+    out 0; where they disagree, the verdict says so.
+    """
+    means = psnr.mean().dropna().sort_values(ascending=False, kind="stable")
+    free = [method for method in means.index if method in MODEL_FREE]
+    networks = [method for method in means.index if method not in MODEL_FREE]
+    if not len(means):
+        return Headline("No verdict: nothing was measured.", "The study holds no PSNR on a test split.", None, [])
+    n = int(psnr[means.index[0]].count())
+    models = [method for method in networks if method != SUPERVISED]
+    add = None
+    if models and SUPERVISED in networks:
+        judged = _judge(psnr, ssim, models[0], SUPERVISED)
+        many = f" (the best of {len(models)} by PSNR)" if len(models) > 1 else ""
+        add = f"Do other models add anything to the supervised U-Net ({SUPERVISED})? {judged}{many}."
+    if not networks or not free:
+        missing, other = ("network", "model-free baselines") if not networks else ("baseline", "trained networks")
+        return Headline(
+            f"No verdict: there is no {missing} to compare with.",
+            f"Only {other} were evaluated on the test split. The best is {_reached(psnr, ssim, means.index[0])} "
+            f"inside the brain ({_subjects(n)}).",
+            add,
+            [],
+        )
+    best, rival = networks[0], free[0]
+    among = f", the best of {len(networks)} trained networks," if len(networks) > 1 else ""
+    details = (
+        f"On the test split, inside the brain, {_reached(psnr, ssim, best, among)}; "
+        f"{_reached(psnr, ssim, rival, ', the best baseline without a network,')}."
+    )
+    return Headline(f"{_judge(psnr, ssim, best, rival)}.", details, add, _cautions(n, len(networks)))
+
+
+def difference(values: pd.DataFrame, method: str, rival: str) -> Difference | None:
+    """`method` minus `rival` over the subjects that have both; None if no subject has."""
+    if method not in values or rival not in values:
+        return None
+    paired = (values[method] - values[rival]).dropna()
+    n = len(paired)
+    if not n:
+        return None
+    half = float(stats.t.ppf(0.975, n - 1) * paired.sem()) if n > 1 else np.nan
+    mean = float(paired.mean())
+    return Difference(n, mean, mean - half, mean + half)
+
+
+def _judge(psnr: pd.DataFrame, ssim: pd.DataFrame, method: str, rival: str) -> str:
+    """A word and the numbers behind it: "Yes: a improves on b by +2.00 dB PSNR (...) and SSIM +0.050 (...)"."""
+    gain, likeness = difference(psnr, method, rival), difference(ssim, method, rival)
+    if gain is None:
+        return f"Undecided: {method} and {rival} share no test subject"
+    by_psnr, by_ssim = gain.sign, likeness.sign if likeness else gain.sign
+    words = {1: "yes", 0: "undecided", -1: "no"}
+    if gain.n < 2:
+        word = "Undecided, one test subject is too few"
+    elif by_psnr == by_ssim:
+        word = {1: "Yes", 0: "Not shown", -1: "No"}[by_psnr]
+    elif by_psnr == -by_ssim:
+        word = f"Mixed, {words[by_psnr]} by PSNR and {words[by_ssim]} by SSIM"
+    else:
+        word = f"{words[by_psnr].capitalize()} by PSNR, {words[by_ssim]} by SSIM"
+    verb = {1: f"improves on {rival} by", 0: f"differs from {rival} by", -1: f"does worse than {rival}:"}[by_psnr]
+    interval = f"95\N{NO-BREAK SPACE}% CI {_interval(gain, 2)}" if gain.n > 1 else "no interval"
+    text = f"{word}: {method} {verb} {_signed(gain.mean, 2)} dB PSNR ({interval}, n = {gain.n})"
+    if likeness:
+        spread = f" ({_interval(likeness, 3)})" if likeness.n > 1 else ""
+        text += f" and SSIM {_signed(likeness.mean, 3)}{spread}"
+    return text
+
+
+def _reached(psnr: pd.DataFrame, ssim: pd.DataFrame, method: str, aside: str = "") -> str:
+    """A method and its mean values."""
+    also = f" (SSIM {ssim[method].mean():.3f})" if method in ssim else ""
+    return f"{method}{aside} {'reaches ' if aside else 'at '}{psnr[method].mean():.2f} dB PSNR{also}"
+
+
+def _cautions(n: int, networks: int) -> Sequence[str]:
+    """What weakens the verdict."""
+    result = []
+    if n < SMALL:
+        floor = 2 / 2**n
+        rank = f", and no rank test can fall below p = {floor:.2g} with so few" if 0.05 < floor < 1 else ""
+        result.append(f"With {_subjects(n, '')} this is an indication, not a proof{rank}.")
+    if networks > 1:
+        result.append(f"The network was picked among {networks} on these same subjects, which flatters it a little.")
+    return result
+
+
+def _interval(value: Difference, digits: int) -> str:
+    return f"{_signed(value.low, digits)} to {_signed(value.high, digits)}"
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _subjects(n: int, prefix: str = "n = ") -> str:
+    return f"{prefix}{n} subject{'' if n == 1 else 's'}"
