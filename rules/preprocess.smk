@@ -13,7 +13,7 @@ PREPROCESS = config["preprocess"]
 rule simulate:
     """A simulated source scan: the one degradation of training and test."""
     input:
-        lambda wildcards: STUDY.scans[wildcards.scan.removesuffix("_rec-simulated")].path,
+        lambda wildcards: STUDY.pair_of(STUDY.scans[wildcards.scan]).target.path,
     output:
         image=f"{ROOT}/{{folder}}/{{scan}}_desc-simulated_{{suffix}}.nii.gz",
         sidecar=f"{ROOT}/{{folder}}/{{scan}}_desc-simulated_{{suffix}}.json",

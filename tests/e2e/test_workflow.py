@@ -28,6 +28,7 @@ CONTRACT = [
     "dataset_description.json", "inventory.tsv", "pairs.tsv", "excluded.tsv", "splits.tsv", "metrics/per_subject.tsv",
     "metrics/leaderboard.tsv", "metrics/comparisons.tsv", "report/index.html",
 ]  # fmt: skip
+GAN = {"discriminator_base": 4, "lr_discriminator": 1e-3}
 SMALL = {"base": 4, "levels": 1, "lr": 2e-3, "batch_size": 2}
 
 
@@ -76,7 +77,7 @@ def finished(study, tmp_path_factory):
             },
             "splits": {"fractions": {"train": 0.34, "val": 0.33, "test": 0.33}},
             "patches": {"size": 24, "per_volume": 8, "per_volume_val": 2},
-            "method_overrides": {"unet3d": SMALL, "unet3d_patchgan": SMALL | {"discriminator_base": 4, "lr_discriminator": 1e-3}},
+            "method_overrides": {"unet3d": SMALL, "unet3d_patchgan": SMALL | GAN},
             "train": {"epochs": 2},
         }
     )  # fmt: skip

@@ -31,6 +31,8 @@ ENTITY_KEYS = {
     "datatype": "datatype",
 }
 EXTENSIONS = (".nii", ".nii.gz")
+# Stands for the path of a scan that nobody acquired.
+SIMULATED = "n/a"
 KEPT_METADATA = ("MagneticFieldStrength", "Manufacturer", "ManufacturersModelName")
 
 
@@ -71,7 +73,7 @@ class Scan:
     @property
     def simulated(self) -> bool:
         """Whether this scan is made from another by degradation rather than acquired."""
-        return "_rec-simulated" in self.name
+        return self.path == SIMULATED
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,19 @@ def derivative(root: str | Path, scan: Scan, description: str, suffix: str | Non
 def label(text: str) -> str:
     """`text` as a BIDS label: letters and digits only."""
     return "".join(character for character in text if character.isalnum())
+
+
+def reconstructed(name: str, kind: str) -> str:
+    """`name` with the entity `rec-<kind>` where BIDS wants it: after acq and ce, before run; added to an old one."""
+    first: list[str] = []
+    last: list[str] = []
+    for entity in name.split("_"):
+        key, _, value = entity.partition("-")
+        if key == "rec":
+            kind = value + kind
+        else:
+            (first if key in ("sub", "ses", "sample", "acq", "ce") else last).append(entity)
+    return "_".join([*first, f"rec-{kind}", *last])
 
 
 def sidecar(path: str | Path) -> Path:
@@ -241,12 +256,14 @@ def _named_apart(found: Pair) -> Pair:
     """Source and target of two datasets may have the same name; the source's derivatives then say which they are."""
     if found.source.name != found.target.name:
         return found
-    return Pair(found.participant, _replace(found.source, name=f"{found.source.name}_rec-source"), found.target)
+    return Pair(
+        found.participant, _replace(found.source, name=reconstructed(found.source.name, "source")), found.target
+    )
 
 
 def simulated_source(target: Scan) -> Scan:
     """The scan that degradation will make from `target`."""
-    return _replace(target, role="source", name=f"{target.name}_rec-simulated", path="n/a", metadata={})
+    return _replace(target, role="source", name=reconstructed(target.name, "simulated"), path=SIMULATED, metadata={})
 
 
 def build_index(config: Mapping[str, Any], cache: Path | None = None, rescan: bool = True) -> Index:
@@ -278,7 +295,10 @@ def assemble(scans: Sequence[Scan], pairing: str) -> Index:
         sources = [simulated_source(scan) for scan in targets if not scan.problem]
     pairs, excluded = pair(sources, targets)
     # A duplicate target's simulated twin is not a scan that anybody acquired: one row is enough.
-    excluded = [row for row in excluded if row.path != "n/a"]
+    excluded = [row for row in excluded if row.path != SIMULATED]
+    same = next((pair.target.path for pair in pairs if pair.source.path == pair.target.path), None)
+    if same is not None:
+        raise UpfieldError(f"config: source and target filters match the same scan ({same}); tell them apart")
     if not pairs:
         reasons = "; ".join(f"{row.participant}: {row.reason}" for row in excluded[:3]) or "no scan matches the filters"
         raise UpfieldError(f"config: no pair of source and target scans was found ({reasons})")

@@ -30,12 +30,15 @@ def check(config: Mapping[str, Any]) -> None:
         raise UpfieldError(
             f"config: splits.fractions sum to {sum(fractions.values()):g}; expected 1 (found {dict(fractions)})"
         )
-    for name in [*config["methods"], *config["method_overrides"]]:
+    free = next((name for name in config["method_overrides"] if name in MODEL_FREE), None)
+    if free is not None:
+        raise UpfieldError(f"config: method_overrides.{free} has no effect; {free} has no settings")
+    for name in [SUPERVISED, *config["methods"], *config["method_overrides"]]:
         method_settings(config, name)
 
 
 def _check_datasets(config: Mapping[str, Any]) -> None:
-    """Folders exist where they must, and filters are lists or single values."""
+    """Folders exist where they must."""
     sides = ["target"] if config["pairing"] == "simulated" else ["source", "target"]
     for side in sides:
         folder = config[side]["bids_dir"]

@@ -1,5 +1,6 @@
 """Metrics of one participant: every method against the native target, in the brain and in each tissue."""
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -36,7 +37,10 @@ def measure(
     target, brain = nifti.load(truth), nifti.load_mask(mask).data
     areas = {"brain": brain}
     if regions:
-        areas |= quality.tissue_regions(target, brain, suffix)
+        try:
+            areas |= quality.tissue_regions(target, brain, suffix)
+        except ScanError as error:
+            logging.warning("%s: only the whole brain is measured: %s", participant, error)
     data_range = quality.reference_range(target.data, brain)
     rows = []
     for method, path in predictions.items():

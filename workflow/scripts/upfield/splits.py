@@ -69,7 +69,7 @@ def _stratified_order(people: list[str], config: Mapping[str, Any], table: pd.Da
 
 def _counts(total: int, fractions: Mapping[str, float]) -> dict[str, int]:
     """Participants per part: rounded, the training part takes the rest, no wanted part empty."""
-    counts = {part: max(round(total * fractions[part]), 1 if fractions[part] > 0 else 0) for part in ("val", "test")}
+    counts = {part: max(round(total * fractions[part]), 1) for part in ("val", "test")}
     counts["train"] = total - sum(counts.values())
     if counts["train"] < 1:
         raise UpfieldError(f"splits: {total} usable participants cannot fill train, val and test; expected at least 3")

@@ -14,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -142,11 +143,19 @@ def training_curves(history: pd.DataFrame, best_epoch: int | None, theme: Theme)
             axis.set_title(title, loc="left", fontsize=9.5)
             axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             if len(columns) > 1:
-                axis.legend(frameon=False, fontsize=8, labelcolor=theme.ink)
+                _headroom(axis)
+                axis.legend(frameon=False, fontsize=8, labelcolor=theme.ink, loc="upper right", ncols=2)
         for axis in axes[max(len(groups) - 2, 0) : len(groups)]:
             axis.set_xlabel("epoch")
         seaborn.despine(figure)
         return _png(figure)
+
+
+def _headroom(axis: Axes) -> None:
+    """Raise the top of an axis by half of its height, so that a legend there covers no curve."""
+    transform = axis.yaxis.get_transform()
+    low, high = transform.transform(np.array(axis.get_ylim()))
+    axis.set_ylim(top=float(transform.inverted().transform(high + (high - low) / 2)))
 
 
 @contextmanager

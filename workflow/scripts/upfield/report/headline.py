@@ -1,6 +1,5 @@
 """The answer to "did it work?": a verdict and the sentences that carry it, no more certain than the data are."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +8,7 @@ from scipy import stats
 
 from upfield.config import MODEL_FREE, SUPERVISED
 
+NBSP = "\N{NO-BREAK SPACE}"
 SMALL = 10  # test subjects below which the headline asks for caution
 
 
@@ -106,8 +106,8 @@ def _judge(psnr: pd.DataFrame, ssim: pd.DataFrame, method: str, rival: str) -> s
     else:
         word = f"{words[by_psnr].capitalize()} by PSNR, {words[by_ssim]} by SSIM"
     verb = {1: f"improves on {rival} by", 0: f"differs from {rival} by", -1: f"does worse than {rival}:"}[by_psnr]
-    interval = f"95\N{NO-BREAK SPACE}% CI {_interval(gain, 2)}" if gain.n > 1 else "no interval"
-    text = f"{word}: {method} {verb} {_signed(gain.mean, 2)} dB PSNR ({interval}, n = {gain.n})"
+    interval = f"95{NBSP}% CI {_interval(gain, 2)}" if gain.n > 1 else "no interval"
+    text = f"{word}: {method} {verb} {_signed(gain.mean, 2)} dB PSNR ({interval}, n{NBSP}={NBSP}{gain.n})"
     if likeness:
         spread = f" ({_interval(likeness, 3)})" if likeness.n > 1 else ""
         text += f" and SSIM {_signed(likeness.mean, 3)}{spread}"
@@ -120,13 +120,15 @@ def _reached(psnr: pd.DataFrame, ssim: pd.DataFrame, method: str, aside: str = "
     return f"{method}{aside} {'reaches ' if aside else 'at '}{psnr[method].mean():.2f} dB PSNR{also}"
 
 
-def _cautions(n: int, networks: int) -> Sequence[str]:
+def _cautions(n: int, networks: int) -> list[str]:
     """What weakens the verdict."""
     result = []
     if n < SMALL:
-        floor = 2 / 2**n
-        rank = f", and no rank test can fall below p = {floor:.2g} with so few" if 0.05 < floor < 1 else ""
-        result.append(f"With {_subjects(n, '')} this is an indication, not a proof{rank}.")
+        text = f"With {_subjects(n, '')} this is an indication, not a proof"
+        floor = 2 / 2**n  # the smallest two-sided p of the signed-rank test
+        if 0.05 < floor < 1:
+            text += f": the rank test of the comparisons cannot fall below p{NBSP}={NBSP}{floor:.2g}"
+        result.append(f"{text}.")
     if networks > 1:
         result.append(f"The network was picked among {networks} on these same subjects, which flatters it a little.")
     return result
@@ -140,5 +142,5 @@ def _signed(value: float, digits: int) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
-def _subjects(n: int, prefix: str = "n = ") -> str:
+def _subjects(n: int, prefix: str = f"n{NBSP}={NBSP}") -> str:
     return f"{prefix}{n} subject{'' if n == 1 else 's'}"

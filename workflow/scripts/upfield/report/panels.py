@@ -93,7 +93,7 @@ def subject_view(images: SubjectImages, pixels: float) -> SubjectView:
     failures, outputs, errors = {}, {}, {}
     for method, path in images.outputs.items():
         try:
-            output = _oriented("image", path)
+            output = nifti.reorient(nifti.load(path))
             if not output.grid.matches(grid):
                 raise ScanError(f"its grid {output.data.shape} is not that of the truth {truth.data.shape}")
         except ScanError as error:
@@ -139,7 +139,7 @@ def _oriented(what: str, path: Path) -> Volume:
     try:
         return nifti.reorient(nifti.load(path))
     except ScanError as error:
-        raise ScanError(f"the {what}: {error}") from None
+        raise ScanError(f"the {what} cannot be used ({error})") from None
 
 
 def _bytes(image: Array, bounds: tuple[float, float], reduction: float) -> Array:

@@ -1,0 +1,118 @@
+"""The headline: what it claims of a study, and that it claims no more than the data show."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from upfield.report.headline import difference, headline
+
+WOBBLE = np.array([0.1, -0.2, 0.15, -0.05, 0.02, -0.12, 0.08, 0.03, -0.04, 0.11, 0.07, -0.15])
+
+
+def table(n=3, spread=1.0, **levels):
+    """Values of `n` subjects that differ as subjects do, and methods at `levels` with a wobble of their own."""
+    people = [f"sub-{i:02d}" for i in range(1, n + 1)]
+    subject = np.sin(3 * np.arange(n))
+    return pd.DataFrame(
+        {m: level + subject + spread * np.roll(WOBBLE, 3 * k)[:n] for k, (m, level) in enumerate(levels.items())},
+        index=people,
+    )
+
+
+def say(psnr, ssim=None):
+    found = headline(psnr, pd.DataFrame() if ssim is None else ssim)
+    parts = [found.verdict, found.details, found.add or "", *found.cautions]
+    return [" ".join(part.split()) for part in parts]
+
+
+def test_win_is_against_the_best_model_free_baseline_and_counts_the_unet_as_a_network():
+    psnr = table(identity=20, spline=21, unet3d=24, unet3d_patchgan=23)
+    ssim = table(spread=0.1, identity=0.70, spline=0.72, unet3d=0.82, unet3d_patchgan=0.81)
+    verdict, details, add, *cautions = say(psnr, ssim)
+    gain, likeness = difference(psnr, "unet3d", "spline"), difference(ssim, "unet3d", "spline")
+    assert verdict == (
+        f"Yes: unet3d improves on spline by {gain.mean:+.2f} dB PSNR (95 % CI {gain.low:+.2f} to {gain.high:+.2f}, "
+        f"n = 3) and SSIM {likeness.mean:+.3f} ({likeness.low:+.3f} to {likeness.high:+.3f})."
+    )
+    assert f"unet3d, the best of 2 trained networks, reaches {psnr.unet3d.mean():.2f} dB PSNR" in details
+    assert f"spline, the best baseline without a network, reaches {psnr.spline.mean():.2f} dB PSNR" in details
+    assert "No" in add and "unet3d_patchgan does worse than unet3d: −1." in add
+    assert cautions == [
+        "With 3 subjects this is an indication, not a proof: the rank test of the comparisons cannot fall below "
+        "p = 0.25.",
+        "The network was picked among 2 on these same subjects, which flatters it a little.",
+    ]
+
+
+def test_interval_is_the_paired_t_interval():
+    psnr = table(spline=21, unet3d=24)
+    paired = (psnr.unet3d - psnr.spline).to_numpy()
+    gain = difference(psnr, "unet3d", "spline")
+    assert gain.mean == pytest.approx(paired.mean())
+    assert gain.high - gain.low == pytest.approx(2 * 4.302653 * paired.std(ddof=1) / np.sqrt(3))
+
+
+@pytest.mark.parametrize(
+    ("levels", "likeness", "start", "verb"),
+    [
+        ({"spline": 24, "unet3d": 21}, {"spline": 0.9, "unet3d": 0.7}, "No: ", "does worse than spline: −3."),
+        ({"spline": 21.01, "unet3d": 21}, {"spline": 0.8, "unet3d": 0.8}, "Not shown: ", "differs from spline by "),
+        ({"spline": 21, "unet3d": 24}, {"spline": 0.9, "unet3d": 0.7}, "Mixed, yes by PSNR and no by SSIM: ", "+3."),
+        ({"spline": 21, "unet3d": 24}, {"spline": 0.8, "unet3d": 0.8}, "Yes by PSNR, undecided by SSIM: ", "improves"),
+        ({"spline": 21.01, "unet3d": 21}, {"spline": 0.9, "unet3d": 0.7}, "Undecided by PSNR, no by SSIM: ", "differs"),
+    ],
+)
+def test_losing_undecided_and_mixed_results_are_called_so(levels, likeness, start, verb):
+    verdict = say(table(**levels), table(spread=0.1, **likeness))[0]
+    assert verdict.startswith(start) and verb in verdict
+    assert verdict.startswith("Yes") == start.startswith("Yes")
+
+
+@pytest.mark.parametrize(
+    ("patchgan", "answer"),
+    [
+        (25.5, "Yes: unet3d_patchgan improves on unet3d by +1."),
+        (24.0, "Not shown: unet3d_patchgan differs from unet3d by "),
+        (22.0, "No: unet3d_patchgan does worse than unet3d: −"),
+    ],
+)
+def test_what_a_model_adds_to_the_unet_is_a_question_of_its_own(patchgan, answer):
+    verdict, _, add, *_ = say(table(spline=20, unet3d=24, unet3d_patchgan=patchgan))
+    assert verdict.startswith("Yes: ")
+    assert answer in add and "n = 3)" in add
+
+
+def test_best_of_several_models_is_said_to_be_picked():
+    _, _, add, *cautions = say(table(spline=20, unet3d=24, srgan3d=22, lohiresgan=23))
+    assert "lohiresgan does worse than unet3d" in add and "(the best of 2 by PSNR)" in add
+    assert "picked among 3" in cautions[-1]
+
+
+def test_unet_alone_leaves_the_second_question_out():
+    found = headline(table(spline=20, unet3d=24), pd.DataFrame())
+    assert found.add is None and "SSIM" not in found.verdict
+    assert not any("picked" in text for text in found.cautions)
+
+
+@pytest.mark.parametrize(("n", "caution"), [(2, "p = 0.5."), (5, "p = 0.062."), (6, "not a proof."), (12, None)])
+def test_small_studies_are_called_small(n, caution):
+    cautions = " ".join(say(table(n=n, spline=20, unet3d=24))[3:])
+    assert (caution in cautions) if caution else not cautions
+
+
+def test_one_subject_decides_nothing():
+    verdict = say(table(n=1, spline=20, unet3d=24), table(n=1, spline=0.7, unet3d=0.9))[0]
+    assert verdict.startswith("Undecided, one test subject is too few: unet3d differs from spline by +")
+    assert "(no interval, n = 1) and SSIM +0." in verdict and "nan" not in verdict
+
+
+def test_missing_values_and_missing_sides():
+    psnr = table(spline=20, unet3d=24)
+    psnr.loc["sub-01", "spline"] = np.nan
+    assert "n = 2)" in say(psnr)[0]
+    psnr["spline"], psnr["unet3d"] = [20, np.nan, np.nan], [np.nan, 24, 24]
+    assert say(psnr)[0] == "Undecided: unet3d and spline share no test subject."
+    assert say(table(spline=20, identity=19))[0] == "No verdict: there is no network to compare with."
+    assert "The best is spline at " in say(table(spline=20, identity=19))[1]
+    verdict, _, add, *_ = say(table(unet3d=24, srgan3d=25.5))
+    assert verdict == "No verdict: there is no baseline to compare with." and "Yes: srgan3d" in add
+    assert say(pd.DataFrame())[0] == "No verdict: nothing was measured."

@@ -1,0 +1,190 @@
+"""A study's tables, read and shaped for the page; a table that is missing is empty."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from upfield.bids import label
+from upfield.config import MODEL_FREE, SUPERVISED
+from upfield.files import read_json, read_tsv
+from upfield.metrics import HIGHER, LABELS, LOWER
+from upfield.statistics import subject_table
+
+COLUMNS = {
+    "inventory": ("participant_id", "role", "session", "path", "shape", "voxel_mm", "field_strength_t",
+                  "manufacturer", "bytes"),
+    "pairs": ("participant_id", "source_path", "target_path", "source_name", "target_name"),
+    "excluded": ("participant_id", "role", "path", "stage", "reason"),
+    "splits": ("participant_id", "fold", "split"),
+    "metrics/per_subject": ("participant_id", "method", "fold", "seed", "split", "region", "metric", "value"),
+    "metrics/leaderboard": ("method", "split", "region", "metric", "n", "mean", "sd", "ci_low", "ci_high"),
+    "metrics/comparisons": ("method", "baseline", "metric", "n", "mean_difference", "p_t", "p_wilcoxon", "p_holm",
+                            "effect_size"),
+}  # fmt: skip
+KINDS = {**dict.fromkeys(MODEL_FREE, "baseline"), SUPERVISED: "supervised baseline"}
+PRIMARY = ("psnr", "ssim")  # metrics with charts and comparisons in sight; the others are folded
+SPLITS = {"test": "test", "val": "validation", "train": "training"}
+REGIONS = {"brain": "whole brain", "csf": "CSF", "grey": "grey matter", "white": "white matter"}
+STAGES = ("ingest", "preprocess", "split", "patches", "train", "predict", "evaluate", "report")
+
+
+def read(root: Path) -> dict[str, pd.DataFrame]:
+    """Every table of the study in `root`, by its name in `COLUMNS`, with exactly these columns."""
+    return {name: _table(root / f"{name}.tsv").reindex(columns=list(columns)) for name, columns in COLUMNS.items()}
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as mappings, n/a for what is missing."""
+    return table.astype(object).where(table.notna(), "n/a").to_dict("records")
+
+
+def per_subject(values: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Test values in the brain: participants x methods, means over folds and seeds; no column without a value."""
+    chosen = values[(values.split == "test") & (values.region == "brain") & (values.metric == metric)]
+    return subject_table(chosen).dropna(axis=1, how="all")
+
+
+def ranked(board: pd.DataFrame, values: pd.DataFrame) -> list[str]:
+    """All methods, best mean test PSNR first, then those without one: the order used everywhere on the page."""
+    psnr = board[(board.split == "test") & (board.region == "brain") & (board.metric == "psnr")]
+    best = psnr.sort_values("mean", ascending=False, kind="stable").method
+    return list(dict.fromkeys([*best, *board.method, *values.method]))
+
+
+def cohort(table: Mapping[str, pd.DataFrame]) -> list[tuple[str, int]]:
+    """Counts of what was found, used and left out."""
+    inventory, pairs, excluded = table["inventory"], table["pairs"], table["excluded"]
+    return [
+        ("participants found", inventory.participant_id.nunique()),
+        ("scans found", len(inventory)),
+        ("pairs used" if pairs.source_path.notna().any() else "targets used", len(pairs)),
+        ("scans left out", len(excluded)),
+    ]
+
+
+def folds(splits: pd.DataFrame) -> list[tuple[str, dict[str, list[str]]]]:
+    """Participants of each split, by fold."""
+    return [
+        (fold, {s: sorted(rows.participant_id[rows.split == s]) for s in ("train", "val", "test")})
+        for fold, rows in splits.groupby("fold")
+    ]
+
+
+def boards(board: pd.DataFrame, methods: Sequence[str]) -> list[dict[str, Any]]:
+    """One table per split and region, the test split and the whole brain first; `primary` marks that one."""
+    order = list(SPLITS)
+    keys = sorted(
+        set(zip(board.split, board.region, strict=True)), key=lambda k: (_place(k[0], order), k[1] != "brain", k[1])
+    )
+    result = []
+    for split, region in keys:
+        part = board[(board.split == split) & (board.region == region)].set_index(["method", "metric"])
+        metrics = _ordered(part.index.get_level_values("metric").unique(), list(LABELS))
+        best = {}
+        for metric in metrics:
+            means = part["mean"].xs(metric, level="metric").dropna()
+            if len(means) > 1 and metric in HIGHER | LOWER:
+                best[metric] = means.max() if metric in HIGHER else means.min()
+        rows = []
+        for method in methods:
+            cells = {m: part.loc[(method, m)] for m in metrics if (method, m) in part.index}
+            counts = sorted({int(cell.n) for cell in cells.values()})
+            if cells:
+                number = "–".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
+                marked = {m for m, cell in cells.items() if cell["mean"] == best.get(m)}
+                rows.append({"method": method, "n": number, "cells": cells, "best": marked})
+        arrows = {m: "↑" if m in HIGHER else "↓" if m in LOWER else "" for m in metrics}
+        title = f"{SPLITS.get(split, split).capitalize()} split, {REGIONS.get(region, region)}"
+        primary = (split, region) == ("test", "brain")
+        result.append({"title": title, "primary": primary, "metrics": metrics, "arrows": arrows, "rows": rows})
+    return result
+
+
+def comparisons(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of the comparison table by metric and leaderboard, `primary` and `other` metrics apart.
+
+    Each row `favours` a side if the Holm-adjusted p is below 0.05.
+    """
+    metrics = list(LABELS)
+    rows = sorted(
+        table.to_dict("records"),
+        key=lambda r: (
+            _place(r["metric"], metrics), r["metric"], _place(r["method"], methods), _place(r["baseline"], methods)
+        ),
+    )  # fmt: skip
+    result: dict[str, list[dict[str, Any]]] = {"primary": [], "other": []}
+    for row in rows:
+        better = row["mean_difference"] * (1 if row["metric"] in HIGHER else -1 if row["metric"] in LOWER else 0) > 0
+        decided = row["p_holm"] < 0.05 and row["metric"] in HIGHER | LOWER
+        favours = (row["method"] if better else row["baseline"]) if decided else "neither"
+        result["primary" if row["metric"] in PRIMARY else "other"].append({**row, "favours": favours})
+    return result
+
+
+def runs(root: Path, methods: Sequence[str]) -> list[dict[str, Any]]:
+    """Every fitted model in the order of `methods`: its card, `name`, `history` (a table) and `last` triptych.
+
+    `last` is a text and PNG bytes, or None.
+    """
+    result = []
+    for card in sorted((root / "models").glob("*/*/model.json"), key=lambda p: (_place(p.parts[-3], methods), p)):
+        run = read_json(card)
+        triptychs = sorted(card.parent.glob("figures/*.png"))
+        last = (re.sub("-0*", " ", triptychs[-1].stem), triptychs[-1].read_bytes()) if triptychs else None
+        name = f"{run['method']}, fold {run.get('fold', 'n/a')}, seed {run.get('seed', 'n/a')}"
+        result.append({**run, "name": name, "history": _table(card.with_name("history.tsv")), "last": last})
+    return result
+
+
+def benchmarks(folder: Path, methods: Sequence[str]) -> list[dict[str, Any]]:
+    """A row per stage and step, in the order of the workflow, the longest step of a stage first; then their sum.
+
+    `stage`, `step`, `jobs`, `total` and `longest` time in s, `memory`: peak resident memory of one job in MB (NaN if
+    no job lived long enough to be measured).
+    """
+    rows = []
+    for path in sorted(folder.rglob("*.tsv")):
+        measured = pd.read_csv(path, sep="\t")
+        numbers = {key: pd.to_numeric(measured.get(key, pd.Series(dtype=float)), errors="coerce").max()
+                   for key in ("s", "max_rss")}  # fmt: skip
+        stage = path.relative_to(folder).with_suffix("").parts[0]
+        rows.append({"stage": stage, "step": _step(stage, path.stem, methods), **numbers})
+    if not rows:
+        return []
+    jobs = pd.DataFrame(rows)
+    summary = {"jobs": ("s", "size"), "total": ("s", "sum"), "longest": ("s", "max"), "memory": ("max_rss", "max")}
+    steps = jobs.groupby(["stage", "step"]).agg(**summary).reset_index()
+    listed = steps.sort_values("total", ascending=False, kind="stable").to_dict("records")
+    listed.sort(key=lambda row: (_place(row["stage"], STAGES), row["stage"]))
+    whole = jobs.assign(stage="all", step="").groupby(["stage", "step"]).agg(**summary).reset_index()
+    return [*listed, *whole.to_dict("records")]
+
+
+def _step(stage: str, name: str, methods: Iterable[str]) -> str:
+    """What a benchmark file measured: its name without entities (`sub-01`) and without the suffix of a scan."""
+    words = [part for part in name.split("_") if "-" not in part]
+    if stage == "preprocess":  # <scan>_<suffix>_<step> or <scan>_<step>
+        words = words[-1:]
+    if stage == "predict":  # <scan>_<method as a BIDS label>_<suffix>
+        known = {label(method): method for method in methods}
+        words = [known.get(word, word) for word in words[-2:-1]]
+    return "_".join(words) or "each participant"
+
+
+def _table(path: Path) -> pd.DataFrame:
+    try:
+        return read_tsv(path)
+    except (FileNotFoundError, pd.errors.EmptyDataError):
+        return pd.DataFrame()
+
+
+def _place(name: str, order: Sequence[str]) -> int:
+    """Index in `order`; after all others if it is not there."""
+    return order.index(name) if name in order else len(order)
+
+
+def _ordered(names: Iterable[str], order: Sequence[str]) -> list[str]:
+    return sorted(names, key=lambda name: _place(name, order))
