@@ -17,6 +17,7 @@ RULE_FILES = sorted((ROOT / "rules").glob("*.smk"))
 ORDER = [
     "errors",
     "files",
+    "config",
     "nifti",
     "bids",
     "degrade",
@@ -37,7 +38,6 @@ ORDER = [
     "evaluate",
     "report",
     "provenance",
-    "config",
     "phantom",
     "study",
     "job",

@@ -15,6 +15,7 @@ with job(snakemake):
     train_model(
         folder,
         method=snakemake.wildcards.method,
+        version=snakemake.params.version,
         settings=snakemake.params.method,
         train=snakemake.params.train | {"seed": int(snakemake.wildcards.seed)},
         patches=snakemake.params.patches,

@@ -39,9 +39,8 @@ KEPT_METADATA = ("MagneticFieldStrength", "Manufacturer", "ManufacturersModelNam
 # Folders and files of a study that BIDS has no name for.
 IGNORED = "".join(
     f"{pattern}\n"
-    for pattern in ("patches/", "models/", "metrics/", "report/", "logs/", "benchmarks/", "*.tsv", "**/*_xfm.*",
-                    "**/*_desc-biascorr_*", "**/*_desc-simulated_*")
-)  # fmt: skip
+    for pattern in ("patches", "models", "metrics", "report", "logs", "benchmarks", "*.tsv", "**/*_xfm.*")
+)
 
 
 @dataclass(frozen=True)

@@ -143,19 +143,22 @@ def training_curves(history: pd.DataFrame, best_epoch: int | None, theme: Theme)
             axis.set_title(title, loc="left", fontsize=9.5)
             axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             if len(columns) > 1:
-                _headroom(axis)
-                axis.legend(frameon=False, fontsize=8, labelcolor=theme.ink, loc="upper right", ncols=2)
+                _headroom(axis, 0.13 * ((len(columns) + 1) // 2))
+                axis.legend(
+                    loc="upper right", ncols=2, fontsize=8, labelcolor=theme.ink, facecolor=theme.paper,
+                    edgecolor="none", columnspacing=1, handlelength=1.2, borderpad=0.1,
+                )  # fmt: skip
         for axis in axes[max(len(groups) - 2, 0) : len(groups)]:
             axis.set_xlabel("epoch")
         seaborn.despine(figure)
         return _png(figure)
 
 
-def _headroom(axis: Axes) -> None:
-    """Raise the top of an axis by half of its height, so that a legend there covers no curve."""
+def _headroom(axis: Axes, share: float) -> None:
+    """Keep the upper `share` of an axis free of curves, for a legend."""
     transform = axis.yaxis.get_transform()
     low, high = transform.transform(np.array(axis.get_ylim()))
-    axis.set_ylim(top=float(transform.inverted().transform(high + (high - low) / 2)))
+    axis.set_ylim(top=float(transform.inverted().transform(low + (high - low) / (1 - min(share, 0.6)))))
 
 
 @contextmanager

@@ -20,6 +20,7 @@ def train_model(
     folder: Path,
     *,
     method: str,
+    version: int,
     settings: Mapping[str, Any],
     train: Mapping[str, Any],
     patches: Mapping[str, Any],
@@ -31,6 +32,8 @@ def train_model(
 
     Parameters
     ----------
+    version
+        Of the training code; a checkpoint of another version is not resumed.
     settings
         Resolved settings of the method (`module`, `preset` and one entry per setting).
     train, patches
@@ -62,7 +65,8 @@ def train_model(
     )
     data = {part: usable(paths) for part, paths in stores.items()}
     # The stores' bytes too: other preprocessing of the same people is another run.
-    key = digest([settings, card["split_sha"], [digest(store.path) for found in data.values() for store in found]])
+    contents = [digest(store.path) for found in data.values() for store in found]
+    key = digest([version, settings, card["split_sha"], contents])
     trainer = Trainer(network, data["train"], data["val"], options, folder, key)
     run = trainer.fit(preview)
     write_history(folder / "history.tsv", run.history)
