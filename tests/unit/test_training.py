@@ -38,7 +38,7 @@ STEPS_PER_EPOCH = 6
 PATIENCE = 120
 
 
-def train(folder, name, stores, *, preview=None, overrides=None, **options):
+def train(folder, name, stores, *, version=1, preview=None, overrides=None, **options):
     """Train a small model on one thread (the published promise: same machine, same number of threads)."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -46,6 +46,7 @@ def train(folder, name, stores, *, preview=None, overrides=None, **options):
         train_model(
             Path(folder),
             method=name,
+            version=version,
             settings=method_settings({"method_overrides": {name: SMALL[name] | (overrides or {})}}, name),
             train=TRAIN | options,
             patches=PATCHES | {"size": SIZES[name]},
@@ -327,6 +328,17 @@ def test_another_run_does_not_continue_a_stale_checkpoint(change, stores, tmp_pa
     train(stale, "unet3d", own, **changed)
     train(fresh, "unet3d", own, **changed)
     assert_same(stale, fresh)
+
+
+@pytest.mark.parametrize(("version", "repeated"), [(1, False), (2, True)])
+def test_a_finished_run_is_repeated_for_a_new_version_of_the_code_only(
+    version, repeated, stores, tmp_path, monkeypatch
+):
+    train(tmp_path, "unet3d", stores, epochs=1)
+    steps = []
+    monkeypatch.setattr(SupervisedUNet, "augment", lambda self, batch, seed: steps.append(seed) or batch)
+    train(tmp_path, "unet3d", stores, epochs=1, version=version)
+    assert bool(steps) == repeated
 
 
 # -- patches -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,272 @@
+"""The documentation: its links lead somewhere, its examples are valid and work, it mentions every key and file."""
+
+import re
+import runpy
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import yaml
+from upfield import config as study_config
+from upfield.files import merged
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
+    (ROOT / "docs").glob("*.md")
+)
+NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
+GUIDES = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES if name.startswith(("README", "docs"))}
+# An optional comment that says what the block is, then the block; those in lists are indented.
+BLOCK = re.compile(r"(?:^ *<!-- ([^>]*) -->\n)?^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language):
+    """(page, comment, text) of every fenced block in a language."""
+    for name, text in GUIDES.items():
+        for comment, indent, kind, body in BLOCK.findall(text):
+            if kind == language:
+                yield name, comment, "".join(line.removeprefix(indent) for line in body.splitlines(keepends=True))
+
+
+def examples(language, *, complete):
+    found = [(name, body) for name, note, body in blocks(language) if not note.startswith("file:")
+             and (note == "complete") == complete]  # fmt: skip
+    return [pytest.param(body, id=f"{name}-{number}") for number, (name, body) in enumerate(found)]
+
+
+def prose(path):
+    """A page without its code."""
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^ *```.*?^ *```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL))
+
+
+def anchors(path):
+    """What a link can point at: headings as GitHub names them, repeated ones numbered."""
+    found = []
+    for heading in re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL), re.MULTILINE):
+        slug = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+        found.append(slug if slug not in found else f"{slug}-{found.count(slug)}")
+    return found
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """The files that the pages say to write, in the folder in which the test then runs."""
+    for _, note, body in (block for language in ("python", "yaml") for block in blocks(language)):
+        if note.startswith("file:"):
+            path = tmp_path / note.removeprefix("file:").strip()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(body, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def checked(files, bids_tree):
+    """Check a study laid over the defaults; the datasets it names exist as far as the check looks."""
+    root = bids_tree({})
+
+    def check(*layers):
+        study = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+        for layer in layers:
+            study = merged(study, layer)
+        for side in ("source", "target"):
+            if study[side]["bids_dir"] is not None:
+                study[side]["bids_dir"] = str(root)
+        study_config.check(study)
+
+    return check
+
+
+# -- links ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PAGES, ids=NAMES)
+def test_links_lead_somewhere(path):
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(path)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = unquote(link).partition("#")
+        target = (path.parent / name).resolve() if name else path
+        inside = target.is_relative_to(ROOT) and target.exists()
+        if not inside or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=NAMES)
+def test_lines_are_short_enough_to_review(path):
+    prose_lines = [line for line in path.read_text().splitlines() if not line.startswith(("|", " ", "snakemake"))]
+    assert [line for line in prose_lines if len(line) > 120] == []
+
+
+# -- examples ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", examples("yaml", complete=True))
+def test_complete_examples_are_valid_studies(checked, text):
+    example = yaml.safe_load(text)
+    assert example["study"] and example["target"]["bids_dir"], "a study of its own, nothing left to fill in"
+    checked(example)
+
+
+@pytest.mark.parametrize("text", examples("yaml", complete=False))
+def test_partial_examples_fit_into_a_study(checked, text):
+    dataset = {side: {"bids_dir": "somewhere"} for side in ("source", "target")}
+    checked(dataset, yaml.safe_load(text))
+
+
+def test_there_are_examples_of_each_kind():
+    assert len(examples("yaml", complete=True)) >= 3 and len(examples("yaml", complete=False)) >= 3
+
+
+def test_example_method_learns_as_the_page_says(files, checked):
+    names = [path.stem for path in (files / "config" / "methods").glob("*.yaml")]
+    assert names == ["residual_cnn"]
+    checked({side: {"bids_dir": "somewhere"} for side in ("source", "target")}, {"methods": names})
+    settings = study_config.method_settings({"method_overrides": {}}, names[0])
+    # The page's own check builds the method from the same file and trains it.
+    after = runpy.run_path(str(files / "check.py"))
+    assert set(settings) - {"preset"} == set(after["settings"])
+
+
+# -- commands ------------------------------------------------------------------------------------------------------
+
+
+def commands():
+    """Every snakemake command line of a shell block, comments removed, as words."""
+    for _, _, body in blocks("bash"):
+        for line in body.splitlines():
+            if line.startswith("snakemake "):
+                yield re.sub(r"\s#.*", "", line).split()
+
+
+def test_commands_name_rules_and_targets_that_exist():
+    rules = set()
+    for path in [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]:
+        rules |= set(re.findall(r"^ *rule (\w+):", path.read_text(), re.MULTILINE))
+    seen = list(commands())
+    assert len(seen) > 10
+    for words in seen:
+        assert "--cores" in words or "--executor" in words or "--report" in words, words
+        forced = [words[i + 1] for i, word in enumerate(words) if word == "-R"]
+        # What follows the config files and is no option: targets, or another config file.
+        after = words[words.index("--configfile") + 1 :]
+        plain = after[: next((i for i, word in enumerate(after) if word.startswith("-")), len(after))]
+        targets = [word for word in plain if not word.endswith(".yaml")]
+        assert set(forced + targets) - rules == set(), words
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z][\w-]*):(?!=)", makefile, re.MULTILINE))
+    for path in PAGES:
+        code = "\n".join(re.findall(r"^ *```bash.*?^ *```$|`[^`\n]+`", path.read_text(), re.MULTILINE | re.DOTALL))
+        assert set(re.findall(r"\bmake ([a-z][\w-]*)", code)) - targets == set(), path.name
+
+
+def test_readme_lists_every_target():
+    snakefile = (ROOT / "Snakefile").read_text()
+    targets = set(re.findall(r"^rule (\w+):", snakefile, re.MULTILINE))
+    table = set(re.findall(r"^\| `(\w+)` \|", GUIDES["README.md"], re.MULTILINE))
+    assert targets and targets - table == set()
+
+
+# -- nothing is left out -------------------------------------------------------------------------------------------
+
+
+def leaves(values, free=("entities", "metadata", "method_overrides"), prefix=""):
+    """Dotted names of the keys of a config; what users fill in freely counts as one key."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value and key not in free:
+            yield from leaves(value, free, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def code_words(*names):
+    """Every inline code word of some pages."""
+    return {word for name in names for word in re.findall(r"`([^`\n]+)`", GUIDES[name])}
+
+
+def test_every_config_key_is_explained():
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    config["phantom"] = {"subjects": 10, "seed": 42, "spacing": 2.0}
+    assert set(leaves(config)) - code_words("docs/guide.md") == set()
+
+
+def test_defaults_in_the_guide_are_those_of_the_config():
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    wrong = []
+    for keys, shown in re.findall(r"^\| (`[^|]*`) \| ([^|]+) \|", GUIDES["docs/guide.md"], re.MULTILINE):
+        value = config
+        for part in re.findall(r"`([^`]+)`", keys)[0].split("."):
+            value = value.get(part, {}) if isinstance(value, dict) else {}
+        try:
+            default = yaml.safe_load(shown.strip().strip("`"))
+        except yaml.YAMLError:
+            continue
+        # Cells such as "all eight" and several keys in one row are for people.
+        if isinstance(value, int | float | bool) and "," not in keys and default != value:
+            wrong.append((keys, shown, value))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config" / "methods").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_setting_of_every_method_is_explained(path):
+    page = GUIDES["docs/methods.md"]
+    (section,) = re.findall(rf"^## {path.stem}\n(.*?)(?=^## )", page, re.MULTILINE | re.DOTALL)
+    settings = yaml.safe_load(path.read_text())["settings"]
+    explained = set(re.findall(r"`([\w]+)`", section))
+    assert set(settings) - explained == set()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config" / "methods").glob("*.yaml")), ids=lambda path: path.stem)
+def test_numbers_of_the_presets_are_those_of_the_file(path):
+    """Single numbers and words in the settings tables, default and faithful."""
+    document = yaml.safe_load(path.read_text())
+    page = GUIDES["docs/methods.md"]
+    (section,) = re.findall(rf"^## {path.stem}\n(.*?)(?=^## )", page, re.MULTILINE | re.DOTALL)
+    compared = 0
+    for row in re.findall(r"^\| (`\w+` \|.*) \|$", section, re.MULTILINE):
+        key, *cells = [cell.strip() for cell in row.split("|")]
+        name = key.strip("`")
+        presets = [{}, document["presets"].get("faithful") or {}][: max(len(cells) - 1, 1)]
+        for cell, changes in zip(cells, presets, strict=False):
+            value = changes.get(name, document["settings"][name])
+            if isinstance(value, dict | list) or not cell:
+                # An empty cell says that the preset changes nothing.
+                assert cell or name not in changes, (name, changes)
+                continue
+            shown = re.split(r"[ (]", cell.strip("`"))[0].strip("`")
+            if shown != "none":
+                assert (float(shown) if isinstance(value, float) else yaml.safe_load(shown)) == value, (name, cell)
+                compared += 1
+    assert compared >= 4
+
+
+def test_outputs_page_lists_every_table_column():
+    from upfield import bids, evaluate, splits, statistics
+
+    page = code_words("docs/outputs.md")
+    columns = [
+        *bids.inventory_table(bids.Index([bids.Scan("sub-1", "source", "p", "f", "n", "T1w")], [], [])).columns,
+        *bids.pairs_table([]).columns,
+        *bids.excluded_table([]).columns,
+        *splits.COLUMNS,
+        *evaluate.COLUMNS,
+        *statistics.LEADERBOARD,
+        *statistics.COMPARISONS,
+    ]
+    assert set(columns) - page == set()
+
+
+def test_licence_and_citation_agree_with_the_package():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == project["version"] and citation["license"] == project["license"]
+    assert f"## [{project['version']}] - {citation['date-released']}" in (ROOT / "CHANGELOG.md").read_text()
+    licence = (ROOT / "LICENSE").read_text()
+    assert "Apache License" in licence and "END OF TERMS AND CONDITIONS" in licence
