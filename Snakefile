@@ -42,6 +42,16 @@ wildcard_constraints:
     label="|".join(STUDY.labels),
 
 
+TABLES = [f"{ROOT}/metrics/{name}.tsv" for name in ("per_subject", "leaderboard", "comparisons")]
+PREDICTIONS = [STUDY.prediction(method, participant) for participant in STUDY.tested for method in STUDY.methods]
+MODELS = [
+    f"{STUDY.model(method, fold, seed)}/model.json"
+    for method in STUDY.trained
+    for fold in STUDY.folds
+    for seed in STUDY.seeds(method)
+]
+
+
 localrules:
     report,
     ingest,
@@ -56,6 +66,10 @@ localrules:
 rule report:
     input:
         f"{ROOT}/report/index.html",
+        # What else a user would miss: deleted, it is made again, and what depends on it with it.
+        TABLES,
+        MODELS,
+        PREDICTIONS,
 
 
 rule ingest:
@@ -83,24 +97,17 @@ rule patches:
 
 rule train:
     input:
-        [
-            f"{STUDY.model(method, fold, seed)}/model.json"
-            for method in STUDY.trained
-            for fold in STUDY.folds
-            for seed in STUDY.seeds(method)
-        ],
+        MODELS,
 
 
 rule predict:
     input:
-        [STUDY.prediction(method, participant) for participant in STUDY.tested for method in STUDY.methods],
+        PREDICTIONS,
 
 
 rule evaluate:
     input:
-        f"{ROOT}/metrics/per_subject.tsv",
-        f"{ROOT}/metrics/leaderboard.tsv",
-        f"{ROOT}/metrics/comparisons.tsv",
+        TABLES,
 
 
 include: "rules/common.smk"

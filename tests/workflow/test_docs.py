@@ -8,6 +8,7 @@ from urllib.parse import unquote
 import pytest
 import yaml
 from upfield import config as study_config
+from upfield.bids import ENTITY_KEYS
 from upfield.files import merged
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,6 +73,7 @@ def checked(files, bids_tree):
         for side in ("source", "target"):
             if study[side]["bids_dir"] is not None:
                 study[side]["bids_dir"] = str(root)
+            assert set(study[side]["entities"]) <= set(ENTITY_KEYS)
         study_config.check(study)
 
     return check
