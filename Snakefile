@@ -14,13 +14,15 @@ min_version("9.15")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
 from upfield.bids import sidecar
-from upfield.config import MODEL_FREE, SUPERVISED
+from upfield.config import MODEL_FREE, SUPERVISED, typed
 from upfield.errors import UpfieldError
 from upfield.study import Study
 
 
 configfile: Path(workflow.basedir) / "config" / "config.yaml"
 
+
+config.update(typed(config))
 
 try:
     STUDY = Study(config, rescan=workflow.is_main_process)

@@ -172,3 +172,22 @@ def test_baselines_come_first_and_once(study):
     assert listed == ["identity", "spline", "histogram_match", "unet3d", "unet3d_patchgan"]
     assert module.trained_methods(study) == ["histogram_match", "unet3d", "unet3d_patchgan"]
     assert all(module.method_settings(study, name) == {} for name in module.MODEL_FREE)
+
+
+def test_numbers_from_the_command_line_are_numbers():
+    given = {
+        "study": "7",
+        "train": {"epochs": "2", "max_steps": "null", "seeds": ["1", "2"], "device": "cpu"},
+        "preprocess": {"spacing": "1.5", "n4": "false"},
+        "source": {"bids_dir": "/data", "entities": {"session": "1"}},
+        "phantom": "null",
+        "method_overrides": {"unet3d": {"lr": "1e-3", "norm": "batch", "input_residual": "true"}},
+    }
+    found = module.typed(given)
+    assert found["train"] == {"epochs": 2, "max_steps": None, "seeds": [1, 2], "device": "cpu"}
+    assert found["preprocess"] == {"spacing": 1.5, "n4": False}
+    # What may be text stays text.
+    assert found["study"] == "7"
+    assert found["source"] == given["source"]
+    assert found["phantom"] is None
+    assert found["method_overrides"]["unet3d"] == {"lr": 0.001, "norm": "batch", "input_residual": True}

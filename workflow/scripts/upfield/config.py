@@ -20,6 +20,42 @@ MODEL_FREE = ("identity", "spline", "histogram_match")
 SUPERVISED = "unet3d"
 
 
+def typed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with texts read as numbers, truth values or null where no text is allowed.
+
+    Snakemake's `--config 'train={epochs: 2}'` hands every value inside braces on as text. Settings of methods have
+    no types here; whatever reads as a number is one.
+    """
+    schema = yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text(encoding="utf-8"))
+    result: dict[str, Any] = _typed(config, schema, schema)
+    return result | {"method_overrides": _typed(result.get("method_overrides", {}), {}, schema, free=True)}
+
+
+def _typed(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], free: bool = False) -> Any:
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rsplit("/", 1)[-1]]
+    if isinstance(value, Mapping):
+        known = schema.get("properties", {})
+        return {key: _typed(item, known.get(key, {}), root, free) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_typed(item, schema.get("items", {}), root, free) for item in value]
+    if not isinstance(value, str):
+        return value
+    read = _scalar(value)
+    allowed = Draft202012Validator(dict(schema)).is_valid
+    return read if free or (allowed(read) and not allowed(value)) else value
+
+
+def _scalar(text: str) -> Any:
+    """A number, truth value or null if `text` is one (1e-3 too, which YAML takes for text), else the text."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False, "null": None}.get(text.lower(), text)
+
+
 def check(config: Mapping[str, Any]) -> None:
     """Raise UpfieldError, one line that names the key, what was found and what was expected, for a bad study."""
     schema = yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text(encoding="utf-8"))
