@@ -151,12 +151,14 @@ def test_commands_name_rules_and_targets_that_exist():
     assert len(seen) > 10
     for words in seen:
         assert "--cores" in words or "--executor" in words or "--report" in words, words
-        forced = [words[i + 1] for i, word in enumerate(words) if word == "-R"]
-        # What follows the config files and is no option: targets, or another config file.
-        after = words[words.index("--configfile") + 1 :]
-        plain = after[: next((i for i, word in enumerate(after) if word.startswith("-")), len(after))]
-        targets = [word for word in plain if not word.endswith(".yaml")]
+        options = [number for number, word in enumerate(words) if word.startswith("-")]
+        # Options that take several values swallow what follows, so targets come first.
+        targets = words[1 : options[0]]
+        forced = [words[number + 1] for number in options if words[number] == "-R"]
         assert set(forced + targets) - rules == set(), words
+        start = words.index("--configfile") + 1
+        values = words[start : next((number for number in options if number > start), len(words))]
+        assert values and all(word.endswith(".yaml") for word in values), words
 
 
 def test_make_targets_exist():

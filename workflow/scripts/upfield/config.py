@@ -122,12 +122,25 @@ def method_settings(config: Mapping[str, Any], name: str) -> dict[str, Any]:
             f"config: method_overrides.{name}.preset is {preset!r}; expected one of {', '.join(document['presets'])}"
         )
     settings: dict[str, Any] = merged(document["settings"], document["presets"][preset] or {})
-    for key in overrides:
-        if key not in settings:
-            raise UpfieldError(
-                f"config: method_overrides.{name}.{key} is not a setting of {name}{hint(key, list(settings))}"
-            )
+    _check_overrides(f"method_overrides.{name}", overrides, settings)
     return {"module": document["module"], "preset": preset, **merged(settings, overrides)}
+
+
+def _check_overrides(where: str, overrides: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Every override is a known setting of the kind that its default is."""
+    for key, value in overrides.items():
+        if key not in settings:
+            raise UpfieldError(f"config: {where}.{key} is not a known setting{hint(key, list(settings))}")
+        default = settings[key]
+        if isinstance(default, Mapping) and isinstance(value, Mapping):
+            continue
+        if default is not None and value is not None and _kind(value) != _kind(default):
+            raise UpfieldError(f"config: {where}.{key} is {value!r}; expected a {_kind(default)} such as {default!r}")
+
+
+def _kind(value: Any) -> str:
+    names = {bool: "truth value", int: "number", float: "number", str: "text", list: "list", dict: "mapping"}
+    return next((name for kind, name in names.items() if isinstance(value, kind)), type(value).__name__)
 
 
 def raise_first(errors: Any, where: str) -> None:

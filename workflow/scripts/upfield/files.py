@@ -10,6 +10,10 @@ from typing import Any
 
 import pandas as pd
 
+# The process's file mode mask, which can only be read by setting it.
+UMASK = os.umask(0)
+os.umask(UMASK)
+
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
@@ -22,6 +26,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
         yield temporary
+        # Some writers make files that only their owner can read; colleagues on a cluster share a study.
+        temporary.chmod(0o666 & ~UMASK)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

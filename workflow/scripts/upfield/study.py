@@ -1,6 +1,6 @@
 """A study as the workflow sees it: its scans, pairs and splits, and where every file goes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import pandas as pd
 
 from upfield import bids, config, splits
 from upfield.bids import Index, Pair, Scan, derivative, label
+from upfield.errors import UpfieldError
 from upfield.phantom import Phantom, scans
 
 
@@ -29,7 +30,7 @@ class Study:
         self.scans: dict[str, Scan] = {scan.name: scan for p in self.index.pairs for scan in (p.source, p.target)}
         self.methods = config.methods(settings)
         self.trained = config.trained_methods(settings)
-        self.labels = {label(name): name for name in self.methods}
+        self.labels = _labels(self.methods)
 
     def _found(self, rescan: bool) -> Index:
         return bids.build_index(self.config, self.cache, rescan)
@@ -140,3 +141,15 @@ class Study:
     def method_settings(self, method: str) -> dict[str, Any]:
         """Resolved settings of a method."""
         return config.method_settings(self.config, method)
+
+
+def _labels(methods: Sequence[str]) -> dict[str, str]:
+    """Method by the label that stands in its files' names. Raises UpfieldError if two would have the same files."""
+    taken = {name: name for name in ("preproc", "biascorr", "simulated", "brain")}
+    result: dict[str, str] = {}
+    for method in methods:
+        other = (taken | result).get(label(method))
+        if other is not None:
+            raise UpfieldError(f"config: methods {method} and {other} would write the same files; rename one")
+        result[label(method)] = method
+    return result
