@@ -1,4 +1,4 @@
-"""Prediction of whole volumes: at once where memory allows, else in overlapping windows, blended."""
+"""Prediction of whole volumes: at once where memory allows, else in overlapping windows, blended; or by slices."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -19,6 +19,8 @@ MEMORY_SHARE = 0.4
 # Edge of the probe that measures a method's memory, in voxels (rounded to the method's divisor).
 PROBE = 32
 SMALLEST_WINDOW = 32
+# Axial slices that a 2-D method is shown at once.
+SLICES = 8
 
 
 @torch.no_grad()
@@ -43,7 +45,8 @@ def enhance(
     tta
         Also predict the left-right mirror image and average.
     window
-        Edge of the sliding window in voxels; None takes the whole volume, or the largest window that fits.
+        Edge of the sliding window in voxels; None takes the whole volume, or the largest window that fits. A 2-D
+        method is shown whole axial slices in any case.
 
     Returns (X, Y, Z) float32 in normalised target units.
 
@@ -63,9 +66,14 @@ def _run(
 ) -> Tensor:
     """One method on one (1, 1, X, Y, Z) volume, padded to the method's divisor with its corner's value."""
     shape = volume.shape[2:]
-    padding = [p for size in reversed(shape) for p in (0, -size % method.divisor)]
+    padding = [p for size in reversed(shape[: method.dims]) for p in (0, -size % method.divisor)]
+    padding = [0] * (6 - len(padding)) + padding
     padded = functional.pad(volume, padding, value=float(volume.flatten()[0]))
     network = partial(_forward, method, device, dtype)
+    if method.dims == 2:
+        slices = padded[0].movedim(-1, 0).split(SLICES)
+        result = torch.cat([network(part).cpu() for part in slices]).movedim(0, -1)[None]
+        return result[:, :, : shape[0], : shape[1]]
     edge = window or _window(method, padded, dtype)
     if edge is None:
         result = network(padded).cpu()

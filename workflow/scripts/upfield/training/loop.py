@@ -44,6 +44,7 @@ class Options:
     device: str
     precision: str
     save_every: int
+    # Voxels of the working grid; a whole slice (X, Y, 1) for a 2-D method.
     patch: tuple[int, int, int]
     per_volume: int
     per_volume_val: int
@@ -182,7 +183,11 @@ class Trainer:
         )
 
     def _to_device(self, batch: Batch) -> Batch:
-        return {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+        return {name: self._image(value).to(self.device, non_blocking=True) for name, value in batch.items()}
+
+    def _image(self, value: Tensor) -> Tensor:
+        """An image as the method takes it: a 2-D method's slices (..., X, Y, 1) without their last axis."""
+        return value.squeeze(-1) if self.method.dims == 2 and value.ndim > 1 else value
 
     def _set_learning_rates(self) -> dict[str, float]:
         """A function of the step alone, so a resumed run has the same rates."""
@@ -230,14 +235,14 @@ class Trainer:
     def _preview(self) -> dict[str, np.ndarray]:
         """Input, output and truth of the middle axial slice of the first validation volume, each (X, Y)."""
         store = self.val_stores[0]
-        depth = max(PREVIEW_DEPTH, self.method.divisor)
+        depth = max(PREVIEW_DEPTH, self.method.divisor) if self.method.dims == 3 else 1
         shape = [-(-size // self.method.divisor) * self.method.divisor for size in store.shape[:2]]
         box = store.read((0, 0, (store.shape[2] - depth) // 2), (*shape, depth))
         self.method.eval()
         with autocast(self.device, self.dtype):
-            output = self.method(box["source"][None].to(self.device)).float().cpu()[0]
+            output = self.method(self._image(box["source"][None]).to(self.device)).float().cpu()[0]
         self.method.train()
-        panels = {"input": box["source"], "output": output, "truth": box["target"]}
+        panels = {"input": box["source"], "output": output.reshape(box["target"].shape), "truth": box["target"]}
         x, y = store.shape[:2]
         return {name: value[0, :x, :y, depth // 2].numpy() for name, value in panels.items()}
 

@@ -10,7 +10,7 @@ import torch
 from upfield import baselines, methods, model
 from upfield.errors import UpfieldError
 from upfield.files import digest
-from upfield.methods import parameter_counts
+from upfield.methods import Method, parameter_counts
 from upfield.patches import usable
 from upfield.training.log import write_history
 from upfield.training.loop import Options, Preview, Trainer
@@ -46,11 +46,11 @@ def train_model(
     """
     torch.manual_seed(train["seed"])
     network = methods.build(settings)
-    if patches["size"] < network.smallest_patch:
+    if network.dims == 3 and patches["size"] < network.smallest_patch:
         raise UpfieldError(
             f"config: patches.size is {patches['size']}; {method} needs at least {network.smallest_patch}"
         )
-    size = -(-patches["size"] // network.divisor) * network.divisor
+    data = {part: usable(paths) for part, paths in stores.items()}
     options = Options(
         epochs=train["epochs"],
         max_steps=train["max_steps"],
@@ -58,12 +58,11 @@ def train_model(
         device=train["device"],
         precision=train["precision"],
         save_every=train["save_every"],
-        patch=(size, size, size),
-        per_volume=patches["per_volume"],
+        patch=patch_shape(network, patches["size"], [store.shape for found in data.values() for store in found]),
+        per_volume=patches["per_volume" if network.dims == 3 else "slices"],
         per_volume_val=patches["per_volume_val"],
         foreground=patches["foreground"],
     )
-    data = {part: usable(paths) for part, paths in stores.items()}
     # The stores' bytes too: other preprocessing of the same people is another run.
     contents = [digest(store.path) for found in data.values() for store in found]
     key = digest([version, settings, card["split_sha"], contents])
@@ -90,6 +89,19 @@ def train_model(
         "participants": {part: [store.name for store in found] for part, found in data.items()},
     }
     model.save(folder, run.best, description | dict(card))
+
+
+def patch_shape(method: Method, size: int, volumes: Sequence[Sequence[int]]) -> tuple[int, int, int]:
+    """Edges of what a method learns from, in voxels of the working grid, rounded up to sizes it takes.
+
+    A cube of `size` voxels for a 3-D method. For a 2-D method a whole axial slice, as large as the largest of the
+    fold's `volumes` (their shapes): smaller ones are padded, never stretched.
+    """
+    slice_ = (max(shape[0] for shape in volumes), max(shape[1] for shape in volumes), 1)
+    wanted = (size, size, size) if method.dims == 3 else slice_
+    unit = (method.divisor, method.divisor, method.divisor if method.dims == 3 else 1)
+    x, y, z = (-(-edge // multiple) * multiple for edge, multiple in zip(wanted, unit, strict=True))
+    return x, y, z
 
 
 def fit_histogram(folder: Path, *, stores: Sequence[str], card: Mapping[str, Any]) -> None:
