@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 from upfield.bids import sidecar
 from upfield.config import MODEL_FREE, SUPERVISED, typed
 from upfield.errors import UpfieldError
+from upfield.nifti import SAME
 from upfield.study import Study
 
 

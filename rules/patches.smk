@@ -1,6 +1,6 @@
 """Patch stores: random access to each participant's pair.
 
-1. patch_store  source, target and mask of one participant in one memory-mapped file
+1. patch_store  source (on the grid of every scale), target and mask of one participant in one memory-mapped file
 """
 
 
@@ -10,6 +10,9 @@ rule patch_store:
         source=lambda wildcards: STUDY.preprocessed(STUDY.pairs[wildcards.participant].source),
         target=lambda wildcards: STUDY.preprocessed(STUDY.pairs[wildcards.participant].target),
         mask=lambda wildcards: STUDY.mask(STUDY.pairs[wildcards.participant].target),
+        reduced=lambda wildcards: [
+            STUDY.preprocessed(STUDY.pairs[wildcards.participant].source, scale) for scale in STUDY.scales
+        ],
     output:
         f"{ROOT}/patches/{{participant}}.safetensors",
     log:
@@ -21,5 +24,7 @@ rule patch_store:
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        scales=STUDY.scales,
     script:
         "../workflow/scripts/patch_store.py"

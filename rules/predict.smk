@@ -35,6 +35,7 @@ rule enhance:
     input:
         unpack(pair_files),
         models=model_files,
+        network_input=lambda wildcards: STUDY.network_input(STUDY.scans[wildcards.scan], STUDY.labels[wildcards.label]),
     output:
         image=f"{ROOT}/{{folder}}/{{scan}}_space-target_desc-{{label}}_{{suffix}}.nii.gz",
         sidecar=f"{ROOT}/{{folder}}/{{scan}}_space-target_desc-{{label}}_{{suffix}}.json",

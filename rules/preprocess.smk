@@ -5,6 +5,7 @@
 3. bias         N4 inside the mask
 4. register     rigid transform from source to target
 5. standardise  each scan on the pair's working grid, skull stripped and normalised, with the inverse stored
+6. reduce       the source on the working grid coarsened by a method's scale, for methods that enlarge
 """
 
 PREPROCESS = config["preprocess"]
@@ -121,5 +122,33 @@ rule standardise:
         runtime=10,
     params:
         settings={key: PREPROCESS[key] for key in ("spacing", "normalize")},
+        multiple=STUDY.multiple,
+        scale=SAME,
+    script:
+        "../workflow/scripts/standardise.py"
+
+
+rule reduce:
+    """A source scan on its pair's working grid coarsened by a scale: one voxel for each block of the target's."""
+    input:
+        unpack(native_images),
+    output:
+        image=f"{ROOT}/{{folder}}/{{scan}}_space-target_res-{{scale}}_desc-preproc_{{suffix}}.nii.gz",
+        sidecar=f"{ROOT}/{{folder}}/{{scan}}_space-target_res-{{scale}}_desc-preproc_{{suffix}}.json",
+    log:
+        f"{ROOT}/logs/preprocess/{{folder}}/{{scan}}_{{suffix}}_reduce-{{scale}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/preprocess/{{folder}}/{{scan}}_{{suffix}}_reduce-{{scale}}.tsv"
+    wildcard_constraints:
+        scale=r"\d+x\d+x\d+",
+    conda:
+        "../envs/preprocess.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        settings={key: PREPROCESS[key] for key in ("spacing", "normalize")},
+        multiple=STUDY.multiple,
+        scale=lambda wildcards: [int(factor) for factor in wildcards.scale.split("x")],
     script:
         "../workflow/scripts/standardise.py"

@@ -167,6 +167,72 @@ def test_bad_method_file(study, methods_folder, refused, change, words):
         module.method_settings(study, "unet3d")
 
 
+# What methods want from a study
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in module.METHOD_FILES.glob("*.yaml")))
+def test_files_say_what_their_methods_are(name):
+    """The workflow plans from the files alone; the code must agree."""
+    import torch
+    from upfield import methods
+
+    settings = {"method_overrides": {}}
+    with torch.device("meta"):
+        method = methods.build(module.method_settings(settings, name))
+    wanted = module.demands(settings, name)
+    assert wanted.scale == method.scale
+    assert set(wanted.pairings) == method.pairings
+    assert wanted.normalize == ("percentile" if method.value_range else None)
+
+
+def test_scale_follows_the_settings(study, methods_folder):
+    path = methods_folder / "unet3d.yaml"
+    path.write_text(yaml.safe_dump({**METHOD, "scale": ["base", 2, 1]}))
+    assert module.demands(study, "unet3d").scale == (32, 2, 1)
+    over = changed(study, method_overrides={"unet3d": {"base": 4}})
+    assert module.demands(over, "unet3d").scale == (4, 2, 1)
+    assert module.demands(study, "spline").scale == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("document", "over", "words"),
+    [
+        ({"scale": ["bas", 1, 1]}, {}, ["unet3d_patchgan enlarges by (None, 1, 1)", "whole numbers"]),
+        ({"pairings": ["unpaired"]}, {}, ["pairing is paired", "unet3d_patchgan", "unpaired"]),
+        (
+            {"normalize": "percentile"},
+            {"preprocess": {"normalize": {"method": "zscore"}}},
+            ["preprocess.normalize.method is zscore", "unet3d_patchgan needs percentile"],
+        ),
+        (
+            {"scale": [4, 4, 1]},
+            {"pairing": "simulated", "simulate": {"kind": "inplane", "factor": 2}},
+            ["simulate.factor is 2", "inplane reduces by 2 x 2 x 1", "enlarges by 4 x 4 x 1"],
+        ),
+        (
+            {"scale": [2, 2, 1]},
+            {"pairing": "simulated", "simulate": {"kind": "kspace", "factor": 2}},
+            ["simulate.factor", "kspace reduces by 2 x 2 x 2", "enlarges by 2 x 2 x 1"],
+        ),
+        ({}, {"simulate": {"kind": "gaussian", "factor": 1.5}}, ["simulate.factor is 1.5", "whole number"]),
+    ],
+)
+def test_contradictions_are_named_in_one_line(study, methods_folder, refused, document, over, words):
+    (methods_folder / "unet3d_patchgan.yaml").write_text(yaml.safe_dump({**METHOD, **document}))
+    with refused("config", *words):
+        module.check(changed(study, **over))
+
+
+def test_scales_that_fit_are_accepted(study, methods_folder):
+    (methods_folder / "unet3d_patchgan.yaml").write_text(yaml.safe_dump({**METHOD, "scale": [4, 4, 1]}))
+    for over in (
+        {"simulate": {"kind": "inplane", "factor": 4}, "pairing": "simulated"},
+        {"simulate": {"kind": "lowfield", "factor": 1.5}, "pairing": "simulated"},
+        {"simulate": {"kind": "inplane", "factor": 2}, "pairing": "paired"},
+    ):
+        module.check(changed(study, **over))
+
+
 def test_baselines_come_first_and_once(study):
     listed = module.methods(changed(study, methods=["unet3d_patchgan", "unet3d", "identity"]))
     assert listed == ["identity", "spline", "histogram_match", "unet3d", "unet3d_patchgan"]

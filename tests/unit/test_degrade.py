@@ -100,6 +100,98 @@ def test_field_is_smooth_and_has_the_amplitude_asked_for():
     assert (degrade.smooth_field((4, 4, 4), 0, np.random.default_rng(0)) == 1).all()
 
 
+# -- kinds that put one voxel in the place of a block ---------------------------------------------------------------
+
+REDUCING = {**CLEAN, "blur": 0.5, "factor": 2}
+AXES = {"gaussian": (0, 1, 2), "kspace": (0, 1, 2), "inplane": (0, 1)}
+
+
+def scale_of(kind, factor):
+    return tuple(factor if axis in AXES[kind] else 1 for axis in range(3))
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+@pytest.mark.parametrize("kind", AXES)
+def test_reduced_scan_lies_on_the_coarse_grid_where_it_was(awkward, centroid, kind, factor):
+    result = run(awkward, base=REDUCING, kind=kind, factor=factor)
+    scale = degrade.reduction({**REDUCING, "kind": kind, "factor": factor})
+    assert scale == scale_of(kind, factor)
+    assert result.grid.matches(nifti.coarsen(nifti.reorient(awkward).grid, scale))
+    assert result.data.dtype == np.float32
+    # A wrong corner would cost at least a quarter of a voxel of the result; ringing costs a little at 12 mm.
+    assert np.linalg.norm(centroid(result) - centroid(awkward)) < 0.03 * result.grid.spacing.max()
+    assert np.array_equal(run(awkward, base=REDUCING, kind=kind, factor=factor).data, result.data)
+
+
+@pytest.mark.parametrize("shape", [(24, 24, 24), (23, 25, 22)])
+@pytest.mark.parametrize("kind", AXES)
+def test_constant_stays_constant(kind, shape):
+    data = np.full(shape, 70, np.float32)
+    result = run(Volume(data, np.eye(4)), base=REDUCING, kind=kind)
+    np.testing.assert_allclose(result.data, 70, rtol=1e-4)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("kind", AXES)
+def test_nothing_leaks_across_axes(kind, axis):
+    """What varies along one axis alone varies along no other afterwards."""
+    profile = np.random.default_rng(0).uniform(50, 100, 24).astype(np.float32)
+    data = np.moveaxis(np.broadcast_to(profile, (24, 24, 24)), 2, axis)
+    result = np.moveaxis(run(Volume(data, np.eye(4)), base=REDUCING, kind=kind).data, axis, 2)
+    np.testing.assert_allclose(result, np.broadcast_to(result[0, 0], result.shape), rtol=1e-4)
+    if axis not in AXES[kind]:
+        np.testing.assert_allclose(result[0, 0], profile, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", AXES)
+def test_slice_knows_its_neighbours_only_where_it_must(kind):
+    data = np.full((16, 16, 16), 10, np.float32)
+    data[:, :, 8] = 100
+    result = run(Volume(data, np.eye(4)), base=REDUCING, kind=kind).data
+    touched = np.abs(result - 10).max(axis=(0, 1)) > 1e-3
+    assert touched.sum() == 1 if kind == "inplane" else touched.sum() > 1
+
+
+def test_inplane_reduction_is_that_of_image_libraries():
+    import torch
+
+    data = np.random.default_rng(0).uniform(0, 100, (24, 32, 3)).astype(np.float32)
+    result = run(Volume(data, np.eye(4)), base=REDUCING, kind="inplane", factor=4).data
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(data).movedim(2, 0)[None], size=(6, 8), mode="bilinear", antialias=True
+    )
+    np.testing.assert_allclose(result, expected[0].movedim(0, 2).numpy(), rtol=1e-4)
+
+
+def test_blur_is_measured_in_voxels_of_the_result():
+    data = np.zeros((64, 64, 64), np.float32)
+    data[32, 32, 32] = 1000
+    for factor in (2, 4):
+        result = run(Volume(data, np.eye(4)), base=REDUCING, kind="gaussian", factor=factor, blur=1.0).data
+        line = result.sum(axis=(1, 2))
+        where = np.arange(len(line))
+        spread = np.sqrt((line * where**2).sum() / line.sum() - ((line * where).sum() / line.sum()) ** 2)
+        assert spread == pytest.approx(1.0, abs=0.1)
+
+
+def test_kspace_keeps_what_a_coarse_scan_can_see():
+    """A wave below the new limit is sampled in the middle of each block; one above it is gone."""
+    where = np.arange(48)
+    for cycles, amplitude in ((5, 10.0), (20, 0.0)):
+        wave = 50 + 10 * np.sin(2 * np.pi * cycles * where / 48)
+        data = np.broadcast_to(wave[:, None, None], (48, 8, 8)).astype(np.float32)
+        result = run(Volume(data, np.eye(4)), base=REDUCING, kind="kspace").data[:, 2, 2]
+        middles = np.arange(24) * 2 + 0.5
+        np.testing.assert_allclose(result, 50 + amplitude * np.sin(2 * np.pi * cycles * middles / 48), atol=0.01)
+
+
+def test_kspace_noise_is_rician_and_of_the_participant(block):
+    clean, noisy = (run(block, base=REDUCING, kind="kspace", noise=noise).data for noise in (0.0, 0.05))
+    assert (noisy[:4] - clean[:4]).mean() > 2
+    assert (noisy - clean)[8:17, 8:17, 8:17].std() == pytest.approx(5, rel=0.1)
+    assert not np.allclose(noisy, run(block, "sub-02", base=REDUCING, kind="kspace", noise=0.05).data, atol=1)
+
+
 @pytest.mark.real
 def test_real_scan(real_data, centroid):
     volume = nifti.load(next((real_data / "ds000011").glob("sub-*/anat/*_T1w.nii.gz")))

@@ -317,3 +317,55 @@ def test_every_real_scan_loads(real_data):
         volume = nifti.reorient(nifti.load(path))
         assert nib.aff2axcodes(volume.affine) == ("R", "A", "S"), path
         assert 0.4 < volume.grid.spacing.min() < 1.5, path
+
+
+# -- coarser grids -------------------------------------------------------------------------------------------------
+
+
+def test_coarse_voxels_are_the_means_of_their_blocks_in_the_world(awkward):
+    grid, scale = awkward.grid, (4, 2, 1)
+    coarse = nifti.coarsen(grid, scale)
+    assert coarse.shape == tuple(-(-n // s) for n, s in zip(grid.shape, scale, strict=True))
+    for corner in ([0, 0, 0], [3, 5, 7]):
+        block = [c * s + part for c, s, part in zip(corner, scale, np.indices(scale).reshape(3, -1), strict=True)]
+        centres = grid.affine @ np.stack([*block, np.ones(len(block[0]))])
+        np.testing.assert_allclose(coarse.affine @ [*corner, 1], centres.mean(axis=1), atol=1e-9)
+
+
+def test_scale_of_one_changes_no_grid(awkward):
+    assert nifti.coarsen(awkward.grid, nifti.SAME).matches(awkward.grid, tolerance=0)
+
+
+def test_crop_of_blocks_is_a_crop_of_coarse_voxels(awkward):
+    scale = np.array([2, 4, 2])
+    low, high = 3 * scale, 7 * scale
+    first = nifti.coarsen(nifti.crop(awkward.grid, low, high), tuple(scale))
+    then = nifti.crop(nifti.coarsen(awkward.grid, tuple(scale)), low // scale, high // scale)
+    assert first.matches(then, tolerance=1e-9)
+
+
+@pytest.mark.parametrize("corner", [(0, 0, 0), (5, 3, 4), (-2, 7, -3)])
+def test_voxels_on_the_same_lattice_are_copied(awkward, corner):
+    low = np.array(corner)
+    grid = nifti.crop(awkward.grid, low, low + 20)
+    copied = nifti.cut_out(awkward, grid)
+    padded = np.pad(awkward.data, 30)
+    box = tuple(slice(30 + c, 50 + c) for c in corner)
+    np.testing.assert_array_equal(copied.data, padded[box])
+    assert copied.grid.matches(grid)
+
+
+def test_voxels_between_are_not_copied(awkward):
+    shift = np.eye(4)
+    shift[:3, 3] = awkward.grid.spacing * [0.5, 0, 0]
+    assert nifti.cut_out(awkward, awkward.grid, shift) is None
+    assert nifti.cut_out(awkward, nifti.coarsen(awkward.grid, (2, 1, 1))) is None
+    assert nifti.cut_out(awkward, nifti.reorient(awkward).grid, np.diag([1, 1, -1, 1.0])) is None
+
+
+def test_transform_to_the_same_lattice_is_followed(awkward):
+    step = np.eye(4)
+    step[:3, 3] = awkward.affine[:3, :3] @ [2, 0, 1]
+    copied = nifti.cut_out(awkward, awkward.grid, step)
+    np.testing.assert_array_equal(copied.data[:-2, :, :-1], awkward.data[2:, :, 1:])
+    assert not copied.data[-2:].any()

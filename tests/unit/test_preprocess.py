@@ -171,6 +171,57 @@ def test_scan_without_a_brain_is_marked_to_the_end(stripped, tmp_path, refused, 
         preprocess.scaling_of(results[0])
 
 
+# -- two grids -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spacing", [2.0, "native"])
+def test_working_grid_is_made_of_whole_blocks(mask, spacing):
+    plain = preprocess.working_grid(mask, spacing)
+    multiple = (4, 2, 3)
+    grid = preprocess.working_grid(mask, spacing, multiple)
+    low = np.rint(to_voxels(grid, plain.affine[None, :3, 3]))[0]
+    assert (np.array(grid.shape) % multiple == 0).all()
+    assert ((low >= 0) & (low < multiple)).all()
+    assert (np.array(grid.shape) - plain.shape - low < multiple).all()
+    whole = nifti.reorient(mask).grid if spacing == "native" else nifti.regrid(nifti.reorient(mask), spacing)
+    corner = to_voxels(whole, grid.affine[None, :3, 3])[0]
+    np.testing.assert_allclose(corner / multiple, np.rint(corner / multiple), atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "scale"), [("inplane", (4, 4, 1)), ("gaussian", (2, 2, 2)), ("kspace", (4, 4, 4))])
+def test_decimated_scan_is_not_interpolated_again(awkward, tmp_path, kind, scale):
+    """With `spacing: native` each voxel of the source is one that the simulation made, to the bit."""
+    stripped = awkward.with_data(np.where(awkward.data > 10, awkward.data, 0))
+    nifti.save(stripped, tmp_path / "target.nii.gz")
+    simulation = {"kind": kind, "factor": scale[0], "blur": 0.5, "noise": 0.0, "seed": 1}
+    preprocess.simulate(tmp_path / "target.nii.gz", tmp_path / "source.nii.gz", simulation, "sub-01")
+    made = nifti.load(tmp_path / "source.nii.gz")
+    for name, image in (("source", made), ("target", stripped)):
+        brain = image.with_data(image.data > 10)
+        preprocess.save_image(brain, tmp_path / f"{name}_mask.nii.gz", {}, np.uint8)
+    paths = {name: str(tmp_path / f"{name}.nii.gz") for name in ("source", "source_mask", "target", "target_mask")}
+    transforms = str(tmp_path / "forward_xfm.txt"), str(tmp_path / "inverse_xfm.txt")
+    preprocess.register(
+        (paths["source"], paths["source_mask"]), (paths["target"], paths["target_mask"]), transforms,
+        {"transform": "none", "seed": 1},
+    )  # fmt: skip
+    settings = {"spacing": "native", "normalize": {"method": "percentile"}}
+    output = str(tmp_path / "small.nii.gz")
+    preprocess.standardise(
+        paths["source"], paths["source_mask"], paths["target_mask"], transforms[0], output, settings, scale, scale
+    )
+    result, scaling = nifti.load(output), preprocess.scaling_of(output)
+    assert "Resolution" in read_json(sidecar(output))
+    target = preprocess.working_grid(nifti.load_mask(paths["target_mask"]), "native", scale)
+    assert result.grid.matches(nifti.coarsen(target, scale))
+    inside = nifti.load_mask(paths["source_mask"]).data
+    near = ndimage.distance_transform_edt(~inside, sampling=made.grid.spacing) <= preprocess.SOURCE_RIM
+    corner = np.rint(to_voxels(made.grid, result.affine[None, :3, 3]))[0].astype(int)
+    expected = np.pad(scaling.apply(np.where(near, made.data, 0)), 8, constant_values=np.float32(scaling.background))
+    box = tuple(slice(8 + c, 8 + c + n) for c, n in zip(corner, result.data.shape, strict=True))
+    np.testing.assert_array_equal(result.data, expected[box])
+
+
 @pytest.mark.real
 def test_real_head(real_data, centroid):
     volume = nifti.load(next((real_data / "ds002748").glob("sub-*/anat/*_T1w.nii.gz")))

@@ -5,4 +5,10 @@ from upfield.job import job
 with job(snakemake):
     from upfield import patches
 
-    patches.extract(snakemake.input.source, snakemake.input.target, snakemake.input.mask, snakemake.output[0])
+    patches.extract(
+        snakemake.input.source,
+        snakemake.input.target,
+        snakemake.input.mask,
+        snakemake.output[0],
+        {tuple(scale): path for scale, path in zip(snakemake.params.scales, snakemake.input.reduced, strict=True)},
+    )

@@ -12,4 +12,6 @@ with job(snakemake):
         snakemake.input.get("transform"),
         snakemake.output.image,
         snakemake.params.settings,
+        multiple=tuple(snakemake.params.multiple),
+        scale=tuple(snakemake.params.scale),
     )

@@ -16,8 +16,9 @@ from upfield.training.device import autocast
 
 # Share of the free memory that a forward pass may take.
 MEMORY_SHARE = 0.4
-# Edge of the probe that measures a method's memory, in voxels (rounded to the method's divisor).
+# Edge of the probe that measures a method's memory, in voxels of its output (rounded to the method's divisor).
 PROBE = 32
+# In voxels of the source: what a network sees of the neighbourhood does not shrink because it enlarges.
 SMALLEST_WINDOW = 32
 # Axial slices that a 2-D method is shown at once.
 SLICES = 8
@@ -39,16 +40,16 @@ def enhance(
     Parameters
     ----------
     source
-        (X, Y, Z) normalised image on the working grid, RAS+ axes.
+        (X, Y, Z) normalised image on the working grid, or on that grid coarsened by the methods' `scale`; RAS+ axes.
     overlap
         Share of a window that its neighbour covers too.
     tta
         Also predict the left-right mirror image and average.
     window
-        Edge of the sliding window in voxels; None takes the whole volume, or the largest window that fits. A 2-D
-        method is shown whole axial slices in any case.
+        Edge of the sliding window in voxels of the source; None takes the whole volume, or the largest window that
+        fits. A 2-D method is shown whole axial slices in any case.
 
-    Returns (X, Y, Z) float32 in normalised target units.
+    Returns (X, Y, Z) times `scale`, float32 in normalised target units.
 
     """
     volume = torch.from_numpy(np.ascontiguousarray(source, dtype=np.float32))[None, None]
@@ -66,6 +67,7 @@ def _run(
 ) -> Tensor:
     """One method on one (1, 1, X, Y, Z) volume, padded to the method's divisor with its corner's value."""
     shape = volume.shape[2:]
+    x, y, z = (size * factor for size, factor in zip(shape, method.scale, strict=True))
     padding = [p for size in reversed(shape[: method.dims]) for p in (0, -size % method.divisor)]
     padding = [0] * (6 - len(padding)) + padding
     padded = functional.pad(volume, padding, value=float(volume.flatten()[0]))
@@ -73,7 +75,7 @@ def _run(
     if method.dims == 2:
         slices = padded[0].movedim(-1, 0).split(SLICES)
         result = torch.cat([network(part).cpu() for part in slices]).movedim(0, -1)[None]
-        return result[:, :, : shape[0], : shape[1]]
+        return result[:, :, :x, :y]
     edge = window or _window(method, padded, dtype)
     if edge is None:
         result = network(padded).cpu()
@@ -89,7 +91,7 @@ def _run(
             sw_device=device,
             device="cpu",
         )
-    return result[:, :, : shape[0], : shape[1], : shape[2]]
+    return result[:, :, :x, :y, :z]
 
 
 def _weights(edges: Sequence[int]) -> Tensor:
@@ -119,7 +121,7 @@ def _window(method: Method, volume: Tensor, dtype: torch.dtype) -> int | None:
 
 def activation_bytes(method: Method, device: torch.device, dtype: torch.dtype) -> float:
     """Bytes of all layer outputs per input voxel, measured on a small cube: more than what lives at one time."""
-    edge = -(-PROBE // method.divisor) * method.divisor
+    edge = -(-PROBE // max(method.scale) // method.divisor) * method.divisor
     total = 0
 
     def count(module: torch.nn.Module, inputs: object, output: object) -> None:

@@ -21,6 +21,9 @@ from upfield.errors import ScanError
 from upfield.files import atomic
 
 Array = NDArray[Any]
+# Voxels of a fine grid along X, Y, Z that one voxel of a coarse grid covers.
+Scale = tuple[int, int, int]
+SAME: Scale = (1, 1, 1)
 
 # What nibabel and numpy raise for damaged files: headers with impossible types, offsets or sizes among them.
 UNREADABLE = (
@@ -206,6 +209,37 @@ def crop(grid: Grid, low: Array, high: Array) -> Grid:
     affine[:3, 3] = (grid.affine @ np.append(low, 1.0))[:3]
     size = np.asarray(high) - np.asarray(low)
     return Grid((int(size[0]), int(size[1]), int(size[2])), affine)
+
+
+def coarsen(grid: Grid, scale: Scale) -> Grid:
+    """The grid whose voxels cover blocks of `scale` voxels of `grid`, from the same corner of the world.
+
+    Where a size is no multiple of its factor the last blocks reach beyond `grid`.
+    """
+    affine = grid.affine.copy()
+    affine[:3, :3] = grid.affine[:3, :3] * scale
+    affine[:3, 3] = (grid.affine @ np.append((np.array(scale) - 1) / 2, 1.0))[:3]
+    x, y, z = (-(-size // factor) for size, factor in zip(grid.shape, scale, strict=True))
+    return Grid((x, y, z), affine)
+
+
+def cut_out(volume: Volume, grid: Grid, transform: Array | None = None) -> Volume | None:
+    """The voxels of `volume` at the places of `grid`, copied and not interpolated; None if their lattices differ.
+
+    Places beyond `volume` are 0. `transform` as for `resample`; tolerance a thousandth of a voxel.
+    """
+    matrix = np.linalg.inv(volume.affine) @ (np.eye(4) if transform is None else transform) @ grid.affine
+    corner = np.rint(matrix[:3, 3]).astype(int)
+    # A difference of the axes grows from voxel to voxel.
+    parallel = np.allclose(matrix[:3, :3], np.eye(3), rtol=0, atol=1e-3 / max(grid.shape))
+    if not parallel or np.abs(matrix[:3, 3] - corner).max() > 1e-3:
+        return None
+    low = np.clip(corner, 0, volume.data.shape)
+    high = np.clip(corner + grid.shape, 0, volume.data.shape)
+    result = np.zeros(grid.shape, dtype=volume.data.dtype)
+    there = tuple(slice(a, b) for a, b in zip(low - corner, high - corner, strict=True))
+    result[there] = volume.data[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    return Volume(result, grid.affine)
 
 
 def bounding_box(mask: Array, margin: Array | int = 0) -> tuple[Array, Array]:

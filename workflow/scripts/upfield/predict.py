@@ -49,17 +49,22 @@ def enhance(
     device: str,
     precision: str,
 ) -> None:
-    """A trained model's output, the mean over the models (seeds) in `files.models`."""
+    """A trained model's output, the mean over the models (seeds) in `files.models`.
+
+    `files.network_input` is the preprocessed source, on a coarser grid than `files.target_preproc` where the method
+    enlarges.
+    """
     where = devices.choose(device)
     folders = list(dict.fromkeys(str(Path(path).parent) for path in files.models))
     networks = [model.load(folder)[0] for folder in folders]
-    source = nifti.load(files.source_preproc)
+    source = nifti.load(files.network_input)
     dtype = devices.precision(precision, where)
     data = inference.enhance(networks, source.data, device=where, dtype=dtype, overlap=overlap, tta=tta)
     _, scale = _scales(files)
     native = nifti.load(files.target).grid
     # Interpolated as intensities: what lies beyond the working grid is then 0, as it is outside the brain.
-    result = nifti.resample(Volume(scale.invert(data), source.affine), native, order=3)
+    working = nifti.load(files.target_preproc).affine
+    result = nifti.resample(Volume(scale.invert(data), working), native, order=3)
     _write(result, output, method, files, folders)
 
 

@@ -17,7 +17,7 @@ from upfield.bids import Exclusion, Pair, Scan, sidecar
 from upfield.errors import ScanError
 from upfield.files import read_json, write_json
 from upfield.intensity import Scaling
-from upfield.nifti import Array, Grid, Volume
+from upfield.nifti import SAME, Array, Grid, Scale, Volume
 
 # Room around the brain on the working grid, in mm.
 MARGIN = 8.0
@@ -99,10 +99,12 @@ def _stripped(image: str, mask: str) -> Volume:
     return volume.with_data(np.where(nifti.load_mask(mask).data, volume.data, 0).astype(np.float32))
 
 
-def working_grid(mask: Volume, spacing: float | str) -> Grid:
+def working_grid(mask: Volume, spacing: float | str, multiple: Scale = SAME) -> Grid:
     """The grid on which a pair meets: RAS+ axes of the target, `spacing` mm or `native`, cropped to its brain.
 
-    Raises ScanError for an empty mask.
+    Its corner and size are multiples of `multiple` voxels of the target's whole field of view, so that blocks of the
+    working grid are blocks of the whole: what was reduced before is not interpolated again. It may reach beyond the
+    image for that. Raises ScanError for an empty mask.
     """
     canonical = nifti.reorient(mask)
     if spacing == "native":
@@ -111,32 +113,42 @@ def working_grid(mask: Volume, spacing: float | str) -> Grid:
         grid = nifti.regrid(canonical, float(spacing))
         inside = nifti.resample(canonical.with_data(canonical.data.astype(np.uint8)), grid, order=0)
     low, high = nifti.bounding_box(inside.data > 0, np.ceil(MARGIN / grid.spacing).astype(int))
-    return nifti.crop(grid, low, high)
+    return nifti.crop(grid, low // multiple * multiple, -(-high // multiple) * multiple)
 
 
 def normalised(
-    image: Volume, mask: Array, grid: Grid, transform: Array | None, method: str, rim: float = 0.0
+    image: Volume, mask: Array, grid: Grid, transform: Array | None, method: str, rim: float = 0.0, exact: bool = False
 ) -> tuple[Volume, Scaling]:
-    """Put a native scan on `grid` with one interpolation (cubic B-spline) and normalise it.
+    """Put a native scan on `grid` with one interpolation (cubic B-spline), or `exact` with none, and normalise it.
 
-    The scaling is fitted on the native voxels in `mask`. Everything farther than `rim` mm from the mask becomes
-    intensity 0 before the interpolation. Raises ScanError for an empty mask or a constant image.
+    `exact` copies voxels where `grid` lies on the lattice of the image, and interpolates elsewhere. The scaling is
+    fitted on the native voxels in `mask`. Everything farther than `rim` mm from the mask becomes intensity 0 before
+    the interpolation. Raises ScanError for an empty mask or a constant image.
     """
     scaling = intensity.fit(image.data, mask, method)
     kept = mask
     if rim > 0:
         kept = ndimage.distance_transform_edt(~mask, sampling=image.grid.spacing) <= rim
     stripped = image.with_data(np.where(kept, image.data, 0).astype(np.float32))
-    moved = nifti.resample(stripped, grid, transform, order=3)
+    copied = nifti.cut_out(stripped, grid, transform) if exact else None
+    moved = copied or nifti.resample(stripped, grid, transform, order=3)
     return moved.with_data(scaling.apply(moved.data)), scaling
 
 
 def standardise(
-    image: str, mask: str, target_mask: str, transform: str | None, output: str, settings: Mapping[str, Any]
+    image: str,
+    mask: str,
+    target_mask: str,
+    transform: str | None,
+    output: str,
+    settings: Mapping[str, Any],
+    multiple: Scale = SAME,
+    scale: Scale = SAME,
 ) -> None:
-    """One scan on the pair's working grid, normalised.
+    """One scan on the pair's working grid, normalised; for a `scale` other than 1 on that grid coarsened by it.
 
-    `transform` is None for the target itself. `settings` is the `preprocess` block of a study.
+    `transform` is None for the target itself. `settings` is the `preprocess` block of a study, `multiple` as for
+    `working_grid`.
     """
     volume, inside = nifti.load(image), nifti.load_mask(mask).data
     matrix = None if transform is None else registration.read_transform(transform)
@@ -150,12 +162,16 @@ def standardise(
     reason = excluded(mask) or excluded(target_mask)
     if transform is not None:
         reason = reason or excluded(transform)
+    reduced = scale != SAME
+    if reduced:
+        metadata["Resolution"] = f"one voxel for {' x '.join(map(str, scale))} voxels of the target's working grid"
     reference = nifti.load_mask(target_mask)
     try:
         if reason is not None:
             raise ScanError(reason)
-        grid = working_grid(reference, settings["spacing"])
-        result, scaling = normalised(volume, inside, grid, matrix, method, rim=0.0 if matrix is None else SOURCE_RIM)
+        grid = nifti.coarsen(working_grid(reference, settings["spacing"], multiple), scale)
+        rim = 0.0 if matrix is None else SOURCE_RIM
+        result, scaling = normalised(volume, inside, grid, matrix, method, rim, exact=reduced)
         metadata |= {
             "IntensityOffset": scaling.offset,
             "IntensityScale": scaling.scale,
@@ -163,7 +179,7 @@ def standardise(
             "RobustRange": list(intensity.robust_range(volume.data, inside)),
         }
     except ScanError as error:
-        result = nifti.resample(volume, nifti.reorient(reference).grid, matrix)
+        result = nifti.resample(volume, nifti.coarsen(nifti.reorient(reference).grid, scale), matrix)
         metadata |= {"Excluded": str(error), "SkullStripped": False}
     save_image(result, output, metadata)
 

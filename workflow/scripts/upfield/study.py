@@ -1,5 +1,6 @@
 """A study as the workflow sees it: its scans, pairs and splits, and where every file goes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 from upfield import bids, config, splits
 from upfield.bids import Index, Pair, Scan, derivative, label
 from upfield.errors import UpfieldError
+from upfield.nifti import SAME, Scale
 from upfield.phantom import Phantom, scans
 
 
@@ -107,9 +109,30 @@ class Study:
         """Source to target."""
         return f"{self.root}/{scan.folder}/{scan.name}_from-source_to-target_mode-image_xfm.txt"
 
-    def preprocessed(self, scan: Scan) -> str:
-        """Normalised, skull stripped, on the pair's working grid."""
-        return derivative(self.root, scan, "preproc", extra="space-target")
+    def preprocessed(self, scan: Scan, scale: Scale = SAME) -> str:
+        """Normalised, skull stripped, on the pair's working grid, or on that grid coarsened by `scale`."""
+        extra = "space-target" if scale == SAME else f"space-target_res-{'x'.join(map(str, scale))}"
+        return derivative(self.root, scan, "preproc", extra=extra)
+
+    def network_input(self, scan: Scan, method: str) -> str:
+        """The preprocessed source that a method enhances."""
+        return self.preprocessed(scan, self.scale[method])
+
+    @cached_property
+    def scale(self) -> dict[str, Scale]:
+        """Size of each method's output relative to its input."""
+        return {name: config.demands(self.config, name).scale for name in self.methods}
+
+    @property
+    def scales(self) -> list[Scale]:
+        """The scales that occur, without that of methods that keep the grid."""
+        return sorted(set(self.scale.values()) - {SAME})
+
+    @property
+    def multiple(self) -> Scale:
+        """What corner and size of the working grid are multiples of, so that every scale fits."""
+        x, y, z = (math.lcm(*(scale[axis] for scale in [SAME, *self.scales])) for axis in range(3))
+        return x, y, z
 
     def store(self, participant: str) -> str:
         """Patch store."""

@@ -56,6 +56,12 @@ class Method(nn.Module):
     batch_size: int
     gradient_clip: float
 
+    @property
+    def unit(self) -> tuple[int, int, int]:
+        """What the sizes of a target must be multiples of along X, Y, Z, so that its source suits the networks."""
+        x, y, z = self.scale
+        return x * self.divisor, y * self.divisor, z * self.divisor if self.dims == 3 else 1
+
     def plans(self) -> dict[str, Plan]:
         """The optimisers, by name."""
         raise NotImplementedError

@@ -132,7 +132,7 @@ class Trainer:
 
     def _epoch(self, bar: tqdm, preview: Preview | None) -> None:
         run, options = self.run, self.options
-        sampling = Sampling(options.patch, options.per_volume, options.foreground, options.seed)
+        sampling = Sampling(options.patch, options.per_volume, options.foreground, options.seed, self.method.scale)
         patches = Patches(self.train_stores, sampling, run.epoch)
         batch_size = self.method.batch_size
         started = time.monotonic()
@@ -215,7 +215,7 @@ class Trainer:
     def _validate(self) -> dict[str, float]:
         """Mean absolute error and PSNR in the brain, over the same patches every time."""
         options = self.options
-        sampling = Sampling(options.patch, options.per_volume_val, 1.0, options.seed)
+        sampling = Sampling(options.patch, options.per_volume_val, 1.0, options.seed, self.method.scale)
         patches = Patches(self.val_stores, sampling, 0)
         means = Means()
         self.method.eval()
@@ -233,16 +233,24 @@ class Trainer:
 
     @torch.no_grad()
     def _preview(self) -> dict[str, np.ndarray]:
-        """Input, output and truth of the middle axial slice of the first validation volume, each (X, Y)."""
-        store = self.val_stores[0]
-        depth = max(PREVIEW_DEPTH, self.method.divisor) if self.method.dims == 3 else 1
-        shape = [-(-size // self.method.divisor) * self.method.divisor for size in store.shape[:2]]
-        box = store.read((0, 0, (store.shape[2] - depth) // 2), (*shape, depth))
+        """Input, output and truth of the middle axial slice of the first validation volume, each (X, Y).
+
+        The voxels of an input that is coarser than the truth are repeated.
+        """
+        store, scale = self.val_stores[0], self.method.scale
+        unit = self.method.unit
+        depth = -(-PREVIEW_DEPTH // unit[2]) * unit[2] if self.method.dims == 3 else 1
+        shape = [-(-size // multiple) * multiple for size, multiple in zip(store.shape[:2], unit, strict=False)]
+        low = (store.shape[2] - depth) // 2 // scale[2] * scale[2]
+        box = store.read((0, 0, low), (*shape, depth), scale)
         self.method.eval()
         with autocast(self.device, self.dtype):
             output = self.method(self._image(box["source"][None]).to(self.device)).float().cpu()[0]
         self.method.train()
-        panels = {"input": box["source"], "output": output.reshape(box["target"].shape), "truth": box["target"]}
+        source = box["source"]
+        for axis, factor in enumerate(scale, start=1):
+            source = source.repeat_interleave(factor, dim=axis)
+        panels = {"input": source, "output": output.reshape(box["target"].shape), "truth": box["target"]}
         x, y = store.shape[:2]
         return {name: value[0, :x, :y, depth // 2].numpy() for name, value in panels.items()}
 

@@ -85,6 +85,8 @@ def train_model(
         "device": str(trainer.device),
         "precision": str(trainer.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
+        "dims": network.dims,
+        "scale": network.scale,
         "patch": options.patch,
         "participants": {part: [store.name for store in found] for part, found in data.items()},
     }
@@ -99,8 +101,7 @@ def patch_shape(method: Method, size: int, volumes: Sequence[Sequence[int]]) -> 
     """
     slice_ = (max(shape[0] for shape in volumes), max(shape[1] for shape in volumes), 1)
     wanted = (size, size, size) if method.dims == 3 else slice_
-    unit = (method.divisor, method.divisor, method.divisor if method.dims == 3 else 1)
-    x, y, z = (-(-edge // multiple) * multiple for edge, multiple in zip(wanted, unit, strict=True))
+    x, y, z = (-(-edge // multiple) * multiple for edge, multiple in zip(wanted, method.unit, strict=True))
     return x, y, z
 
 
