@@ -39,6 +39,7 @@ ORDER = [
     "report",
     "provenance",
     "phantom",
+    "demands",
     "study",
     "job",
 ]

@@ -2,18 +2,15 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from upfield import degrade
 from upfield.errors import UpfieldError
 from upfield.files import merged
-from upfield.nifti import SAME, Scale
 
 ROOT = Path(__file__).resolve().parents[3]
 SCHEMAS = ROOT / "workflow" / "schemas"
@@ -74,57 +71,6 @@ def check(config: Mapping[str, Any]) -> None:
         raise UpfieldError(f"config: method_overrides.{free} has no effect; {free} has no settings")
     for name in [SUPERVISED, *config["methods"], *config["method_overrides"]]:
         method_settings(config, name)
-    simulate = config["simulate"]
-    if simulate["kind"] in degrade.DECIMATING and simulate["factor"] != int(simulate["factor"]):
-        raise UpfieldError(
-            f"config: simulate.factor is {simulate['factor']:g}; expected a whole number for kind {simulate['kind']}"
-        )
-    for name in [SUPERVISED, *config["methods"]]:
-        _check_method(config, name)
-
-
-@dataclass(frozen=True)
-class Demands:
-    """What a method wants from a study: see workflow/schemas/method.schema.yaml."""
-
-    scale: Scale
-    pairings: tuple[str, ...]
-    normalize: str | None
-
-
-def demands(config: Mapping[str, Any], name: str) -> Demands:
-    """What a method's file and settings say it wants; an interpolation wants nothing.
-
-    Raises UpfieldError for a scale that is not made of whole numbers.
-    """
-    settings = method_settings(config, name)
-    document = yaml.safe_load(_method_file(name).read_text(encoding="utf-8")) if settings else {}
-    scale = tuple(settings.get(part) if isinstance(part, str) else part for part in document.get("scale", SAME))
-    if not all(isinstance(factor, int) and factor >= 1 for factor in scale):
-        raise UpfieldError(f"config: {name} enlarges by {scale}; expected whole numbers of at least 1")
-    pairings = tuple(document.get("pairings", ("paired", "simulated")))
-    return Demands(cast(Scale, scale), pairings, document.get("normalize"))
-
-
-def _check_method(config: Mapping[str, Any], name: str) -> None:
-    """The study has what the method wants."""
-    wanted = demands(config, name)
-    if config["pairing"] not in wanted.pairings:
-        raise UpfieldError(
-            f"config: pairing is {config['pairing']}; {name} learns from scans that are {' or '.join(wanted.pairings)}"
-        )
-    method = config["preprocess"]["normalize"]["method"]
-    if wanted.normalize not in (None, method):
-        raise UpfieldError(f"config: preprocess.normalize.method is {method}; {name} needs {wanted.normalize}")
-    if config["pairing"] == "simulated" and wanted.scale != SAME:
-        simulate = config["simulate"]
-        reduced = degrade.reduction(simulate)
-        if reduced not in (None, wanted.scale):
-            by, times = (" x ".join(map(str, scale)) for scale in (reduced or SAME, wanted.scale))
-            raise UpfieldError(
-                f"config: simulate.factor is {simulate['factor']:g} (kind {simulate['kind']} reduces by {by});"
-                f" {name} enlarges by {times}, expected the same"
-            )
 
 
 def _check_datasets(config: Mapping[str, Any]) -> None:
@@ -161,7 +107,7 @@ def method_settings(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """
     if name in MODEL_FREE:
         return {}
-    path = _method_file(name)
+    path = method_file(name)
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     schema = yaml.safe_load((SCHEMAS / "method.schema.yaml").read_text(encoding="utf-8"))
     raise_first(Draft202012Validator(schema).iter_errors(document), str(path))
@@ -193,7 +139,7 @@ def _kind(value: Any) -> str:
     return next((name for kind, name in names.items() if isinstance(value, kind)), type(value).__name__)
 
 
-def _method_file(name: str) -> Path:
+def method_file(name: str) -> Path:
     """Where a method's settings are. Raises UpfieldError for an unknown method."""
     folders = [Path(folder) for folder in (METHOD_FILES, Path("config/methods"))]
     path = next((folder / f"{name}.yaml" for folder in folders if (folder / f"{name}.yaml").is_file()), None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from upfield import bids, config, splits
+from upfield import bids, config, demands, splits
 from upfield.bids import Index, Pair, Scan, derivative, label
 from upfield.errors import UpfieldError
 from upfield.nifti import SAME, Scale
@@ -24,6 +24,7 @@ class Study:
     def __init__(self, settings: Mapping[str, Any], rescan: bool = True) -> None:
         """Check the configuration, index the datasets, split the participants. Raises UpfieldError."""
         config.check(settings)
+        demands.check(settings)
         self.config = settings
         self.root = f"{settings['output_dir']}/{settings['study']}"
         self.cache = Path(self.root) / ".upfield" / "index.json"
@@ -121,7 +122,7 @@ class Study:
     @cached_property
     def scale(self) -> dict[str, Scale]:
         """Size of each method's output relative to its input."""
-        return {name: config.demands(self.config, name).scale for name in self.methods}
+        return {name: demands.of(self.config, name).scale for name in self.methods}
 
     @property
     def scales(self) -> list[Scale]:

@@ -1,0 +1,95 @@
+"""What methods want from a study: the files say what the code is, and what cannot work is named when planning."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+import yaml
+from upfield import config, demands, methods
+from upfield.files import merged
+
+METHOD = {
+    "module": "upfield.methods.toy",
+    "preset": "plain",
+    "settings": {"base": 32},
+    "presets": {"plain": None},
+}
+
+
+@pytest.fixture
+def methods_folder(tmp_path, monkeypatch):
+    """config/methods/ with two simple methods instead of the real ones."""
+    for name in ("unet3d", "unet3d_patchgan"):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(METHOD))
+    monkeypatch.setattr(config, "METHOD_FILES", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def study(methods_folder):
+    """The default configuration."""
+    return yaml.safe_load((config.ROOT / "config" / "config.yaml").read_text())
+
+
+def changed(base, /, **over):
+    return merged(deepcopy(base), over)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in config.METHOD_FILES.glob("*.yaml")))
+def test_files_say_what_their_methods_are(name):
+    """The workflow plans from the files alone; the code must agree."""
+    settings = {"method_overrides": {}}
+    with torch.device("meta"):
+        method = methods.build(config.method_settings(settings, name))
+    wanted = demands.of(settings, name)
+    assert wanted.scale == method.scale
+    assert set(wanted.pairings) == method.pairings
+    assert wanted.normalize == ("percentile" if method.value_range else None)
+
+
+def test_scale_follows_the_settings(study, methods_folder):
+    path = methods_folder / "unet3d.yaml"
+    path.write_text(yaml.safe_dump({**METHOD, "scale": ["base", 2, 1]}))
+    assert demands.of(study, "unet3d").scale == (32, 2, 1)
+    over = changed(study, method_overrides={"unet3d": {"base": 4}})
+    assert demands.of(over, "unet3d").scale == (4, 2, 1)
+    assert demands.of(study, "spline").scale == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("document", "over", "words"),
+    [
+        ({"scale": ["bas", 1, 1]}, {}, ["unet3d_patchgan enlarges by (None, 1, 1)", "whole numbers"]),
+        ({"pairings": ["unpaired"]}, {}, ["pairing is paired", "unet3d_patchgan", "unpaired"]),
+        (
+            {"normalize": "percentile"},
+            {"preprocess": {"normalize": {"method": "zscore"}}},
+            ["preprocess.normalize.method is zscore", "unet3d_patchgan needs percentile"],
+        ),
+        (
+            {"scale": [4, 4, 1]},
+            {"pairing": "simulated", "simulate": {"kind": "inplane", "factor": 2}},
+            ["simulate.factor is 2", "inplane reduces by 2 x 2 x 1", "enlarges by 4 x 4 x 1"],
+        ),
+        (
+            {"scale": [2, 2, 1]},
+            {"pairing": "simulated", "simulate": {"kind": "kspace", "factor": 2}},
+            ["simulate.factor", "kspace reduces by 2 x 2 x 2", "enlarges by 2 x 2 x 1"],
+        ),
+        ({}, {"simulate": {"kind": "gaussian", "factor": 1.5}}, ["simulate.factor is 1.5", "whole number"]),
+    ],
+)
+def test_contradictions_are_named_in_one_line(study, methods_folder, refused, document, over, words):
+    (methods_folder / "unet3d_patchgan.yaml").write_text(yaml.safe_dump({**METHOD, **document}))
+    with refused("config", *words):
+        demands.check(changed(study, **over))
+
+
+def test_scales_that_fit_are_accepted(study, methods_folder):
+    (methods_folder / "unet3d_patchgan.yaml").write_text(yaml.safe_dump({**METHOD, "scale": [4, 4, 1]}))
+    for over in (
+        {"simulate": {"kind": "inplane", "factor": 4}, "pairing": "simulated"},
+        {"simulate": {"kind": "lowfield", "factor": 1.5}, "pairing": "simulated"},
+        {"simulate": {"kind": "inplane", "factor": 2}, "pairing": "paired"},
+    ):
+        demands.check(changed(study, **over))

@@ -1,0 +1,67 @@
+"""What methods want from a study, known before anything runs: contradictions stop the run when it is planned."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import yaml
+
+from upfield import degrade
+from upfield.config import SUPERVISED, method_file, method_settings
+from upfield.errors import UpfieldError
+from upfield.nifti import SAME, Scale
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What a method wants from a study: see workflow/schemas/method.schema.yaml."""
+
+    scale: Scale
+    pairings: tuple[str, ...]
+    normalize: str | None
+
+
+def of(config: Mapping[str, Any], name: str) -> Demands:
+    """What a method's file and settings say it wants; an interpolation wants nothing.
+
+    Raises UpfieldError for a scale that is not made of whole numbers.
+    """
+    settings = method_settings(config, name)
+    document = yaml.safe_load(method_file(name).read_text(encoding="utf-8")) if settings else {}
+    scale = tuple(settings.get(part) if isinstance(part, str) else part for part in document.get("scale", SAME))
+    if not all(isinstance(factor, int) and factor >= 1 for factor in scale):
+        raise UpfieldError(f"config: {name} enlarges by {scale}; expected whole numbers of at least 1")
+    pairings = tuple(document.get("pairings", ("paired", "simulated")))
+    return Demands(cast(Scale, scale), pairings, document.get("normalize"))
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raise UpfieldError, one line that names the key, if the study's methods and data do not go together."""
+    simulate = config["simulate"]
+    if simulate["kind"] in degrade.DECIMATING and simulate["factor"] != int(simulate["factor"]):
+        raise UpfieldError(
+            f"config: simulate.factor is {simulate['factor']:g}; expected a whole number for kind {simulate['kind']}"
+        )
+    for name in [SUPERVISED, *config["methods"]]:
+        _check_method(config, name)
+
+
+def _check_method(config: Mapping[str, Any], name: str) -> None:
+    """The study has what the method wants."""
+    wanted = of(config, name)
+    if config["pairing"] not in wanted.pairings:
+        raise UpfieldError(
+            f"config: pairing is {config['pairing']}; {name} learns from scans that are {' or '.join(wanted.pairings)}"
+        )
+    method = config["preprocess"]["normalize"]["method"]
+    if wanted.normalize not in (None, method):
+        raise UpfieldError(f"config: preprocess.normalize.method is {method}; {name} needs {wanted.normalize}")
+    if config["pairing"] == "simulated" and wanted.scale != SAME:
+        simulate = config["simulate"]
+        reduced = degrade.reduction(simulate)
+        if reduced not in (None, wanted.scale):
+            by, times = (" x ".join(map(str, scale)) for scale in (reduced or SAME, wanted.scale))
+            raise UpfieldError(
+                f"config: simulate.factor is {simulate['factor']:g} (kind {simulate['kind']} reduces by {by});"
+                f" {name} enlarges by {times}, expected the same"
+            )
