@@ -18,8 +18,6 @@ import pytest
 from scipy import ndimage
 from upfield import nifti
 from upfield.files import read_json, read_tsv
-from upfield.nifti import Grid, Volume
-from upfield.phantom import anatomy
 
 pytestmark = pytest.mark.slow
 
@@ -32,37 +30,10 @@ GAN = {"discriminator_base": 4, "lr_discriminator": 1e-3}
 SMALL = {"base": 4, "levels": 1, "lr": 2e-3, "batch_size": 2}
 
 
-def head(number: int, grid: Grid, contrast: float) -> Volume:
-    """A textured ball of 60 mm in the world, the same on any grid; `contrast` bends its intensities."""
-    random = np.random.default_rng(number)
-    texture = ndimage.gaussian_filter(random.normal(size=(48, 48, 48)), 2.5)
-    fine = Volume((texture / np.abs(texture).max()).astype(np.float32), np.diag([2.0, 2, 2, 1]))
-    fine.affine[:3, 3] = -47 + number
-    moved = nifti.resample(fine, grid)
-    where = np.tensordot(grid.affine[:3, :3], np.indices(grid.shape), axes=1) + grid.affine[:3, 3][:, None, None, None]
-    inside = np.sqrt(((where - number) ** 2).sum(0)) < 30
-    return moved.with_data(np.where(inside, 400 + 300 * np.tanh(contrast * moved.data), 0).astype(np.float32))
-
-
-def grid_of(number: int, spacing: tuple[float, float, float], flip: bool) -> Grid:
-    shape = np.ceil(80 / np.array(spacing)).astype(int)
-    affine = np.eye(4)
-    affine[:3, :3] = anatomy.rotation(np.array([5.0, -8 + number, 12])) @ np.diag(
-        np.array(spacing) * [1 - 2 * flip, 1, 1]
-    )
-    affine[:3, 3] = number - affine[:3, :3] @ ((shape - 1) / 2)
-    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
-
-
 @pytest.fixture(scope="module")
-def finished(study, tmp_path_factory):
+def finished(study, balls):
     """The study after its first run, and what that run said."""
-    data = tmp_path_factory.mktemp("bids")
-    (data / "dataset_description.json").write_text(json.dumps({"Name": "Balls", "BIDSVersion": "1.10.0"}))
-    for number in range(1, 7):
-        for session, spacing, contrast in (("low", (2.5, 2.5, 4.0), 0.5), ("high", (2.0, 2.5, 2.5), 2.0)):
-            path = data / f"sub-{number:02d}/ses-{session}/anat/sub-{number:02d}_ses-{session}_T1w.nii.gz"
-            nifti.save(head(number, grid_of(number, spacing, session == "high"), contrast), path)
+    data = balls(6)
     (data / "sub-04/ses-high/anat/sub-04_ses-high_T1w.nii.gz").unlink()
     (data / "sub-05/ses-low/anat/sub-05_ses-low_T1w.nii.gz").write_bytes(b"this is not an image")
     four = nib.Nifti1Image(np.ones((8, 8, 8, 3), np.float32), np.eye(4))

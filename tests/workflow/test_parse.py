@@ -180,6 +180,24 @@ def test_simulated_study_needs_targets_only(configfile, tmp_path):
     assert set(source.paths("input")) & native
 
 
+def test_methods_that_enlarge_get_sources_on_their_own_grids(configfile, tmp_path):
+    methods = ["srdcgan", "srgan3d", "lohiresgan"]
+    jobs = plan(*configfile(methods=methods, method_overrides={"srgan3d": {"factor": 2}}))
+    found = count(jobs)
+    pairs = 5
+    assert found["reduce"] == 2 * pairs and found["standardise"] == 2 * pairs
+    source = str(tmp_path / "out" / "fake") + "/sub-06/ses-1/anat/sub-06_ses-1_space-target{}_desc-preproc_T1w.nii.gz"
+    small = {scale: source.format(f"_res-{scale}") for scale in ("4x4x1", "2x2x2")}
+    (store,) = [job for job in jobs if job.rule == "patch_store" and job.wildcards["participant"] == "sub-06"]
+    assert {source.format(""), *small.values()} <= set(store.paths("input"))
+    (person,) = [job.wildcards["participant"] for job in jobs if job.rule == "measure"]
+    inputs = {job.wildcards["label"]: set(job.paths("input")) for job in jobs if job.rule == "enhance"}
+    assert set(inputs) == {"unet3d", *methods}
+    for method, scale in (("srdcgan", "4x4x1"), ("srgan3d", "2x2x2")):
+        assert small[scale].replace("sub-06", person) in inputs[method]
+    assert not any("_res-" in path for method in ("unet3d", "lohiresgan") for path in inputs[method])
+
+
 def test_folds_times_methods_times_seeds_are_trained(configfile):
     splits = {"scheme": "kfold", "folds": 3}
     jobs = plan(*configfile(splits=splits, methods=["unet3d_patchgan"], train={"epochs": 1, "seeds": [1, 2]}))
@@ -226,6 +244,10 @@ def test_demo_is_planned_before_its_scans_exist(tmp_path):
         ({"preprocess": {"brain": {"metod": "none"}}}, ["preprocess.brain.metod is not a known key", "method?"]),
         ({"patches": {"size": "big"}}, ["config: patches.size is 'big'", "expected integer"]),
         ({"methods": ["unet3d_patchgam"]}, ["methods names 'unet3d_patchgam'", "did you mean unet3d_patchgan?"]),
+        (
+            {"pairing": "simulated", "simulate": {"kind": "inplane", "factor": 2}, "methods": ["srdcgan"]},
+            ["simulate.factor is 2", "srdcgan enlarges by 4 x 4 x 1"],
+        ),
         ({"target": {"bids_dir": "/no/such/study"}}, ["target.bids_dir is /no/such/study", "expected a BIDS dataset"]),
     ],
 )
