@@ -22,7 +22,7 @@ from upfield.nifti import SAME, Array, Grid, Scale, Volume
 # Room around the brain on the working grid, in mm.
 MARGIN = 8.0
 # The rim of a low-field mask is uncertain: this much (mm) around the source's brain is left for the network to judge.
-SOURCE_RIM = 3.0
+SOURCE_RIM = 6.0
 
 
 def save_image(volume: Volume, path: str | Path, metadata: Mapping[str, Any], dtype: type = np.float32) -> None:
