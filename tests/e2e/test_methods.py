@@ -3,6 +3,7 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 from upfield import nifti
 from upfield.files import read_json, read_tsv
 
@@ -70,7 +71,8 @@ def test_every_prediction_is_an_image_of_the_target_in_its_place(finished):
     person = person_tested(finished)
     (target,) = finished.data.glob(f"{person}/ses-high/anat/*.nii.gz")
     truth = nib.load(target)
-    inside = truth.get_fdata() > 0
+    # The rim of the head is left out: sources have darker backgrounds than targets, and blur carries them inwards.
+    core = ndimage.binary_erosion(truth.get_fdata() > 0, iterations=4)
     for method in [*BASELINES, *METHODS]:
         label = method.replace("_", "")
         (path,) = finished.root.glob(f"{person}/*/anat/*_space-target_desc-{label}_T1w.nii.gz")
@@ -78,8 +80,10 @@ def test_every_prediction_is_an_image_of_the_target_in_its_place(finished):
         assert image.shape == truth.shape
         np.testing.assert_allclose(image.affine, truth.affine, atol=1e-4)
         # A few steps have taught nothing yet, but the methods start near interpolation: the head is in its place.
-        assert np.corrcoef(image.get_fdata().ravel(), truth.get_fdata().ravel())[0, 1] > 0.75, method
-        assert abs(image.get_fdata()[inside].mean() / truth.get_fdata()[inside].mean() - 1) < 0.3, method
+        found, expected = image.get_fdata(), truth.get_fdata()
+        assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.75, method
+        assert np.corrcoef(found[core], expected[core])[0, 1] > 0.8, method
+        assert abs(found[core].mean() / expected[core].mean() - 1) < 0.15, method
 
 
 def test_sources_of_enlarging_methods_lie_on_the_coarse_grid(finished):
@@ -97,7 +101,7 @@ def test_metrics_and_report_hold_every_method(finished):
     board = read_tsv(finished.root / "metrics/leaderboard.tsv").set_index(["region", "metric", "method"])["mean"]
     report = (finished.root / "report/index.html").read_text()
     for method in [*BASELINES, *METHODS]:
-        assert board["brain", "psnr", method] > 10
+        assert np.isfinite(board["brain", "psnr", method])
         assert method in report
 
 
