@@ -9,6 +9,8 @@
 """
 
 PREPROCESS = config["preprocess"]
+# Raised on purpose when a change of the code changes the images; nothing else about the code reruns preprocessing.
+PREPROCESSING_VERSION = 1
 
 
 rule simulate:
@@ -28,6 +30,7 @@ rule simulate:
         mem_mb=4000,
         runtime=10,
     params:
+        version=PREPROCESSING_VERSION,
         settings=config["simulate"],
         participant=lambda wildcards: STUDY.scans[wildcards.scan].participant,
     script:
@@ -53,6 +56,7 @@ rule brain:
         mem_mb=6000,
         runtime=20,
     params:
+        version=PREPROCESSING_VERSION,
         method=PREPROCESS["brain"]["method"],
     script:
         "../workflow/scripts/brain.py"
@@ -76,6 +80,7 @@ rule bias:
         mem_mb=4000,
         runtime=20,
     params:
+        version=PREPROCESSING_VERSION,
         enabled=PREPROCESS["n4"],
     script:
         "../workflow/scripts/bias.py"
@@ -99,6 +104,7 @@ rule register:
         mem_mb=4000,
         runtime=20,
     params:
+        version=PREPROCESSING_VERSION,
         settings=PREPROCESS["registration"],
     script:
         "../workflow/scripts/register.py"
@@ -121,6 +127,7 @@ rule standardise:
         mem_mb=4000,
         runtime=10,
     params:
+        version=PREPROCESSING_VERSION,
         settings={key: PREPROCESS[key] for key in ("spacing", "normalize")},
         multiple=STUDY.multiple,
         scale=SAME,
@@ -147,6 +154,7 @@ rule reduce:
         mem_mb=4000,
         runtime=10,
     params:
+        version=PREPROCESSING_VERSION,
         settings={key: PREPROCESS[key] for key in ("spacing", "normalize")},
         multiple=STUDY.multiple,
         scale=lambda wildcards: [int(factor) for factor in wildcards.scale.split("x")],

@@ -1,6 +1,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +147,7 @@ def test_sidecars_and_participants(dataset):
 
 
 def test_dataset_is_valid_bids(dataset):
-    validator = shutil.which("bids-validator-deno")
+    validator = shutil.which("bids-validator-deno", path=str(Path(sys.executable).parent))
     if validator is None:
         pytest.skip("bids-validator-deno is not installed")
     result = subprocess.run([validator, str(dataset)], capture_output=True, text=True)
