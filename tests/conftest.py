@@ -133,3 +133,14 @@ def real_data() -> Path:
     if not (folder / "ds000011").is_dir():
         pytest.skip(f"no real scans in {folder} (set UPFIELD_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Networks this small lose more by waiting for a second thread than they gain."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -26,13 +26,7 @@ SCALES = {"srdcgan": (4, 4, 1), "srgan3d": (2, 2, 2)}
 SHAPES = [(40, 44, 12), (36, 52, 8), (32, 40, 12)]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Networks this small lose more by waiting for a second thread than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def volume(number):

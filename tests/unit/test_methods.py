@@ -28,13 +28,7 @@ SIZES = {"unet3d": 16, "unet3d_patchgan": 32, "lohiresgan": 32, "srdcgan": 16, "
 RATES = {"lr": 3e-3, "lr_discriminator": 1e-4}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Networks this small lose more by waiting for a second thread than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def settings(name, preset="corrected", **overrides):

@@ -28,15 +28,13 @@ class Study:
         self.config = settings
         self.root = f"{settings['output_dir']}/{settings['study']}"
         self.cache = Path(self.root) / ".upfield" / "index.json"
-        self.index = self._planned() if settings["phantom"] is not None else self._found(rescan)
+        planned = settings["phantom"] is not None
+        self.index = self._planned() if planned else bids.build_index(settings, self.cache, rescan)
         self.pairs: dict[str, Pair] = {pair.participant: pair for pair in self.index.pairs}
         self.scans: dict[str, Scan] = {scan.name: scan for p in self.index.pairs for scan in (p.source, p.target)}
         self.methods = config.methods(settings)
         self.trained = config.trained_methods(settings)
         self.labels = _labels(self.methods)
-
-    def _found(self, rescan: bool) -> Index:
-        return bids.build_index(self.config, self.cache, rescan)
 
     def _planned(self) -> Index:
         """The scans that the phantom will have, known before they exist."""
