@@ -34,7 +34,7 @@ def reads(monkeypatch):
         opened.append(str(path))
         return load(path)
 
-    monkeypatch.setattr(bids.nifti, "load", counting)
+    monkeypatch.setattr(nifti, "load", counting)
     return opened
 
 

@@ -1,0 +1,40 @@
+"""BIDS in and out: which scans there are, which belong together, how derivatives are called."""
+
+from upfield.bids.find import ENTITY_KEYS, find, inspect
+from upfield.bids.index import build_index
+from upfield.bids.names import derivative, label, reconstructed, sidecar
+from upfield.bids.pairing import assemble, pair, simulated_source
+from upfield.bids.scan import SIMULATED, Exclusion, Index, Pair, Scan
+from upfield.bids.tables import (
+    IGNORED,
+    excluded_table,
+    inventory_table,
+    pairs_table,
+    participants_table,
+    write_description,
+)
+
+__all__ = [
+    "ENTITY_KEYS",
+    "IGNORED",
+    "SIMULATED",
+    "Exclusion",
+    "Index",
+    "Pair",
+    "Scan",
+    "assemble",
+    "build_index",
+    "derivative",
+    "excluded_table",
+    "find",
+    "inspect",
+    "inventory_table",
+    "label",
+    "pair",
+    "pairs_table",
+    "participants_table",
+    "reconstructed",
+    "sidecar",
+    "simulated_source",
+    "write_description",
+]

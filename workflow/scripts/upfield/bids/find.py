@@ -1,0 +1,101 @@
+"""Which scans a dataset has: by entities and sidecar fields; and whether each can be read."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import bids2table as b2t
+
+from upfield import nifti
+from upfield.bids.scan import Scan, changed
+from upfield.errors import ScanError, UpfieldError
+
+# bids2table's short names of entities, by the long names that BIDS and our config use.
+ENTITY_KEYS = {
+    "subject": "sub",
+    "session": "ses",
+    "acquisition": "acq",
+    "ceagent": "ce",
+    "reconstruction": "rec",
+    "run": "run",
+    "space": "space",
+    "part": "part",
+    "echo": "echo",
+    "inversion": "inv",
+    "suffix": "suffix",
+    "datatype": "datatype",
+}
+EXTENSIONS = (".nii", ".nii.gz")
+KEPT_METADATA = ("MagneticFieldStrength", "Manufacturer", "ManufacturersModelName")
+
+
+def find(bids_dir: str | Path, role: str, entities: Mapping[str, Any], metadata: Mapping[str, Any]) -> list[Scan]:
+    """Scans of a dataset whose entities and sidecar fields match, in path order; image files are not opened.
+
+    `entities` and `metadata` map a name to one value or a list of values. Metadata are read with BIDS
+    inheritance. Raises UpfieldError for an unknown entity name.
+    """
+    root = Path(bids_dir).resolve()
+    logging.getLogger("bids2table").setLevel(logging.ERROR)
+    columns = b2t.index_dataset(root).to_pydict()
+    count = len(columns.get("path", []))
+    wanted = {_entity_key(name): _values(value) for name, value in entities.items()}
+    scans = []
+    for row in range(count):
+        if columns["ext"][row] not in EXTENSIONS or columns["sub"][row] is None:
+            continue
+        if any(_text(columns[key][row]) not in values for key, values in wanted.items()):
+            continue
+        path = Path(columns["path"][row])
+        fields = b2t.load_bids_metadata(root / path)
+        if any(_text(fields.get(key)) not in _values(value) for key, value in metadata.items()):
+            continue
+        suffix = str(columns["suffix"][row])
+        stem = path.name.split(".")[0]
+        scans.append(
+            Scan(
+                participant=f"sub-{columns['sub'][row]}",
+                role=role,
+                path=str(root / path),
+                folder=str(path.parent),
+                name=stem.removesuffix(f"_{suffix}"),
+                suffix=suffix,
+                session=columns["ses"][row] or "n/a",
+                metadata={key: fields[key] for key in KEPT_METADATA if key in fields},
+            )
+        )
+    return sorted(scans, key=lambda scan: scan.path)
+
+
+def _entity_key(name: str) -> str:
+    key = ENTITY_KEYS.get(name, name)
+    if key not in ENTITY_KEYS.values():
+        raise UpfieldError(
+            f"config: {name!r} is not a BIDS entity of an image; expected one of {', '.join(ENTITY_KEYS)}"
+        )
+    return key
+
+
+def _text(value: Any) -> str:
+    """Entities and sidecar fields are compared as text; 3, 3.0 and "3" are the same, and so are run 1 and 01."""
+    try:
+        return f"{float(value):g}"
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def _values(value: Any) -> set[str]:
+    return {_text(item) for item in (value if isinstance(value, list | tuple) else [value])}
+
+
+def inspect(scan: Scan) -> Scan:
+    """`scan` with shape, voxel size and bytes filled in; the image is read whole, and `problem` says what is wrong."""
+    path = Path(scan.path)
+    size = path.stat().st_size if path.is_file() else 0
+    try:
+        volume = nifti.load(path)
+    except ScanError as error:
+        return changed(scan, size=size, problem=str(error))
+    voxel = tuple(round(float(v), 4) for v in volume.grid.spacing)
+    return changed(scan, size=size, shape=volume.data.shape, voxel=voxel)

@@ -1,0 +1,69 @@
+"""The index of a study, kept in a file: unchanged scans are not opened again."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from upfield.bids.find import find, inspect
+from upfield.bids.pairing import assemble
+from upfield.bids.scan import Index, Scan, changed
+from upfield.files import digest, read_json, write_json
+
+
+def build_index(config: Mapping[str, Any], cache: Path | None = None, rescan: bool = True) -> Index:
+    """Find, inspect and pair the scans of a study.
+
+    `cache` is a JSON file in which inspected scans are kept: with `rescan` only new or changed files are opened
+    again; without it (a cluster job) the file is trusted as it is and the dataset is not touched.
+    Raises UpfieldError if no pair is left.
+    """
+    key = digest({side: config[side] for side in ("source", "target")} | {"pairing": config["pairing"]})
+    known = read_json(cache) if cache is not None and cache.is_file() else {}
+    if not rescan and known.get("key") == key:
+        scans = [_from_json(row) for row in known["scans"]]
+    else:
+        sides = ["target"] if config["pairing"] == "simulated" else ["source", "target"]
+        found = [scan for side in sides for scan in find(role=side, **config[side])]
+        scans = _inspect_all(found, {row["path"]: row for row in known.get("scans", [])})
+        fresh = {"key": key, "scans": [_to_json(scan) for scan in scans]}
+        if cache is not None and fresh != known:
+            write_json(cache, fresh)
+    return assemble(scans, config["pairing"])
+
+
+def _inspect_all(scans: list[Scan], known: Mapping[str, Mapping[str, Any]]) -> list[Scan]:
+    result = []
+    fresh = [scan for scan in scans if not _unchanged(scan, known)]
+    bar = tqdm(total=len(fresh), desc="reading scans", unit="scan", disable=len(fresh) < 20)
+    for scan in scans:
+        if _unchanged(scan, known):
+            old = _from_json(dict(known[scan.path]))
+            result.append(changed(scan, shape=old.shape, voxel=old.voxel, size=old.size, problem=old.problem))
+        else:
+            result.append(inspect(scan))
+            bar.update()
+    bar.close()
+    return result
+
+
+def _stamp(path: str) -> list[int]:
+    status = Path(path).stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _unchanged(scan: Scan, known: Mapping[str, Mapping[str, Any]]) -> bool:
+    old = known.get(scan.path)
+    return old is not None and Path(scan.path).is_file() and old["stamp"] == _stamp(scan.path)
+
+
+def _to_json(scan: Scan) -> dict[str, Any]:
+    row = {**asdict(scan), "shape": list(scan.shape), "voxel": list(scan.voxel)}
+    return {**row, "stamp": _stamp(scan.path) if Path(scan.path).is_file() else []}
+
+
+def _from_json(row: Mapping[str, Any]) -> Scan:
+    values = {key: value for key, value in row.items() if key != "stamp"}
+    return Scan(**{**values, "shape": tuple(values["shape"]), "voxel": tuple(values["voxel"])})

@@ -1,0 +1,77 @@
+"""Which scans belong together."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from upfield.bids.names import reconstructed
+from upfield.bids.scan import SIMULATED, Exclusion, Index, Pair, Scan, changed
+from upfield.errors import UpfieldError
+
+
+def pair(sources: Iterable[Scan], targets: Iterable[Scan]) -> tuple[list[Pair], list[Exclusion]]:
+    """Match sources and targets by participant: one usable scan on each side makes a pair, in participant order.
+
+    Left out, each with a reason: a scan that cannot be read, a second scan of one side (the first by path is
+    used), a scan without a counterpart.
+    """
+    excluded: list[Exclusion] = []
+    usable: dict[str, dict[str, Scan]] = {}
+    everyone: dict[str, None] = {}
+    for scan in [*sources, *targets]:
+        everyone[scan.participant] = None
+        found = usable.setdefault(scan.participant, {})
+        if scan.problem:
+            excluded.append(_exclude(scan, scan.problem))
+        elif scan.role in found:
+            excluded.append(
+                _exclude(scan, f"more than one {scan.role} scan; {Path(found[scan.role].path).name} is used")
+            )
+        else:
+            found[scan.role] = scan
+    pairs = []
+    for participant in sorted(everyone):
+        found = usable[participant]
+        if len(found) == 2:
+            pairs.append(_named_apart(Pair(participant, found["source"], found["target"])))
+        # A counterpart that cannot be read has its own row, which names the participant already.
+        elif len(found) == 1:
+            (scan,) = found.values()
+            other = "target" if scan.role == "source" else "source"
+            broken = any(row.participant == participant and row.role == other for row in excluded)
+            if not broken:
+                excluded.append(_exclude(scan, f"no {other} scan of this participant matches the filters"))
+    return pairs, excluded
+
+
+def _exclude(scan: Scan, reason: str) -> Exclusion:
+    return Exclusion(scan.participant, scan.role, scan.path, "ingest", reason)
+
+
+def _named_apart(found: Pair) -> Pair:
+    """Source and target of two datasets may have the same name; the source's derivatives then say which they are."""
+    if found.source.name != found.target.name:
+        return found
+    return Pair(found.participant, changed(found.source, name=reconstructed(found.source.name, "source")), found.target)
+
+
+def simulated_source(target: Scan) -> Scan:
+    """The scan that degradation will make from `target`."""
+    return changed(target, role="source", name=reconstructed(target.name, "simulated"), path=SIMULATED, metadata={})
+
+
+def assemble(scans: Sequence[Scan], pairing: str) -> Index:
+    """Pair scans; for `simulated` pairing every usable target gets a source that degradation will make."""
+    targets = [scan for scan in scans if scan.role == "target"]
+    sources = [scan for scan in scans if scan.role == "source"]
+    if pairing == "simulated":
+        sources = [simulated_source(scan) for scan in targets if not scan.problem]
+    pairs, excluded = pair(sources, targets)
+    # A duplicate target's simulated twin is not a scan that anybody acquired: one row is enough.
+    excluded = [row for row in excluded if row.path != SIMULATED]
+    same = next((pair.target.path for pair in pairs if pair.source.path == pair.target.path), None)
+    if same is not None:
+        raise UpfieldError(f"config: source and target filters match the same scan ({same}); tell them apart")
+    if not pairs:
+        reasons = "; ".join(f"{row.participant}: {row.reason}" for row in excluded[:3]) or "no scan matches the filters"
+        raise UpfieldError(f"config: no pair of source and target scans was found ({reasons})")
+    return Index(scans, pairs, excluded)

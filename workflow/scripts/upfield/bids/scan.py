@@ -1,0 +1,74 @@
+"""What a study is made of: scans, pairs of them, and what was left out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+# Stands for the path of a scan that nobody acquired.
+SIMULATED = "n/a"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan: where it is, what BIDS says of it, and why it cannot be used (`problem`, empty if it can).
+
+    `name` is its file name without suffix and extension (`sub-01_ses-1`); `folder` its folder relative to the
+    dataset (`sub-01/ses-1/anat`). Derivatives keep both.
+    """
+
+    participant: str
+    role: str
+    path: str
+    folder: str
+    name: str
+    suffix: str
+    session: str = "n/a"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    shape: tuple[int, ...] = ()
+    voxel: tuple[float, ...] = ()
+    size: int = 0
+    problem: str = ""
+
+    @property
+    def key(self) -> str:
+        """Name and suffix: unique among the scans of a study."""
+        return f"{self.name}_{self.suffix}"
+
+    @property
+    def simulated(self) -> bool:
+        """Whether this scan is made from another by degradation rather than acquired."""
+        return self.path == SIMULATED
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A participant's source scan and target scan."""
+
+    participant: str
+    source: Scan
+    target: Scan
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """A scan or participant left out: in which stage, and why."""
+
+    participant: str
+    role: str
+    path: str
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Index:
+    """All scans that the filters match, the pairs they form, and what was left out."""
+
+    scans: Sequence[Scan]
+    pairs: Sequence[Pair]
+    excluded: Sequence[Exclusion]
+
+
+def changed(scan: Scan, **changes: Any) -> Scan:
+    """`scan` with some fields changed."""
+    return Scan(**{**asdict(scan), **changes})

@@ -1,0 +1,81 @@
+"""The index as tables, and the files that make a study a BIDS dataset."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import upfield
+from upfield.bids.scan import Exclusion, Index, Pair
+from upfield.files import write_json
+
+# Folders and files of a study that BIDS has no name for.
+IGNORED = "".join(
+    f"{pattern}\n"
+    for pattern in ("patches", "models", "metrics", "report", "logs", "benchmarks", "*.tsv", "**/*_xfm.*")
+)
+
+
+def inventory_table(index: Index) -> pd.DataFrame:
+    """Every scan found, one row each, with `status` (paired | excluded) and `reason`."""
+    reasons = {(row.role, row.path): row.reason for row in index.excluded}
+    used = {(scan.role, scan.path) for pair in index.pairs for scan in (pair.source, pair.target)}
+    unpaired = "the scan it belongs with cannot be used"
+    rows = [
+        {
+            "participant_id": scan.participant,
+            "role": scan.role,
+            "session": scan.session,
+            "path": scan.path,
+            "shape": "x".join(map(str, scan.shape)) or "n/a",
+            "voxel_mm": "x".join(f"{v:g}" for v in scan.voxel) or "n/a",
+            "field_strength_t": scan.metadata.get("MagneticFieldStrength", "n/a"),
+            "manufacturer": scan.metadata.get("Manufacturer", "n/a"),
+            "bytes": scan.size,
+            "status": "paired" if (scan.role, scan.path) in used else "excluded",
+            "reason": "n/a" if (scan.role, scan.path) in used else reasons.get((scan.role, scan.path), unpaired),
+        }
+        for scan in index.scans
+    ]
+    return pd.DataFrame(rows)
+
+
+def pairs_table(pairs: Sequence[Pair]) -> pd.DataFrame:
+    """One row per pair; `source_path` is n/a where the source is simulated."""
+    columns = ["participant_id", "source_path", "target_path", "source_name", "target_name"]
+    rows = [(p.participant, p.source.path, p.target.path, p.source.key, p.target.key) for p in pairs]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def excluded_table(excluded: Sequence[Exclusion]) -> pd.DataFrame:
+    """One row per scan left out."""
+    rows = [(row.participant, row.role, row.path, row.stage, row.reason) for row in excluded]
+    return pd.DataFrame(rows, columns=["participant_id", "role", "path", "stage", "reason"])
+
+
+def participants_table(bids_dirs: Iterable[str | None]) -> pd.DataFrame:
+    """participants.tsv of the datasets, laid under each other; empty where there is none."""
+    tables = [
+        pd.read_csv(Path(folder) / "participants.tsv", sep="\t", dtype=str, keep_default_na=False)
+        for folder in dict.fromkeys(bids_dirs)
+        if folder is not None and (Path(folder) / "participants.tsv").is_file()
+    ]
+    if not tables:
+        return pd.DataFrame({"participant_id": pd.Series(dtype=str)})
+    return pd.concat(tables).drop_duplicates("participant_id").reset_index(drop=True)
+
+
+def write_description(path: str | Path, config: Mapping[str, Any]) -> None:
+    """dataset_description.json of a study's folder: a BIDS derivative dataset."""
+    folders = dict.fromkeys(config[side]["bids_dir"] for side in ("source", "target"))
+    write_json(
+        path,
+        {
+            "Name": f"Upfield study {config['study']}",
+            "BIDSVersion": "1.10.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": "Upfield", "Version": upfield.__version__}],
+            "SourceDatasets": [{"URL": Path(folder).resolve().as_uri()} for folder in folders if folder is not None],
+        },
+    )
