@@ -16,39 +16,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from upfield.errors import UpfieldError
 from upfield.files import digest
-from upfield.methods.base import Batch, Method
+from upfield.methods.base import Method
 from upfield.patches import Patches, Sampling, Store
 from upfield.training import checkpoint
 from upfield.training.device import autocast, choose, precision
+from upfield.training.feed import Options, load, to_device
 from upfield.training.log import Means, write_history
+from upfield.training.validation import Validation
 
 Preview = Callable[[int, dict[str, np.ndarray]], None]
-# Depth of the slab that a preview is predicted in, voxels.
-PREVIEW_DEPTH = 16
-# Processes that read patches while a GPU computes; a CPU has no time to spare for them.
-GPU_WORKERS = 4
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the `train` and `patches` blocks of a study say, for one model."""
-
-    epochs: int
-    max_steps: int | None
-    seed: int
-    device: str
-    precision: str
-    save_every: int
-    # Voxels of the working grid; a whole slice (X, Y, 1) for a 2-D method.
-    patch: tuple[int, int, int]
-    per_volume: int
-    per_volume_val: int
-    foreground: float
 
 
 @dataclass
@@ -91,7 +71,8 @@ class Trainer:
             name: torch.optim.Adam(plan.parameters, lr=plan.lr, betas=plan.betas) for name, plan in self.plans.items()
         }
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
-        self.train_stores, self.val_stores = list(train), list(val)
+        self.train_stores = list(train)
+        self.validation = Validation(self.method, val, options, self.device, self.dtype)
         self.folder = folder
         self.key = digest([key, asdict(options), str(self.dtype)])
         self.run = Run()
@@ -138,9 +119,10 @@ class Trainer:
         started = time.monotonic()
         self.method.train()
         rates = self._set_learning_rates()
-        for batch in self._loader(patches, range(run.position * batch_size, self._steps_per_epoch() * batch_size)):
+        indices = range(run.position * batch_size, self._steps_per_epoch() * batch_size)
+        for batch in load(self.method, patches, indices, self.device):
             rates = self._set_learning_rates()
-            batch = self.method.augment(self._to_device(batch), (options.seed, run.step))
+            batch = self.method.augment(to_device(self.method, batch, self.device), (options.seed, run.step))
             with autocast(self.device, self.dtype):
                 losses = self.method.training_step(batch, self._update)
             run.means.add({name: float(value) for name, value in losses.items()})
@@ -153,7 +135,7 @@ class Trainer:
                 raise Stopped(f"stopped by the scheduler after step {run.step}; the same command continues from there")
             if self._finished():
                 break
-        row = {**rates, **run.means.means("train_"), **self._validate()}
+        row = {**rates, **run.means.means("train_"), **self.validation.measure()}
         run.seconds += time.monotonic() - started
         run.epoch += 1
         run.history.append({"epoch": run.epoch, "step": run.step, "seconds": round(run.seconds, 3), **row})
@@ -163,31 +145,10 @@ class Trainer:
             run.best = {name: value.detach().cpu().clone() for name, value in self.method.state_dict().items()}
         bar.set_postfix(epoch=run.epoch, val_mae=f"{row['val_mae']:.4f}", best=f"{run.best_value:.4f}")
         if preview is not None:
-            preview(run.epoch, self._preview())
+            preview(run.epoch, self.validation.preview())
         if run.epoch % options.save_every == 0 or self._finished():
             self._save()
             write_history(self.folder / "history.tsv", run.history)
-
-    def _loader(self, patches: Patches, indices: Sequence[int]) -> DataLoader[Batch]:
-        # A patch depends on its index alone, so workers change nothing but the speed.
-        workers = GPU_WORKERS if self.device.type == "cuda" else 0
-        wrapped = [index % len(patches) for index in indices]
-        return DataLoader(
-            patches,
-            batch_size=self.method.batch_size,
-            sampler=wrapped,
-            num_workers=workers,
-            pin_memory=self.device.type == "cuda",
-            # Of its own: an iterator draws from it, and resuming amid an epoch would shift torch's for ever.
-            generator=torch.Generator(),
-        )
-
-    def _to_device(self, batch: Batch) -> Batch:
-        return {name: self._image(value).to(self.device, non_blocking=True) for name, value in batch.items()}
-
-    def _image(self, value: Tensor) -> Tensor:
-        """An image as the method takes it: a 2-D method's slices (..., X, Y, 1) without their last axis."""
-        return value.squeeze(-1) if self.method.dims == 2 and value.ndim > 1 else value
 
     def _set_learning_rates(self) -> dict[str, float]:
         """A function of the step alone, so a resumed run has the same rates."""
@@ -210,49 +171,6 @@ class Trainer:
             torch.nn.utils.clip_grad_norm_(self.plans[name].parameters, self.method.gradient_clip)
             self.scaler.step(self.optimizers[name])
         self.scaler.update()
-
-    @torch.no_grad()
-    def _validate(self) -> dict[str, float]:
-        """Mean absolute error and PSNR in the brain, over the same patches every time."""
-        options = self.options
-        sampling = Sampling(options.patch, options.per_volume_val, 1.0, options.seed, self.method.scale)
-        patches = Patches(self.val_stores, sampling, 0)
-        means = Means()
-        self.method.eval()
-        for batch in map(self._to_device, self._loader(patches, range(len(patches)))):
-            with autocast(self.device, self.dtype):
-                output = self.method(batch["source"]).float()
-            for i in range(len(output)):
-                inside = batch["mask"][i] > 0
-                error = (output[i] - batch["target"][i])[inside]
-                mse = float((error**2).mean())
-                psnr = 10 * np.log10(float(batch["range"][i]) ** 2 / max(mse, 1e-12))
-                means.add({"mae": float(error.abs().mean()), "psnr": float(psnr)})
-        self.method.train()
-        return means.means("val_")
-
-    @torch.no_grad()
-    def _preview(self) -> dict[str, np.ndarray]:
-        """Input, output and truth of the middle axial slice of the first validation volume, each (X, Y).
-
-        The voxels of an input that is coarser than the truth are repeated.
-        """
-        store, scale = self.val_stores[0], self.method.scale
-        unit = self.method.unit
-        depth = -(-PREVIEW_DEPTH // unit[2]) * unit[2] if self.method.dims == 3 else 1
-        shape = [-(-size // multiple) * multiple for size, multiple in zip(store.shape[:2], unit, strict=False)]
-        low = (store.shape[2] - depth) // 2 // scale[2] * scale[2]
-        box = store.read((0, 0, low), (*shape, depth), scale)
-        self.method.eval()
-        with autocast(self.device, self.dtype):
-            output = self.method(self._image(box["source"][None]).to(self.device)).float().cpu()[0]
-        self.method.train()
-        source = box["source"]
-        for axis, factor in enumerate(scale, start=1):
-            source = source.repeat_interleave(factor, dim=axis)
-        panels = {"input": source, "output": output.reshape(box["target"].shape), "truth": box["target"]}
-        x, y = store.shape[:2]
-        return {name: value[0, :x, :y, depth // 2].numpy() for name, value in panels.items()}
 
     def _save(self) -> None:
         run = self.run

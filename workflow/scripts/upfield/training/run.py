@@ -12,8 +12,9 @@ from upfield.errors import UpfieldError
 from upfield.files import digest
 from upfield.methods import Method, parameter_counts
 from upfield.patches import usable
+from upfield.training.feed import Options
 from upfield.training.log import write_history
-from upfield.training.loop import Options, Preview, Trainer
+from upfield.training.loop import Preview, Trainer
 
 
 def train_model(

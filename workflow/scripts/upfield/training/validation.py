@@ -1,0 +1,69 @@
+"""What is looked at after every epoch: errors on fixed validation patches, and a picture."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from upfield.methods.base import Method
+from upfield.patches import Patches, Sampling, Store
+from upfield.training.device import autocast
+from upfield.training.feed import Options, as_taken, load, to_device
+from upfield.training.log import Means
+
+# Depth of the slab that a preview is predicted in, voxels.
+PREVIEW_DEPTH = 16
+
+
+class Validation:
+    """Runs a method in evaluation mode on the stores of the validation participants."""
+
+    def __init__(
+        self, method: Method, stores: Sequence[Store], options: Options, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.method, self.stores, self.options = method, list(stores), options
+        self.device, self.dtype = device, dtype
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, float]:
+        """Mean absolute error and PSNR in the brain, over the same patches every time."""
+        options = self.options
+        sampling = Sampling(options.patch, options.per_volume_val, 1.0, options.seed, self.method.scale)
+        patches = Patches(self.stores, sampling, 0)
+        means = Means()
+        self.method.eval()
+        for batch in load(self.method, patches, range(len(patches)), self.device):
+            batch = to_device(self.method, batch, self.device)
+            with autocast(self.device, self.dtype):
+                output = self.method(batch["source"]).float()
+            for i in range(len(output)):
+                inside = batch["mask"][i] > 0
+                error = (output[i] - batch["target"][i])[inside]
+                mse = float((error**2).mean())
+                psnr = 10 * np.log10(float(batch["range"][i]) ** 2 / max(mse, 1e-12))
+                means.add({"mae": float(error.abs().mean()), "psnr": float(psnr)})
+        self.method.train()
+        return means.means("val_")
+
+    @torch.no_grad()
+    def preview(self) -> dict[str, np.ndarray]:
+        """Input, output and truth of the middle axial slice of the first validation volume, each (X, Y).
+
+        The voxels of an input that is coarser than the truth are repeated.
+        """
+        store, scale = self.stores[0], self.method.scale
+        unit = self.method.unit
+        depth = -(-PREVIEW_DEPTH // unit[2]) * unit[2] if self.method.dims == 3 else 1
+        shape = [-(-size // multiple) * multiple for size, multiple in zip(store.shape[:2], unit, strict=False)]
+        low = (store.shape[2] - depth) // 2 // scale[2] * scale[2]
+        box = store.read((0, 0, low), (*shape, depth), scale)
+        self.method.eval()
+        with autocast(self.device, self.dtype):
+            output = self.method(as_taken(self.method, box["source"][None]).to(self.device)).float().cpu()[0]
+        self.method.train()
+        source = box["source"]
+        for axis, factor in enumerate(scale, start=1):
+            source = source.repeat_interleave(factor, dim=axis)
+        panels = {"input": source, "output": output.reshape(box["target"].shape), "truth": box["target"]}
+        x, y = store.shape[:2]
+        return {name: value[0, :x, :y, depth // 2].numpy() for name, value in panels.items()}
