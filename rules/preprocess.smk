@@ -57,7 +57,7 @@ rule brain:
         runtime=20,
     params:
         version=PREPROCESSING_VERSION,
-        method=PREPROCESS["brain"]["method"],
+        method=lambda wildcards: STUDY.brain(STUDY.scans[wildcards.scan])["method"],
     script:
         "../workflow/scripts/brain.py"
 

@@ -104,6 +104,10 @@ class Study:
         """Brain mask, native grid."""
         return derivative(self.root, scan, "brain", "mask")
 
+    def brain(self, scan: Scan) -> dict[str, Any]:
+        """How a scan's brain is found: `preprocess.brain`, and what its side changes of it."""
+        return {**self.config["preprocess"]["brain"], **(self.config[scan.role]["brain"] or {})}
+
     def transform(self, scan: Scan) -> str:
         """Source to target."""
         return f"{self.root}/{scan.folder}/{scan.name}_from-source_to-target_mode-image_xfm.txt"

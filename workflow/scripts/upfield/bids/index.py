@@ -20,13 +20,16 @@ def build_index(config: Mapping[str, Any], cache: Path | None = None, rescan: bo
     again; without it (a cluster job) the file is trusted as it is and the dataset is not touched.
     Raises UpfieldError if no pair is left.
     """
-    key = digest({side: config[side] for side in ("source", "target")} | {"pairing": config["pairing"]})
+    filters = {
+        side: {key: config[side][key] for key in ("bids_dir", "entities", "metadata")} for side in ("source", "target")
+    }
+    key = digest(filters | {"pairing": config["pairing"]})
     known = read_json(cache) if cache is not None and cache.is_file() else {}
     if not rescan and known.get("key") == key:
         scans = [_from_json(row) for row in known["scans"]]
     else:
         sides = ["target"] if config["pairing"] == "simulated" else ["source", "target"]
-        found = [scan for side in sides for scan in find(role=side, **config[side])]
+        found = [scan for side in sides for scan in find(role=side, **filters[side])]
         scans = _inspect_all(found, {row["path"]: row for row in known.get("scans", [])})
         fresh = {"key": key, "scans": [_to_json(scan) for scan in scans]}
         if cache is not None and fresh != known:
