@@ -35,6 +35,7 @@ ORDER = [
     "predict",
     "metrics",
     "statistics",
+    "harmonisation",
     "evaluate",
     "report",
     "provenance",
