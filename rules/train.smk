@@ -14,6 +14,7 @@ rule train_model:
         train=stores("train"),
         val=stores("val"),
         splits=rules.splits.output,
+        start=lambda wildcards: STUDY.start(wildcards.method),
     output:
         model=f"{ROOT}/models/{{method}}/fold-{{fold}}_seed-{{seed}}/model.safetensors",
         card=f"{ROOT}/models/{{method}}/fold-{{fold}}_seed-{{seed}}/model.json",
@@ -34,7 +35,7 @@ rule train_model:
     params:
         version=TRAINING_VERSION,
         method=lambda wildcards: STUDY.method_settings(wildcards.method),
-        train={key: value for key, value in config["train"].items() if key != "seeds"},
+        train=lambda wildcards: STUDY.training(wildcards.method),
         patches=config["patches"],
     script:
         "../workflow/scripts/train_model.py"

@@ -177,14 +177,26 @@ def test_baselines_come_first_and_once(study):
 def test_numbers_from_the_command_line_are_numbers():
     given = {
         "study": "7",
-        "train": {"epochs": "2", "max_steps": "null", "seeds": ["1", "2"], "device": "cpu"},
+        "train": {
+            "epochs": "2",
+            "max_steps": "null",
+            "seeds": ["1", "2"],
+            "device": "cpu",
+            "layer_lr": {"a": {"b": "1e-1"}},
+        },
         "preprocess": {"spacing": "1.5", "n4": "false"},
         "source": {"bids_dir": "/data", "entities": {"session": "1"}},
         "phantom": "null",
         "method_overrides": {"unet3d": {"lr": "1e-3", "norm": "batch", "input_residual": "true"}},
     }
     found = module.typed(given)
-    assert found["train"] == {"epochs": 2, "max_steps": None, "seeds": [1, 2], "device": "cpu"}
+    assert found["train"] == {
+        "epochs": 2,
+        "max_steps": None,
+        "seeds": [1, 2],
+        "device": "cpu",
+        "layer_lr": {"a": {"b": 0.1}},
+    }
     assert found["preprocess"] == {"spacing": 1.5, "n4": False}
     # What may be text stays text.
     assert found["study"] == "7"

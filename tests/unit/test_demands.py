@@ -77,6 +77,9 @@ def test_scale_follows_the_settings(study, methods_folder):
             ["simulate.factor", "kspace reduces by 2 x 2 x 2", "enlarges by 2 x 2 x 1"],
         ),
         ({}, {"simulate": {"kind": "gaussian", "factor": 1.5}}, ["simulate.factor is 1.5", "whole number"]),
+        ({}, {"train": {"init_from": {"unet3d": "/nowhere"}}}, ["train.init_from.unet3d", "/nowhere", "trained model"]),
+        ({}, {"train": {"init_from": {"cyclegan": "/x"}}}, ["train.init_from names 'cyclegan'", "not trained"]),
+        ({}, {"train": {"layer_lr": {"unet": {"x": 1.0}}}}, ["train.layer_lr names 'unet'", "unet3d"]),
     ],
 )
 def test_contradictions_are_named_in_one_line(study, methods_folder, refused, document, over, words):

@@ -12,6 +12,8 @@ from upfield.methods import Method
 from upfield.patches import Patches, Sampling, Store, write_store
 from upfield.training.run import patch_shape, train_model
 
+from tests.unit import test_training
+
 SMALL = {
     "lohiresgan": {"base": 4, "blocks": 1, "discriminator_base": 4},
     "cyclegan": {"width": 4, "blocks": 1, "discriminator_width": 4},
@@ -19,7 +21,7 @@ SMALL = {
     "srgan3d": {"factor": 2, "filters": 4, "blocks": 1, "discriminator_base": 2, "discriminator_dense": 4},
 }
 PATCHES = {"size": 8, "per_volume": 3, "slices": 4, "per_volume_val": 2, "foreground": 0.9}
-TRAIN = {"epochs": 2, "seed": 7, "device": "cpu", "precision": "fp32", "max_steps": None, "save_every": 1}
+TRAIN = test_training.TRAIN | {"epochs": 2}
 SCALES = {"srdcgan": (4, 4, 1), "srgan3d": (2, 2, 2)}
 # In-plane sizes differ from person to person and are no multiples of 16; they are multiples of 4, as preprocessing
 # makes them for these scales.

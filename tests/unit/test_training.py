@@ -32,13 +32,16 @@ SMALL = {
 SIZES = {"unet3d": 12, "unet3d_patchgan": 24}
 PATCHES = {"per_volume": 4, "per_volume_val": 2, "foreground": 0.9}
 # 3 training volumes, batches of 2: 6 steps an epoch, 24 in all.
-TRAIN = {"epochs": 4, "seed": 7, "device": "cpu", "precision": "fp32", "max_steps": None, "save_every": 1}
+TRAIN = {
+    "epochs": 4, "seed": 7, "device": "cpu", "precision": "fp32", "max_steps": None, "patience": None, "accumulate": 1,
+    "ema": 0.0, "layer_lr": {}, "save_every": 1, "preview_every": 1, "log_every": None, "workers": None,
+}  # fmt: skip
 STEPS_PER_EPOCH = 6
 # Seconds until a test gives up on another process.
 PATIENCE = 120
 
 
-def train(folder, name, stores, *, version=1, preview=None, overrides=None, **options):
+def train(folder, name, stores, *, version=1, start=None, preview=None, overrides=None, **options):
     """Train a small model on one thread (the published promise: same machine, same number of threads)."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -52,6 +55,7 @@ def train(folder, name, stores, *, version=1, preview=None, overrides=None, **op
             patches=PATCHES | {"size": SIZES[name]},
             stores=stores,
             card={"fold": "0", "split_sha": "abc"},
+            start=start,
             preview=preview,
         )
     finally:

@@ -18,6 +18,8 @@ METHOD_FILES = ROOT / "config" / "methods"
 
 MODEL_FREE = ("identity", "spline", "histogram_match")
 SUPERVISED = "unet3d"
+# Keys of `train` that change how training is watched and fed, and no weight.
+HABITS = ("save_every", "preview_every", "log_every", "workers")
 
 
 def typed(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,8 +37,8 @@ def _typed(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], free:
     if "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rsplit("/", 1)[-1]]
     if isinstance(value, Mapping):
-        known = schema.get("properties", {})
-        return {key: _typed(item, known.get(key, {}), root, free) for key, item in value.items()}
+        known, other = schema.get("properties", {}), schema.get("additionalProperties") or {}
+        return {key: _typed(item, known.get(key, other), root, free) for key, item in value.items()}
     if isinstance(value, list):
         return [_typed(item, schema.get("items", {}), root, free) for item in value]
     if not isinstance(value, str):

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
 from upfield import degrade
-from upfield.config import SUPERVISED, method_file, method_settings
+from upfield.config import SUPERVISED, hint, method_file, method_settings
 from upfield.errors import UpfieldError
 from upfield.nifti import SAME, Scale
+
+MODEL_PARTS = ("model.safetensors", "model.json")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,23 @@ def check(config: Mapping[str, Any]) -> None:
         )
     for name in [SUPERVISED, *config["methods"]]:
         _check_method(config, name)
+    _check_training(config)
+
+
+def _check_training(config: Mapping[str, Any]) -> None:
+    """Methods named by `train` are trained, and models to start from are there."""
+    networks = list(dict.fromkeys([SUPERVISED, *config["methods"]]))
+    for key in ("init_from", "layer_lr"):
+        unknown = next((name for name in config["train"][key] if name not in networks), None)
+        if unknown is not None:
+            raise UpfieldError(f"config: train.{key} names {unknown!r}, which is not trained{hint(unknown, networks)}")
+    for name, folder in config["train"]["init_from"].items():
+        missing = next((file for file in MODEL_PARTS if not (Path(folder) / file).is_file()), None)
+        if missing is not None:
+            raise UpfieldError(
+                f"config: train.init_from.{name} is {folder}, where there is no {missing}; expected the folder of a"
+                " trained model"
+            )
 
 
 def _check_method(config: Mapping[str, Any], name: str) -> None:

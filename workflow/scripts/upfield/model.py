@@ -9,8 +9,8 @@ from torch import Tensor
 
 from upfield import methods
 from upfield.errors import UpfieldError
-from upfield.files import atomic, read_json, write_json
-from upfield.methods import Method
+from upfield.files import atomic, digest, read_json, write_json
+from upfield.methods import Method, parameter_counts
 
 
 def save(folder: Path, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
@@ -32,3 +32,28 @@ def load(folder: str | Path) -> tuple[Method, dict[str, Any]]:
     except RuntimeError as error:
         raise UpfieldError(f"{folder}: the weights do not fit the card ({str(error).splitlines()[0]})") from error
     return method.eval(), card
+
+
+def transfer(method: Method, folder: Path) -> dict[str, str]:
+    """Give the networks of `method` the weights that the model in `folder` has for networks of the same names.
+
+    What only one of the two has (a discriminator) is left as it is. Returns where the weights came from, and their
+    digest. Raises UpfieldError if no network has the same name, or one differs in a name or shape of a tensor.
+    """
+    path = folder / "model.safetensors"
+    given, own = load_file(path), method.state_dict()
+    networks = set(parameter_counts(method)) & {name.split(".")[0] for name in given}
+    if not networks:
+        raise UpfieldError(f"{path} holds {', '.join(_networks(given))}; expected any of {', '.join(_networks(own))}")
+    for name in dict.fromkeys([*own, *given]):
+        if name.split(".")[0] in networks:
+            found, wanted = (tuple(side[name].shape) if name in side else "absent" for side in (given, own))
+            if found != wanted:
+                raise UpfieldError(f"{path} does not fit: {name} is {found} there and {wanted} in the method to train")
+    kept = {name: value for name, value in given.items() if name.split(".")[0] in networks}
+    method.load_state_dict(kept, strict=False)
+    return {"model": str(folder), "sha": digest(path)}
+
+
+def _networks(state: Mapping[str, Tensor]) -> list[str]:
+    return list(dict.fromkeys(name.split(".")[0] for name in state))

@@ -164,6 +164,18 @@ class Study:
         """The pair that a scan is part of."""
         return self.pairs[scan.participant]
 
+    def training(self, method: str) -> dict[str, Any]:
+        """What of the `train` block decides on a method's weights, besides seed and start."""
+        others = {"seeds", "init_from", *config.HABITS}
+        block = self.config["train"]
+        kept = {key: value for key, value in block.items() if key not in others}
+        return kept | {"layer_lr": block["layer_lr"].get(method, {})}
+
+    def start(self, method: str) -> list[str]:
+        """Files of the trained model that a method's training starts from, if any."""
+        folder = self.config["train"]["init_from"].get(method)
+        return [] if folder is None else [f"{folder}/model.safetensors", f"{folder}/model.json"]
+
     def method_settings(self, method: str) -> dict[str, Any]:
         """Resolved settings of a method."""
         return config.method_settings(self.config, method)

@@ -1,12 +1,14 @@
 """From patch stores to batches on the training device."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from upfield.config import HABITS
 from upfield.methods.base import Batch, Method
 from upfield.patches import Patches
 
@@ -24,21 +26,41 @@ class Options:
     device: str
     precision: str
     save_every: int
+    # Share of the old in the moving average of the weights; 0 for none.
+    ema: float
+    # Batches whose gradients make one step.
+    accumulate: int
+    # Epochs without a better validation after which training ends.
+    patience: int | None
+    # Factor of the learning rate by name of a module.
+    layer_lr: Mapping[str, float]
+    # Processes that read patches; None for as many as suit the device.
+    workers: int | None
+    # Steps between lines in the log (None: no lines), epochs between previews (0: none).
+    log_every: int | None
+    preview_every: int
     # Voxels of the working grid; a whole slice (X, Y, 1) for a 2-D method.
     patch: tuple[int, int, int]
     per_volume: int
     per_volume_val: int
     foreground: float
 
+    def decisive(self) -> dict[str, Any]:
+        """What the weights depend on."""
+        return {key: value for key, value in asdict(self).items() if key not in HABITS}
 
-def load(method: Method, patches: Patches, indices: Sequence[int], device: torch.device) -> DataLoader[Batch]:
+
+def load(
+    method: Method, patches: Patches, indices: Sequence[int], device: torch.device, workers: int | None
+) -> DataLoader[Batch]:
     """The patches of `indices` (wrapped around the end) in batches, on the CPU."""
     # A patch depends on its index alone, so workers change nothing but the speed.
+    usual = GPU_WORKERS if device.type == "cuda" else 0
     return DataLoader(
         patches,
         batch_size=method.batch_size,
         sampler=[index % len(patches) for index in indices],
-        num_workers=GPU_WORKERS if device.type == "cuda" else 0,
+        num_workers=usual if workers is None else workers,
         pin_memory=device.type == "cuda",
         # Of its own: an iterator draws from it, and resuming amid an epoch would shift torch's for ever.
         generator=torch.Generator(),

@@ -5,10 +5,12 @@ checkpoint. A run that is killed and started again continues from its checkpoint
 one that was never interrupted (same machine, same number of threads).
 """
 
+import logging
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,9 +25,11 @@ from upfield.files import digest
 from upfield.methods.base import Method
 from upfield.patches import Patches, Sampling, Store
 from upfield.training import checkpoint
+from upfield.training.average import Average
 from upfield.training.device import autocast, choose, precision
 from upfield.training.feed import Options, load, to_device
 from upfield.training.log import Means, write_history
+from upfield.training.optimisers import Optimisers
 from upfield.training.validation import Validation
 
 Preview = Callable[[int, dict[str, np.ndarray]], None]
@@ -66,15 +70,13 @@ class Trainer:
         self.device = choose(options.device)
         self.dtype = precision(options.precision, self.device)
         self.method = _channels_last(method.to(self.device))
-        self.plans = method.plans()
-        self.optimizers = {
-            name: torch.optim.Adam(plan.parameters, lr=plan.lr, betas=plan.betas) for name, plan in self.plans.items()
-        }
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        self.optimisers = Optimisers(self.method, self.scaler, options.layer_lr, options.accumulate)
+        self.average = Average(self.method, options.ema) if options.ema else None
         self.train_stores = list(train)
         self.validation = Validation(self.method, val, options, self.device, self.dtype)
         self.folder = folder
-        self.key = digest([key, asdict(options), str(self.dtype)])
+        self.key = digest([key, options.decisive(), str(self.dtype)])
         self.run = Run()
         self._stop = False
         self._restore()
@@ -102,39 +104,61 @@ class Trainer:
 
     def _steps_per_epoch(self) -> int:
         total = len(self.train_stores) * self.options.per_volume
-        return max(total // self.method.batch_size, 1)
+        return max(total // (self.method.batch_size * self.options.accumulate), 1)
 
     def _total_steps(self) -> int:
         steps = self.options.epochs * self._steps_per_epoch()
         return steps if self.options.max_steps is None else min(steps, self.options.max_steps)
 
     def _finished(self) -> bool:
-        return self.run.step >= self._total_steps()
+        patience = self.options.patience
+        waited = patience is not None and self.run.epoch - self.run.best_epoch >= patience
+        return waited or self.run.step >= self._total_steps()
 
     def _epoch(self, bar: tqdm, preview: Preview | None) -> None:
         run, options = self.run, self.options
         sampling = Sampling(options.patch, options.per_volume, options.foreground, options.seed, self.method.scale)
         patches = Patches(self.train_stores, sampling, run.epoch)
-        batch_size = self.method.batch_size
+        parts = options.accumulate
         started = time.monotonic()
         self.method.train()
         rates = self._set_learning_rates()
-        indices = range(run.position * batch_size, self._steps_per_epoch() * batch_size)
-        for batch in load(self.method, patches, indices, self.device):
-            rates = self._set_learning_rates()
-            batch = self.method.augment(to_device(self.method, batch, self.device), (options.seed, run.step))
+        size = self.method.batch_size * parts
+        indices = range(run.position * size, self._steps_per_epoch() * size)
+        for number, batch in enumerate(load(self.method, patches, indices, self.device, options.workers)):
+            self.optimisers.part = number % parts
+            if self.optimisers.part == 0:
+                rates = self._set_learning_rates()
+            batch = to_device(self.method, batch, self.device)
+            batch = self.method.augment(batch, (options.seed, run.step * parts + self.optimisers.part))
             with autocast(self.device, self.dtype):
-                losses = self.method.training_step(batch, self._update)
+                losses = self.method.training_step(batch, self.optimisers.update)
             run.means.add({name: float(value) for name, value in losses.items()})
+            if self.optimisers.part + 1 < parts:
+                continue
             run.step += 1
             run.position += 1
+            if self.average:
+                self.average.update(run.step)
             bar.update()
+            if options.log_every and run.step % options.log_every == 0:
+                values = ", ".join(f"{name} {value:.4g}" for name, value in run.means.means().items())
+                logging.info("epoch %d, step %d: %s", run.epoch + 1, run.step, values)
             if self._stop:
                 run.seconds += time.monotonic() - started
                 self._save()
                 raise Stopped(f"stopped by the scheduler after step {run.step}; the same command continues from there")
             if self._finished():
                 break
+        with self.average.applied() if self.average else nullcontext():
+            self._close_epoch(bar, rates, started, preview)
+        if run.epoch % options.save_every == 0 or self._finished():
+            self._save()
+            write_history(self.folder / "history.tsv", run.history)
+
+    def _close_epoch(self, bar: tqdm, rates: dict[str, float], started: float, preview: Preview | None) -> None:
+        """Validate, remember the best weights, draw; with averaged weights these are what is looked at and kept."""
+        run, options = self.run, self.options
         row = {**rates, **run.means.means("train_"), **self.validation.measure()}
         run.seconds += time.monotonic() - started
         run.epoch += 1
@@ -144,40 +168,21 @@ class Trainer:
             run.best_epoch, run.best_value = run.epoch, row["val_mae"]
             run.best = {name: value.detach().cpu().clone() for name, value in self.method.state_dict().items()}
         bar.set_postfix(epoch=run.epoch, val_mae=f"{row['val_mae']:.4f}", best=f"{run.best_value:.4f}")
-        if preview is not None:
+        if preview is not None and options.preview_every and run.epoch % options.preview_every == 0:
             preview(run.epoch, self.validation.preview())
-        if run.epoch % options.save_every == 0 or self._finished():
-            self._save()
-            write_history(self.folder / "history.tsv", run.history)
 
     def _set_learning_rates(self) -> dict[str, float]:
         """A function of the step alone, so a resumed run has the same rates."""
         epoch, epochs = (steps / self._steps_per_epoch() for steps in (self.run.step, self._total_steps()))
-        rates = {}
-        for name, plan in self.plans.items():
-            rates[f"lr_{name}"] = plan.lr * plan.schedule(epoch, epochs)
-            for group in self.optimizers[name].param_groups:
-                group["lr"] = rates[f"lr_{name}"]
-        return rates
-
-    def _update(self, **losses: Tensor) -> None:
-        """See `upfield.methods.base.Update`: every gradient first, then every step, clipped by its norm."""
-        for number, (name, loss) in enumerate(losses.items()):
-            self.optimizers[name].zero_grad(set_to_none=True)
-            scaled = self.scaler.scale(loss)
-            scaled.backward(inputs=self.plans[name].parameters, retain_graph=number + 1 < len(losses))
-        for name in losses:
-            self.scaler.unscale_(self.optimizers[name])
-            torch.nn.utils.clip_grad_norm_(self.plans[name].parameters, self.method.gradient_clip)
-            self.scaler.step(self.optimizers[name])
-        self.scaler.update()
+        return self.optimisers.set_rates(epoch, epochs)
 
     def _save(self) -> None:
         run = self.run
         state: dict[str, Any] = {
             "key": self.key,
             "method": dict(self.method.state_dict()),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "optimisers": self.optimisers.state(),
+            "average": self.average.values if self.average else {},
             "scaler": self.scaler.state_dict(),
             "random": checkpoint.random_state(),
             "run": {**vars(run), "means": [run.means.sums, run.means.counts]},
@@ -192,8 +197,9 @@ class Trainer:
         if state["key"] != self.key:
             return
         self.method.load_state_dict(state["method"])
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+        self.optimisers.restore(state["optimisers"])
+        if self.average:
+            self.average.restore(state["average"])
         self.scaler.load_state_dict(state["scaler"])
         checkpoint.restore_random_state(state["random"])
         self.run = Run(**{**state["run"], "means": Means(*state["run"]["means"])})

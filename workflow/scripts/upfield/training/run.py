@@ -27,6 +27,7 @@ def train_model(
     patches: Mapping[str, Any],
     stores: Mapping[str, Sequence[str]],
     card: Mapping[str, Any],
+    start: Path | None = None,
     preview: Preview | None = None,
 ) -> None:
     """Train one method and write its model folder; continues from a checkpoint of the same run if there is one.
@@ -38,11 +39,13 @@ def train_model(
     settings
         Resolved settings of the method (`module`, `preset` and one entry per setting).
     train, patches
-        These blocks of a study; `train` with one `seed`.
+        These blocks of a study; `train` with one `seed` and the `layer_lr` of this method, without `init_from`.
     stores
         Paths of the patch stores of `train` and `val` participants.
     card
         What else stands in the model card; `split_sha` tells runs on different splits apart.
+    start
+        Folder of the model whose weights to start from.
 
     """
     torch.manual_seed(train["seed"])
@@ -53,12 +56,7 @@ def train_model(
         )
     data = {part: usable(paths) for part, paths in stores.items()}
     options = Options(
-        epochs=train["epochs"],
-        max_steps=train["max_steps"],
-        seed=train["seed"],
-        device=train["device"],
-        precision=train["precision"],
-        save_every=train["save_every"],
+        **train,
         patch=patch_shape(network, patches["size"], [store.shape for found in data.values() for store in found]),
         per_volume=patches["per_volume" if network.dims == 3 else "slices"],
         per_volume_val=patches["per_volume_val"],
@@ -66,7 +64,8 @@ def train_model(
     )
     # The stores' bytes too: other preprocessing of the same people is another run.
     contents = [digest(store.path) for found in data.values() for store in found]
-    key = digest([version, settings, card["split_sha"], contents])
+    origin = model.transfer(network, start) if start is not None else None
+    key = digest([version, settings, card["split_sha"], contents, origin])
     trainer = Trainer(network, data["train"], data["val"], options, folder, key)
     run = trainer.fit(preview)
     write_history(folder / "history.tsv", run.history)
@@ -88,6 +87,7 @@ def train_model(
         "threads": torch.get_num_threads(),
         "dims": network.dims,
         "scale": network.scale,
+        "init_from": origin,
         "patch": options.patch,
         "participants": {part: [store.name for store in found] for part, found in data.items()},
     }

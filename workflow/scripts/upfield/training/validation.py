@@ -32,7 +32,7 @@ class Validation:
         patches = Patches(self.stores, sampling, 0)
         means = Means()
         self.method.eval()
-        for batch in load(self.method, patches, range(len(patches)), self.device):
+        for batch in load(self.method, patches, range(len(patches)), self.device, options.workers):
             batch = to_device(self.method, batch, self.device)
             with autocast(self.device, self.dtype):
                 output = self.method(batch["source"]).float()
