@@ -15,6 +15,7 @@ rule train_model:
         val=stores("val"),
         splits=rules.splits.output,
         start=lambda wildcards: STUDY.start(wildcards.method),
+        features=lambda wildcards: STUDY.features(wildcards.method),
     output:
         model=f"{ROOT}/models/{{method}}/fold-{{fold}}_seed-{{seed}}/model.safetensors",
         card=f"{ROOT}/models/{{method}}/fold-{{fold}}_seed-{{seed}}/model.json",

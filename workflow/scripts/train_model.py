@@ -26,5 +26,6 @@ with job(snakemake):
         card={"fold": snakemake.wildcards.fold}
         | record(snakemake.config, splits.fingerprint(read_tsv(snakemake.input.splits[0]))),
         start=Path(snakemake.input.start[0]).parent if snakemake.input.start else None,
+        features=[Path(path) for path in snakemake.input.features],
         preview=lambda epoch, panels: write_triptych(folder / "figures" / f"epoch-{epoch:04d}.png", panels),
     )

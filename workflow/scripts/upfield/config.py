@@ -18,6 +18,8 @@ METHOD_FILES = ROOT / "config" / "methods"
 
 MODEL_FREE = ("identity", "spline", "histogram_match")
 SUPERVISED = "unet3d"
+# Names of convolutions in a file of VGG weights.
+FEATURE_WEIGHT = r"features\.(\d+)\.weight"
 # Keys of `train` that change how training is watched and fed, and no weight.
 HABITS = ("save_every", "preview_every", "log_every", "workers")
 

@@ -1,14 +1,16 @@
 """What methods want from a study, known before anything runs: contradictions stop the run when it is planned."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from safetensors import SafetensorError, safe_open
 
 from upfield import degrade
-from upfield.config import SUPERVISED, hint, method_file, method_settings
+from upfield.config import FEATURE_WEIGHT, SUPERVISED, hint, method_file, method_settings
 from upfield.errors import UpfieldError
 from upfield.nifti import SAME, Scale
 
@@ -47,7 +49,41 @@ def check(config: Mapping[str, Any]) -> None:
         )
     for name in [SUPERVISED, *config["methods"]]:
         _check_method(config, name)
+        _check_features(config, name)
     _check_training(config)
+
+
+def feature_file(settings: Mapping[str, Any]) -> str | None:
+    """The file of VGG weights that a method's resolved settings make use of."""
+    content = settings.get("content", {})
+    used = any(content.get(term) for term in ("perceptual", "gram"))
+    return settings["perceptual_weights"] if used else None
+
+
+def _check_features(config: Mapping[str, Any], name: str) -> None:
+    """Weights for perceptual and Gram terms are there, in a file that executes nothing when it is read."""
+    settings = method_settings(config, name)
+    key = f"config: method_overrides.{name}.perceptual_weights"
+    if settings.get("perceptual_weights") is None:
+        term = next((term for term in ("perceptual", "gram") if settings.get("content", {}).get(term)), None)
+        if term is not None:
+            raise UpfieldError(f"{key} is not set, but content.{term} is; give a safetensors file of VGG weights")
+        return
+    path = feature_file(settings)
+    if path is None:
+        return
+    if Path(path).suffix != ".safetensors":
+        raise UpfieldError(
+            f"{key} is {path}; expected .safetensors. Convert a file you trust:"
+            " safetensors.torch.save_file(torch.load('vgg16.pth', weights_only=True), 'vgg16.safetensors')"
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = list(file.keys())
+    except (OSError, SafetensorError) as error:
+        raise UpfieldError(f"{key} is {path}, which cannot be read as safetensors ({error})") from None
+    if not any(re.fullmatch(FEATURE_WEIGHT, name) for name in names):
+        raise UpfieldError(f"{key} is {path}; expected tensors features.0.weight, features.0.bias, ... as in a VGG")
 
 
 def _check_training(config: Mapping[str, Any]) -> None:

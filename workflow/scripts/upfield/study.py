@@ -176,6 +176,11 @@ class Study:
         folder = self.config["train"]["init_from"].get(method)
         return [] if folder is None else [f"{folder}/model.safetensors", f"{folder}/model.json"]
 
+    def features(self, method: str) -> list[str]:
+        """The file of VGG weights that a method's losses use, if any."""
+        path = demands.feature_file(self.method_settings(method))
+        return [] if path is None else [path]
+
     def method_settings(self, method: str) -> dict[str, Any]:
         """Resolved settings of a method."""
         return config.method_settings(self.config, method)

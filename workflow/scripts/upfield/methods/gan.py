@@ -1,6 +1,6 @@
 """What the adversarial methods share: settings, optimisers, units, and the training step of the paired ones."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from upfield.methods import schedules
 from upfield.methods.augmentation import Augmentation
 from upfield.methods.base import Batch, Method, Plan, Update
 from upfield.methods.losses import Content, adversarial
+from upfield.methods.perceptual import Features
 from upfield.methods.upsampling import interpolated
 
 
@@ -76,7 +77,8 @@ class PairedGAN(GAN):
     """One `generator` and one `discriminator`; generator loss: content + `lambda_adv` adversarial.
 
     With `input_residual` the generator's output is added to the (cubically enlarged) input. `content` holds the
-    weights of `losses.Content`. A subclass makes the two networks.
+    weights of `losses.Content`, whose terms `perceptual` and `gram` take the outputs of `perceptual_layers` of the
+    network in the file `perceptual_weights`. A subclass makes the two networks.
     """
 
     generator: nn.Module
@@ -92,12 +94,15 @@ class PairedGAN(GAN):
         lambda_adv: float,
         content: Mapping[str, float],
         input_residual: bool,
+        perceptual_weights: str | None = None,
+        perceptual_layers: Sequence[int] = (),
         reduction: str = "mean",
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        self.content = Content(content, self.span, reduction)
-        if not self.content.terms and not lambda_adv:
+        features = None if perceptual_weights is None else Features(perceptual_weights, perceptual_layers)
+        self.content = Content(content, self.span, reduction, self.low, features)
+        if not any(content.values()) and not lambda_adv:
             raise ValueError("content and lambda_adv are all 0; expected something to learn from")
         self.lambda_adv, self.input_residual = lambda_adv, input_residual
 

@@ -8,6 +8,8 @@ from monai.metrics.regression import compute_ssim_and_cs
 from torch import Tensor
 from torch.nn import functional
 
+from upfield.methods.perceptual import Features, gram, perceptual
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -66,13 +68,21 @@ def spectral_difference(output: Tensor, target: Tensor) -> Tensor:
 
 
 class Content:
-    """How far an output is from its target: a weighted sum of the terms `l1`, `mse`, `gradient`, `ssim`, `fft`.
+    """How far an output is from its target: a weighted sum of terms, see docs/methods.md.
 
-    `span` is the range of intensities, for SSIM. `reduction` is `mean`, or `sum`: the mean times the number of
-    voxels of the batch. Raises ValueError for an unknown term or reduction.
+    Intensities span about [`low`, `low` + `span`]. `reduction` is `mean`, or `sum`: the mean times the number of
+    voxels of the batch. `features` are for the terms `perceptual` and `gram`. Raises ValueError for an unknown term or
+    reduction, or if features are wanted and absent.
     """
 
-    def __init__(self, weights: Mapping[str, float], span: float = 1.0, reduction: str = "mean") -> None:
+    def __init__(
+        self,
+        weights: Mapping[str, float],
+        span: float = 1.0,
+        reduction: str = "mean",
+        low: float = 0.0,
+        features: Features | None = None,
+    ) -> None:
         terms: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
             "l1": functional.l1_loss,
             "mse": functional.mse_loss,
@@ -80,12 +90,19 @@ class Content:
             "ssim": lambda output, target: structural_dissimilarity(output, target, span),
             "fft": spectral_difference,
         }
-        unknown = sorted(set(weights) - set(terms))
+        of_features = {"perceptual": perceptual, "gram": gram}
+        unknown = sorted(set(weights) - set(terms) - set(of_features))
         if unknown:
-            raise ValueError(f"content has {', '.join(unknown)}; expected {', '.join(terms)}")
+            raise ValueError(f"content has {', '.join(unknown)}; expected {', '.join([*terms, *of_features])}")
         if reduction not in ("mean", "sum"):
             raise ValueError(f"reduction is {reduction!r}; expected mean or sum")
-        self.terms = [(weight, terms[name]) for name, weight in weights.items() if weight]
+        self.terms = [(weight, terms[name]) for name, weight in weights.items() if weight and name in terms]
+        self.feature_terms = [
+            (weight, of_features[name]) for name, weight in weights.items() if weight and name in of_features
+        ]
+        if self.feature_terms and features is None:
+            raise ValueError("content.perceptual and content.gram need perceptual_weights")
+        self.low, self.span, self.features = low, span, features
         self.reduction = reduction
 
     def __call__(self, output: Tensor, target: Tensor) -> Tensor:
@@ -94,4 +111,8 @@ class Content:
         total = output.new_zeros(())
         for weight, term in self.terms:
             total = total + weight * term(output, target)
+        if self.feature_terms and self.features is not None:
+            pairs = self.features.pairs(*((image - self.low) / self.span for image in (output, target)))
+            for weight, compare in self.feature_terms:
+                total = total + weight * compare(pairs)
         return total * target.numel() if self.reduction == "sum" else total

@@ -28,6 +28,7 @@ def train_model(
     stores: Mapping[str, Sequence[str]],
     card: Mapping[str, Any],
     start: Path | None = None,
+    features: Sequence[Path] = (),
     preview: Preview | None = None,
 ) -> None:
     """Train one method and write its model folder; continues from a checkpoint of the same run if there is one.
@@ -46,6 +47,8 @@ def train_model(
         What else stands in the model card; `split_sha` tells runs on different splits apart.
     start
         Folder of the model whose weights to start from.
+    features
+        Files of weights that the method's losses use.
 
     """
     torch.manual_seed(train["seed"])
@@ -64,8 +67,9 @@ def train_model(
     )
     # The stores' bytes too: other preprocessing of the same people is another run.
     contents = [digest(store.path) for found in data.values() for store in found]
+    shas = [digest(path) for path in features]
     origin = model.transfer(network, start) if start is not None else None
-    key = digest([version, settings, card["split_sha"], contents, origin])
+    key = digest([version, settings, card["split_sha"], contents, origin, shas])
     trainer = Trainer(network, data["train"], data["val"], options, folder, key)
     run = trainer.fit(preview)
     write_history(folder / "history.tsv", run.history)
@@ -88,6 +92,7 @@ def train_model(
         "dims": network.dims,
         "scale": network.scale,
         "init_from": origin,
+        "perceptual_sha": shas,
         "patch": options.patch,
         "participants": {part: [store.name for store in found] for part, found in data.items()},
     }
