@@ -16,7 +16,7 @@ class Augmentation:
     """Probabilities of each change, drawn for every item of a batch.
 
     Spatial changes (`flip` left-right, `rotate90` in the axial plane, `affine` of up to 0.1 rad and 5 voxels with
-    border padding) move source, target and mask alike; `intensity` (scale 1 +- 0.1, shift +- 0.1) and `noise`
+    border padding) move source, target and masks alike; `intensity` (scale 1 +- 0.1, shift +- 0.1) and `noise`
     (Gaussian, 0.01) change the source only.
     """
 
@@ -29,8 +29,8 @@ class Augmentation:
     def __call__(self, batch: Batch, seed: Sequence[int]) -> Batch:
         """A changed copy of the batch; `seed` decides everything."""
         generator = np.random.default_rng(list(seed))
-        items = [self._item({key: batch[key][i] for key in ("source", "target", "mask")}, generator)
-                 for i in range(len(batch["source"]))]  # fmt: skip
+        images = [key for key in ("source", "target", "mask", "target_mask") if key in batch]
+        items = [self._item({key: batch[key][i] for key in images}, generator) for i in range(len(batch["source"]))]
         return {**batch, **{key: torch.stack([item[key] for item in items]) for key in items[0]}}
 
     def _item(self, item: Batch, generator: np.random.Generator) -> Batch:
@@ -45,7 +45,7 @@ class Augmentation:
         if chance[1] < self.rotate90 and (square or turns == 2):
             item = {key: value.rot90(turns, (1, 2)) for key, value in item.items()}
         if chance[2] < self.affine:
-            item = {key: _affine(value, angles, moves, nearest=key == "mask") for key, value in item.items()}
+            item = {key: _affine(value, angles, moves, nearest=key.endswith("mask")) for key, value in item.items()}
         source = item["source"]
         if chance[3] < self.intensity:
             source = source * scale + shift

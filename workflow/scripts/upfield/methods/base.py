@@ -52,6 +52,8 @@ class Method(nn.Module):
     divisor: int = 1
     # The smallest edge of a training patch, voxels.
     smallest_patch: ClassVar[int] = 1
+    # Submodules that matter for going on with a training alone: a checkpoint holds them, a saved model does not.
+    transient: ClassVar[frozenset[str]] = frozenset()
     # Every method has these two settings; the loop reads them.
     batch_size: int
     gradient_clip: float
@@ -80,6 +82,10 @@ class Method(nn.Module):
 
     def forward(self, source: Tensor) -> Tensor:
         """The enhanced image of `source`, sizes times `scale`."""
+        raise NotImplementedError
+
+    def reverse(self, target: Tensor) -> Tensor:
+        """The image of `target` as the source's scanner would give it; methods of unpaired studies have it."""
         raise NotImplementedError
 
 

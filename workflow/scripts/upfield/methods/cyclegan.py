@@ -102,6 +102,8 @@ class CycleGAN(GAN):
     divisor = 4
     pairings = frozenset({"paired", "simulated", "unpaired"})
     value_range = (-1.0, 1.0)
+    # Slices of training participants have no place in a model that is given away.
+    transient = frozenset({"pool_a", "pool_b"})
     steps: Tensor
 
     def __init__(
@@ -186,6 +188,10 @@ class CycleGAN(GAN):
     def forward(self, source: Tensor) -> Tensor:
         """A to B."""
         return self.leave(self.translated(self.generator_a_to_b, self.enter(source)))
+
+    def reverse(self, target: Tensor) -> Tensor:
+        """B to A."""
+        return self.leave(self.translated(self.generator_b_to_a, self.enter(target)))
 
 
 METHOD = CycleGAN

@@ -48,6 +48,8 @@ class ImagePool(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         stored = state_dict.get(prefix + "images")
-        if stored is not None and stored.shape[0] == self.size:
+        if stored is None:
+            return  # a saved model has no pool
+        if stored.shape[0] == self.size:
             self.images = self.images.new_zeros(stored.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -42,8 +42,9 @@ DARK = Theme("#16191d", "#dde1e6", "#31363d", "#74b3ea", "#9aa2ab", ("#74b3ea", 
 
 
 def write_triptych(path: Path, panels: Mapping[str, Array]) -> None:
-    """Write a training preview, atomically; the window is the truth's 1 to 99 percentile."""
-    low, high = np.percentile(panels["truth"], (1, 99))
+    """Write a training preview, atomically; the window is the 1 to 99 percentile of the truth, or else of all."""
+    shown = [panels["truth"]] if "truth" in panels else list(panels.values())
+    low, high = np.percentile(np.concatenate([np.ravel(panel) for panel in shown]), (1, 99))
     with atomic(path) as temporary:
         temporary.write_bytes(triptych(panels, (float(low), float(max(high, low + 1e-6)))))
 

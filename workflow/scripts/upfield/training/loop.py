@@ -23,13 +23,14 @@ from tqdm import tqdm
 from upfield.errors import UpfieldError
 from upfield.files import digest
 from upfield.methods.base import Method
-from upfield.patches import Patches, Sampling, Store
+from upfield.patches import SOURCE, Sampling, Store, draw
 from upfield.training import checkpoint
 from upfield.training.average import Average
 from upfield.training.device import autocast, choose, precision
 from upfield.training.feed import Options, load, to_device
 from upfield.training.log import Means, write_history
 from upfield.training.optimisers import Optimisers
+from upfield.training.unpaired import UnpairedValidation
 from upfield.training.validation import Validation
 
 Preview = Callable[[int, dict[str, np.ndarray]], None]
@@ -74,7 +75,8 @@ class Trainer:
         self.optimisers = Optimisers(self.method, self.scaler, options.layer_lr, options.accumulate)
         self.average = Average(self.method, options.ema) if options.ema else None
         self.train_stores = list(train)
-        self.validation = Validation(self.method, val, options, self.device, self.dtype)
+        kind = Validation if all(store.paired for store in val) else UnpairedValidation
+        self.validation = kind(self.method, val, options, self.device, self.dtype)
         self.folder = folder
         self.key = digest([key, options.decisive(), str(self.dtype)])
         self.run = Run()
@@ -103,7 +105,7 @@ class Trainer:
         self._stop = True
 
     def _steps_per_epoch(self) -> int:
-        total = len(self.train_stores) * self.options.per_volume
+        total = sum(SOURCE in store.sides for store in self.train_stores) * self.options.per_volume
         return max(total // (self.method.batch_size * self.options.accumulate), 1)
 
     def _total_steps(self) -> int:
@@ -118,7 +120,7 @@ class Trainer:
     def _epoch(self, bar: tqdm, preview: Preview | None) -> None:
         run, options = self.run, self.options
         sampling = Sampling(options.patch, options.per_volume, options.foreground, options.seed, self.method.scale)
-        patches = Patches(self.train_stores, sampling, run.epoch)
+        patches = draw(self.train_stores, sampling, run.epoch)
         parts = options.accumulate
         started = time.monotonic()
         self.method.train()
@@ -164,10 +166,11 @@ class Trainer:
         run.epoch += 1
         run.history.append({"epoch": run.epoch, "step": run.step, "seconds": round(run.seconds, 3), **row})
         run.position, run.means = 0, Means()
-        if row["val_mae"] < run.best_value or not run.best:
-            run.best_epoch, run.best_value = run.epoch, row["val_mae"]
+        criterion = self.validation.criterion
+        if row[criterion] < run.best_value or not run.best:
+            run.best_epoch, run.best_value = run.epoch, row[criterion]
             run.best = {name: value.detach().cpu().clone() for name, value in self.method.state_dict().items()}
-        bar.set_postfix(epoch=run.epoch, val_mae=f"{row['val_mae']:.4f}", best=f"{run.best_value:.4f}")
+        bar.set_postfix(epoch=run.epoch, value=f"{row[criterion]:.4f}", best=f"{run.best_value:.4f}")
         if preview is not None and options.preview_every and run.epoch % options.preview_every == 0:
             preview(run.epoch, self.validation.preview())
 

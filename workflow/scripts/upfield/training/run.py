@@ -11,7 +11,7 @@ from upfield import baselines, methods, model
 from upfield.errors import UpfieldError
 from upfield.files import digest
 from upfield.methods import Method, parameter_counts
-from upfield.patches import usable
+from upfield.patches import TARGET, usable
 from upfield.training.feed import Options
 from upfield.training.log import write_history
 from upfield.training.loop import Preview, Trainer
@@ -82,7 +82,7 @@ def train_model(
         "parameters": parameter_counts(network),
         "settings": values,
         "best_epoch": run.best_epoch,
-        "best_val_mae": run.best_value,
+        f"best_{trainer.validation.criterion}": run.best_value,
         "epochs": run.epoch,
         "steps": run.step,
         "train_seconds": round(run.seconds, 1),
@@ -96,7 +96,8 @@ def train_model(
         "patch": options.patch,
         "participants": {part: [store.name for store in found] for part, found in data.items()},
     }
-    model.save(folder, run.best, description | dict(card))
+    weights = {name: value for name, value in run.best.items() if name.split(".")[0] not in network.transient}
+    model.save(folder, weights, description | dict(card))
 
 
 def patch_shape(method: Method, size: int, volumes: Sequence[Sequence[int]]) -> tuple[int, int, int]:
@@ -114,7 +115,7 @@ def patch_shape(method: Method, size: int, volumes: Sequence[Sequence[int]]) -> 
 def fit_histogram(folder: Path, *, stores: Sequence[str], card: Mapping[str, Any]) -> None:
     """Fit the histogram-matching baseline on training targets and write it as a model folder."""
     started = time.monotonic()
-    found = usable(stores)
+    found = [store for store in usable(stores) if TARGET in store.sides]
     images = ((whole["target"][0].numpy(), whole["mask"][0].numpy() > 0) for whole in (s.whole() for s in found))
     quantiles = torch.from_numpy(baselines.fit_histogram(images)).float()
     write_history(folder / "history.tsv", [])

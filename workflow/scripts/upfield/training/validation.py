@@ -16,7 +16,12 @@ PREVIEW_DEPTH = 16
 
 
 class Validation:
-    """Runs a method in evaluation mode on the stores of the validation participants."""
+    """Runs a method in evaluation mode on the stores of the validation participants.
+
+    The epoch is kept in which the value called `criterion` is lowest.
+    """
+
+    criterion = "val_mae"
 
     def __init__(
         self, method: Method, stores: Sequence[Store], options: Options, device: torch.device, dtype: torch.dtype

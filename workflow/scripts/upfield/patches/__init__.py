@@ -1,0 +1,18 @@
+"""Patch stores, and the drawing of patches from them."""
+
+from upfield.patches.draw import Patches, Sampling, UnpairedPatches, draw
+from upfield.patches.store import SOURCE, TARGET, Store, extract, source_key, usable, write_store
+
+__all__ = [
+    "SOURCE",
+    "TARGET",
+    "Patches",
+    "Sampling",
+    "Store",
+    "UnpairedPatches",
+    "draw",
+    "extract",
+    "source_key",
+    "usable",
+    "write_store",
+]
