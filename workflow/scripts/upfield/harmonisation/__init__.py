@@ -9,4 +9,16 @@ from upfield.harmonisation.cohort import cohort_table
 from upfield.harmonisation.combat_baseline import combat
 from upfield.harmonisation.features import COLUMNS, appearance
 
-__all__ = ["COLUMNS", "appearance", "cohort_table", "combat", "structure", "wasserstein"]
+LABELS = {
+    "scanner_auc": "Scanner AUC",
+    "mmd": "MMD²",
+    "wasserstein": "Wasserstein distance",
+    "ssim_source": "SSIM to the source",
+    "gradient_correlation": "Gradient correlation",
+    "cycle_error": "Cycle error",
+}
+# Which way is better for one scan; of `scanner_auc`, nearer to 0.5 is.
+HIGHER = {"ssim_source", "gradient_correlation"}
+LOWER = {"wasserstein", "cycle_error"}
+
+__all__ = ["COLUMNS", "HIGHER", "LABELS", "LOWER", "appearance", "cohort_table", "combat", "structure", "wasserstein"]

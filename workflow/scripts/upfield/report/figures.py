@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -153,6 +154,76 @@ def training_curves(history: pd.DataFrame, best_epoch: int | None, theme: Theme)
             axis.set_xlabel("epoch")
         seaborn.despine(figure)
         return _png(figure)
+
+
+def scanner_auc(rows: Sequence[Mapping[str, Any]], networks: Sequence[str], theme: Theme) -> bytes:
+    """PNG of the scanner classifier's AUC: a row per method, point and interval, a dashed line at chance.
+
+    `rows` have a `method` and `cells["scanner_auc"]` with value, ci_low, ci_high; see `report.harmonisation`.
+    """
+    import seaborn
+
+    with _chart(theme, (5.4, 0.9 + 0.42 * len(rows))) as figure:
+        axis = figure.subplots()
+        axis.axvline(0.5, color=theme.ink, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        lowest = 0.45
+        for place, row in enumerate(rows):
+            cell, network = row["cells"]["scanner_auc"], row["method"] in networks
+            colour = theme.network if network else theme.baseline
+            axis.plot([cell.ci_low, cell.ci_high], [place, place], color=colour, linewidth=1.8, zorder=2)
+            face = colour if network else theme.paper
+            axis.plot(cell.value, place, "D" if network else "s", markersize=6.5, color=colour, markerfacecolor=face)
+            lowest = min(lowest, np.nanmin([cell.value, cell.ci_low]) - 0.03)
+        axis.set(xlabel="scanner AUC (0.5: cannot tell, 1: always right)", ylim=(len(rows) - 0.5, -0.5))
+        axis.set(xlim=(lowest, 1.03), yticks=range(len(rows)), yticklabels=[row["method"] for row in rows])
+        axis.grid(visible=False, axis="y")
+        seaborn.despine(figure, left=True)
+        axis.tick_params(axis="y", length=0)
+        return _png(figure)
+
+
+def intensity_densities(intensities: pd.DataFrame, methods: Sequence[str], theme: Theme) -> bytes:
+    """PNG of intensity distributions in the brain: per method, the source after it beside the target as it is.
+
+    `intensities` are rows of `scanner`, `method`, `participant_id` and `value`, equally likely values of each scan;
+    those of the target have method `identity`. Thick lines are cohorts, thin ones participants.
+    """
+    import seaborn
+
+    target = intensities[(intensities.scanner == "target") & (intensities.method == "identity")]
+    low, high = np.percentile(intensities["value"], (0.2, 99.8))
+    grid = np.linspace(low - 0.08 * (high - low), high + 0.08 * (high - low), 200)
+    columns = min(len(methods), 2)
+    rows = -(-len(methods) // columns)
+    with _chart(theme, (5.4, 2.0 * rows + 0.3)) as figure:
+        axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+        for axis in axes[len(methods) :]:
+            axis.set_axis_off()
+        for axis, method in zip(axes, methods, strict=False):
+            source = intensities[(intensities.scanner == "source") & (intensities.method == method)]
+            for part, colour, name in ((target, theme.cycle[1], "target"), (source, theme.network, "source")):
+                for _, person in part.groupby("participant_id"):
+                    axis.plot(grid, _density(person, grid), color=colour, linewidth=0.5, alpha=0.35)
+                axis.plot(grid, _density(part, grid), color=colour, linewidth=1.9, label=name)
+            axis.set_title("before" if method == "identity" else f"after {method}", loc="left", fontsize=9.5)
+            axis.set(yticks=[], ylim=(0, None))
+            axis.grid(visible=False, axis="y")
+        axes[0].legend(fontsize=8, labelcolor=theme.ink, facecolor=theme.paper, edgecolor="none", borderpad=0.1)
+        for axis in axes[max(len(methods) - columns, 0) : len(methods)]:
+            axis.set_xlabel("normalised intensity")
+            axis.xaxis.set_tick_params(labelbottom=True)
+        seaborn.despine(figure, left=True)
+        return _png(figure)
+
+
+def _density(rows: pd.DataFrame, grid: Array) -> Array:
+    """Smoothed density of `value` on `grid`; NaN where there is no spread to smooth."""
+    from scipy.stats import gaussian_kde
+
+    values = rows["value"].to_numpy(dtype=float)
+    if len(values) < 2 or np.ptp(values) == 0:
+        return np.full(len(grid), np.nan)
+    return np.asarray(gaussian_kde(values, 0.15)(grid))
 
 
 def _headroom(axis: Axes, share: float) -> None:

@@ -15,8 +15,7 @@ from markupsafe import Markup
 from upfield.config import MODEL_FREE
 from upfield.errors import ScanError
 from upfield.files import write_text
-from upfield.metrics import LABELS
-from upfield.report import figures, panels, tables
+from upfield.report import figures, harmonisation, panels, tables
 from upfield.report.headline import headline
 from upfield.report.panels import SubjectImages
 
@@ -54,11 +53,16 @@ def build(
     scores = {metric: tables.per_subject(values, metric) for metric in tables.PRIMARY}
     methods = tables.ranked(board, values)
     runs = tables.runs(root, methods)
+    harmonised = harmonisation.section(table)
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"uri": _uri, "label": _label, "number": _number, "duration": _duration}
-    environment.globals |= {"kinds": tables.KINDS, "model_free": MODEL_FREE, "new_id": itertools.count().__next__}
+    environment.globals |= {
+        "kinds": tables.KINDS,
+        "model_free": (*MODEL_FREE, harmonisation.FEATURES_ONLY),
+        "new_id": itertools.count().__next__,
+    }
     shown = images[: int(config.get("report", {}).get("subjects", 6))]
     page = environment.get_template("template.html").render(
         css=_verbatim("style.css"),
@@ -67,7 +71,7 @@ def build(
         config_yaml=yaml.safe_dump(json.loads(json.dumps(config, default=str)), sort_keys=False, allow_unicode=True),
         provenance=provenance,
         notices=notices,
-        headline=headline(scores["psnr"], scores["ssim"]),
+        headline=harmonisation.headline(harmonised["rows"]) if harmonised else headline(scores["psnr"], scores["ssim"]),
         summary=_summary(config, methods, runs),
         cohort=tables.cohort(table),
         inventory=tables.records(table["inventory"]),
@@ -75,6 +79,8 @@ def build(
         folds=tables.folds(table["splits"]),
         boards=tables.boards(board, methods),
         charts=_charts(scores, board, methods),
+        extremes=tables.extremes(scores["psnr"][[m for m in methods if m in scores["psnr"]]]),
+        harmonisation=harmonised,
         comparisons=tables.comparisons(table["metrics/comparisons"], methods),
         subjects=_subjects(shown, scores, methods),
         scales={name: panels.scale_bar(name) for name in ("grey", "error")},
@@ -197,7 +203,7 @@ def _uri(png: bytes) -> str:
 
 def _label(metric: str) -> str:
     """A metric as a column heading."""
-    return LABELS.get(metric, metric.replace("_", " "))
+    return tables.LABELS.get(metric, metric.replace("_", " "))
 
 
 def _number(value: Any, metric: str = "") -> str:
@@ -207,7 +213,9 @@ def _number(value: Any, metric: str = "") -> str:
     if metric == "p":
         return "< 0.001" if value < 0.001 else f"{value:.3f}"
     plain = ",.0f" if abs(value) >= 1000 else "#.3g"
-    pattern = {"psnr": ".2f", "ssim": ".4f", "ms_ssim": ".4f", "pearson": ".4f"}.get(metric, plain)
+    fixed = {"psnr": ".2f", "ssim": ".4f", "ms_ssim": ".4f", "pearson": ".4f", "scanner_auc": ".2f",
+             "ssim_source": ".3f", "gradient_correlation": ".3f"}  # fmt: skip
+    pattern = fixed.get(metric, plain)
     return f"{value:{pattern}}".rstrip(".").replace("-", "−")
 
 

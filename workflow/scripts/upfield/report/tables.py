@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from PIL import Image
 
+from upfield import harmonisation
+from upfield import metrics as quality
 from upfield.bids import label
 from upfield.config import MODEL_FREE, SUPERVISED
 from upfield.files import read_json, read_tsv
-from upfield.metrics import HIGHER, LABELS, LOWER
 from upfield.statistics import subject_table
 
 COLUMNS = {
@@ -23,8 +25,12 @@ COLUMNS = {
     "metrics/leaderboard": ("method", "split", "region", "metric", "n", "mean", "sd", "ci_low", "ci_high"),
     "metrics/comparisons": ("method", "baseline", "metric", "n", "mean_difference", "p_t", "p_wilcoxon", "p_holm",
                             "effect_size"),
+    "metrics/harmonisation": ("method", "metric", "n_source", "n_target", "value", "ci_low", "ci_high"),
+    "metrics/appearance": ("participant_id", "scanner", "method", "block", "feature", "value"),
 }  # fmt: skip
-KINDS = {**dict.fromkeys(MODEL_FREE, "baseline"), SUPERVISED: "supervised baseline"}
+LABELS = quality.LABELS | harmonisation.LABELS
+HIGHER, LOWER = quality.HIGHER | harmonisation.HIGHER, quality.LOWER | harmonisation.LOWER
+KINDS = {**dict.fromkeys(MODEL_FREE, "baseline"), SUPERVISED: "supervised baseline", "combat": "baseline"}
 PRIMARY = ("psnr", "ssim")  # metrics with charts and comparisons in sight; the others are folded
 SPLITS = {"test": "test", "val": "validation", "train": "training"}
 REGIONS = {"brain": "whole brain", "csf": "CSF", "grey": "grey matter", "white": "white matter"}
@@ -52,6 +58,17 @@ def ranked(board: pd.DataFrame, values: pd.DataFrame) -> list[str]:
     psnr = board[(board.split == "test") & (board.region == "brain") & (board.metric == "psnr")]
     best = psnr.sort_values("mean", ascending=False, kind="stable").method
     return list(dict.fromkeys([*best, *board.method, *values.method]))
+
+
+def extremes(values: pd.DataFrame) -> list[dict[str, Any]]:
+    """The best and the worst subject of each method, each a name and a value; `values` as of `per_subject`."""
+    result = []
+    for method in values:
+        column = values[method].dropna()
+        result.append({"method": method, "n": len(column), **{
+            name: (place, column[place]) for name, place in (("best", column.idxmax()), ("worst", column.idxmin()))
+        }})  # fmt: skip
+    return result
 
 
 def cohort(table: Mapping[str, pd.DataFrame]) -> list[tuple[str, int]]:
@@ -125,15 +142,15 @@ def comparisons(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, list[d
 
 
 def runs(root: Path, methods: Sequence[str]) -> list[dict[str, Any]]:
-    """Every fitted model in the order of `methods`: its card, `name`, `history` (a table) and `last` triptych.
+    """Every fitted model in the order of `methods`: its card, `name`, `history` (a table) and `last` preview.
 
-    `last` is a text and PNG bytes, or None.
+    `last` is a text, PNG bytes and whether it is more than a triptych, or None.
     """
     result = []
     for card in sorted((root / "models").glob("*/*/model.json"), key=lambda p: (_place(p.parts[-3], methods), p)):
         run = read_json(card)
         triptychs = sorted(card.parent.glob("figures/*.png"))
-        last = (re.sub("-0*", " ", triptychs[-1].stem), triptychs[-1].read_bytes()) if triptychs else None
+        last = _preview(triptychs[-1]) if triptychs else None
         name = f"{run['method']}, fold {run.get('fold', 'n/a')}, seed {run.get('seed', 'n/a')}"
         result.append({**run, "name": name, "history": _table(card.with_name("history.tsv")), "last": last})
     return result
@@ -172,6 +189,13 @@ def _step(stage: str, name: str, methods: Iterable[str]) -> str:
         known = {label(method): method for method in methods}
         words = [known.get(word, word) for word in words[-2:-1]]
     return "_".join(words) or "each participant"
+
+
+def _preview(path: Path) -> tuple[str, bytes, bool]:
+    """The epoch of a preview, its bytes, and whether it is wide: a grid of six columns, not a triptych."""
+    with Image.open(path) as picture:
+        wide = picture.width > 4 * picture.height
+    return re.sub("-0*", " ", path.stem), path.read_bytes(), wide
 
 
 def _table(path: Path) -> pd.DataFrame:

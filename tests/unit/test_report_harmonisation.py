@@ -1,0 +1,131 @@
+"""The harmonisation section of the report: shown for harmonisation studies, and no more certain than its numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_report import CONFIG, SECTIONS, Page, make_run, make_study, render
+from upfield import harmonisation
+from upfield.files import read_tsv, write_tsv
+from upfield.harmonisation.cohort import COLUMNS
+from upfield.report import figures
+from upfield.report.harmonisation import headline
+
+AUCS = {"identity": (0.98, 0.93, 1.0), "cyclegan": (0.62, 0.41, 0.80), "histogram_match": (0.85, 0.7, 0.96),
+        "combat": (0.45, 0.3, 0.7)}  # fmt: skip
+
+
+def make_harmonisation(root, n=4, aucs=AUCS):
+    """Tables of a harmonisation study beside the others."""
+    rows = []
+    for method, auc in aucs.items():
+        rows.append((method, "scanner_auc", n, n + 1, *auc))
+        rows.append((method, "mmd", n, n + 1, auc[0] - 0.5, auc[1] - 0.5, auc[2] - 0.4))
+        distance = (np.nan,) * 3 if method == "combat" else (auc[0] / 9, auc[0] / 12, auc[0] / 7)
+        rows.append((method, "wasserstein", n, n + 1, *distance))
+    write_tsv(root / "metrics/harmonisation.tsv", pd.DataFrame(rows, columns=COLUMNS))
+    board = [
+        (method, "test", "brain", metric, n, value, 0.01, value - 0.02, value + 0.02)
+        for method in aucs
+        if method != "combat"
+        for metric, value in (("ssim_source", 0.93), ("gradient_correlation", 0.9), ("cycle_error", 0.03))
+        if metric != "cycle_error" or method == "cyclegan"
+    ]
+    columns = ["method", "split", "region", "metric", "n", "mean", "sd", "ci_low", "ci_high"]
+    write_tsv(root / "metrics/leaderboard.tsv", pd.DataFrame(board, columns=columns))
+    path = root / "metrics/per_subject.tsv"
+    write_tsv(path, read_tsv(path).iloc[:0])
+    random = np.random.default_rng(0)
+    looks = []
+    shifts = {("source", "identity"): 0.25, ("source", "histogram_match"): 0.04, ("source", "cyclegan"): 0.02,
+              ("target", "identity"): 0.0}  # fmt: skip
+    for (scanner, method), shift in shifts.items():
+        for number in range(n):
+            levels = np.sort(np.concatenate([random.normal(0.3, 0.06, 40), random.normal(0.75, 0.08, 60)]))
+            for level, value in enumerate(levels + shift * (1 - levels)):
+                looks.append((f"sub-{scanner}{number}", scanner, method, "brain", f"percentile_{level:02d}.5", value))
+    write_tsv(root / "metrics/appearance.tsv", pd.DataFrame(looks, columns=harmonisation.COLUMNS))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    root = tmp_path_factory.mktemp("harmonised")
+    make_study(root)
+    make_harmonisation(root)
+    make_run(root, "cyclegan")
+    panel = np.linspace(0, 1, 40 * 48).reshape(40, 48)
+    titles = ("A", "A→B", "A→B→A", "B", "B→A", "B→A→B")
+    grid = figures.triptych(dict.fromkeys(titles, panel), (0, 1))
+    (root / "models/cyclegan/fold-0_seed-42/figures/epoch-0012.png").write_bytes(grid)
+    return render(root, [], config=CONFIG | {"pairing": "unpaired", "methods": ["cyclegan"]})
+
+
+def section(page: Page) -> Page:
+    return Page(page.html.split('<section id="harmonisation"')[1].split("</section>")[0])
+
+
+def test_only_a_study_with_harmonisation_metrics_has_the_section(page, tmp_path):
+    assert [a["id"] for a in page.all("section")] == [*SECTIONS[:4], "harmonisation", *SECTIONS[4:]]
+    make_study(tmp_path)
+    plain = render(tmp_path, [])
+    assert "harmonisation" not in [a["id"] for a in plain.all("section")] and 'href="#harmonisation"' not in plain.html
+
+
+def test_table_has_before_first_then_the_methods_nearest_to_chance(page):
+    text = section(page).text
+    body = text[text.index("identity baseline before") :]
+    places = [body.index(method) for method in ("identity", "combat", "cyclegan", "histogram_match")]
+    assert places == sorted(places)
+    for shown in ("0.98", "[0.93, 1.00]", "0.62", "Scanner AUC", "SSIM to the source", "0.930", "Cycle error", "4 / 5"):
+        assert shown in text
+    assert text.count("n/a") == 6, "no image metrics and no intensities for ComBat; cycle error for cyclegan only"
+
+
+def test_few_participants_and_what_an_auc_cannot_say_are_said(page):
+    text = section(page).text
+    assert "With 4 participants on one side the intervals are wide and still too narrow" in text
+    assert "not that there is nothing to find" in text and "ComBat adjusts the features" in text
+    assert len(section(page).all("picture")) == 2 and all(a.get("alt") for a in section(page).all("img"))
+
+
+def test_cycle_grid_gets_the_whole_width_and_a_caption_of_its_own(page):
+    training = page.html.split('<section id="training"')[1].split("</section>")[0]
+    assert 'class="row"' in training and "brought to the target scanner" in training
+    assert "input, output, truth" not in training
+
+
+def rows(**aucs):
+    """Rows of the section with scanner AUCs only."""
+    cell = {name: pd.Series(dict(zip(("value", "ci_low", "ci_high"), auc, strict=True))) for name, auc in aucs.items()}
+    return [{"method": name, "n": [20, 20], "cells": {"scanner_auc": auc}} for name, auc in cell.items()]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        (
+            (0.98, 0.9, 1.0),
+            (0.55, 0.4, 0.7),
+            "Yes: the scanners are harder to tell apart after cyclegan, and the classifier is not shown",
+        ),
+        ((0.98, 0.9, 1.0), (0.7, 0.6, 0.8), "Yes: the scanners are harder to tell apart after cyclegan."),
+        ((0.9, 0.7, 1.0), (0.7, 0.5, 0.9), "Not shown: the scanners may be harder"),
+        ((0.9, 0.7, 1.0), (0.95, 0.8, 1.0), "No: the scanners are told apart as well"),
+        ((0.6, 0.4, 0.8), (0.5, 0.3, 0.7), "No verdict: the scanners cannot be told apart before"),
+    ],
+)
+def test_verdict_is_as_certain_as_the_intervals(before, after, verdict):
+    result = headline(rows(identity=before, cyclegan=after))
+    assert result.verdict.startswith(verdict) and not result.cautions
+
+
+def test_headline_of_the_page_is_about_harmonisation(page):
+    assert "Yes: the scanners are harder to tell apart after cyclegan, and the classifier is not shown" in page.text
+    assert "SSIM of cyclegan to its own source is 0.930" in page.text and "combat 0.45" in page.text
+    assert "this is an indication, not a proof" in page.text
+
+
+def test_no_verdict_without_an_auc(tmp_path):
+    make_study(tmp_path)
+    make_harmonisation(tmp_path, n=1, aucs={"identity": (np.nan,) * 3, "cyclegan": (np.nan,) * 3})
+    text = render(tmp_path, []).text
+    assert "No verdict: there are too few scans for a classifier." in text
