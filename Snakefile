@@ -47,6 +47,7 @@ wildcard_constraints:
 
 TABLES = [f"{ROOT}/metrics/{name}.tsv" for name in ("per_subject", "leaderboard", "comparisons")]
 PREDICTIONS = [STUDY.prediction(method, participant) for participant in STUDY.tested for method in STUDY.methods]
+DEVIATIONS = [STUDY.deviation(method, participant) for participant in STUDY.tested for method in STUDY.uncertain]
 MODELS = [
     f"{STUDY.model(method, fold, seed)}/model.json"
     for method in STUDY.trained
@@ -73,6 +74,7 @@ rule report:
         TABLES,
         MODELS,
         PREDICTIONS,
+        DEVIATIONS,
 
 
 rule ingest:
@@ -106,6 +108,7 @@ rule train:
 rule predict:
     input:
         PREDICTIONS,
+        DEVIATIONS,
 
 
 rule evaluate:

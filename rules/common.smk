@@ -50,5 +50,11 @@ def pair_files(wildcards):
     }
 
 
-def labels(networks):
-    return "|".join(name for name, method in STUDY.labels.items() if (method in NETWORKS) == networks)
+def labels(networks, spread=False):
+    """Labels of the methods with or without a network, with or without a standard deviation, as a pattern."""
+    wanted = [
+        name
+        for name, method in STUDY.labels.items()
+        if (method in NETWORKS, method in STUDY.uncertain) == (networks, spread)
+    ]
+    return "|".join(wanted) or "none"

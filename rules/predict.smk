@@ -1,7 +1,7 @@
 """Prediction: every test participant by every method, on the target's native grid in real intensities.
 
 1. interpolate  the baselines without a network, straight from the native source
-2. enhance      the networks: whole volume or sliding window, mean over seeds, back to the native grid
+2. enhance      the networks: whole volume or sliding window, mean over seeds and samples and their spread, native grid
 """
 
 
@@ -44,7 +44,7 @@ rule enhance:
     benchmark:
         f"{ROOT}/benchmarks/predict/{{folder}}/{{scan}}_{{label}}_{{suffix}}.tsv"
     wildcard_constraints:
-        label=labels(networks=True),
+        label=labels(networks=True, spread=False),
     conda:
         "../envs/model.yaml"
     threads: 2
@@ -54,7 +54,25 @@ rule enhance:
         gpu=1 if config["train"]["device"] == "cuda" else 0,
     params:
         method=lambda wildcards: STUDY.labels[wildcards.label],
-        predict=config["predict"],
+        predict={key: config["predict"][key] for key in ("overlap", "tta")} | {"samples": 0},
         train={key: config["train"][key] for key in ("device", "precision")},
     script:
         "../workflow/scripts/enhance.py"
+
+
+if STUDY.uncertain:
+
+    # Several seeds, or samples with dropout.
+    use rule enhance as enhance_with_spread with:
+        output:
+            image=rules.enhance.output.image,
+            sidecar=rules.enhance.output.sidecar,
+            std=f"{ROOT}/{{folder}}/{{scan}}_space-target_desc-{{label}}std_{{suffix}}.nii.gz",
+            std_sidecar=f"{ROOT}/{{folder}}/{{scan}}_space-target_desc-{{label}}std_{{suffix}}.json",
+        wildcard_constraints:
+            label=labels(networks=True, spread=True),
+        params:
+            method=lambda wildcards: STUDY.labels[wildcards.label],
+            predict=lambda wildcards: {key: config["predict"][key] for key in ("overlap", "tta")}
+            | {"samples": STUDY.samples(STUDY.labels[wildcards.label])},
+            train={key: config["train"][key] for key in ("device", "precision")},

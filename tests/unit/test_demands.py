@@ -77,6 +77,8 @@ def test_scale_follows_the_settings(study, methods_folder):
             ["simulate.factor", "kspace reduces by 2 x 2 x 2", "enlarges by 2 x 2 x 1"],
         ),
         ({}, {"simulate": {"kind": "gaussian", "factor": 1.5}}, ["simulate.factor is 1.5", "whole number"]),
+        ({}, {"predict": {"uncertainty": 5}}, ["predict.uncertainty is 5", "unet3d_patchgan.dropout", "train.seeds"]),
+        ({"settings": {"dropout": 0.1}}, {"predict": {"uncertainty": 1}}, ["predict.uncertainty is 1", "2 samples"]),
         ({}, {"train": {"init_from": {"unet3d": "/nowhere"}}}, ["train.init_from.unet3d", "/nowhere", "trained model"]),
         ({}, {"train": {"init_from": {"cyclegan": "/x"}}}, ["train.init_from names 'cyclegan'", "not trained"]),
         ({}, {"train": {"layer_lr": {"unet": {"x": 1.0}}}}, ["train.layer_lr names 'unet'", "unet3d"]),
@@ -86,6 +88,18 @@ def test_contradictions_are_named_in_one_line(study, methods_folder, refused, do
     (methods_folder / "unet3d_patchgan.yaml").write_text(yaml.safe_dump({**METHOD, **document}))
     with refused("config", *words):
         demands.check(changed(study, **over))
+
+
+def test_members_of_a_prediction(study, methods_folder):
+    path = methods_folder / "unet3d_patchgan.yaml"
+    path.write_text(yaml.safe_dump(METHOD | {"settings": {"dropout": 0.1}}))
+    for uncertainty, seeds, expected in ((0, [1], 1), (5, [1], 5), (5, [1, 2], 10), (0, [1, 2], 2)):
+        over = changed(study, predict={"uncertainty": uncertainty}, train={"seeds": seeds})
+        demands.check(over)
+        assert demands.members(over, "unet3d_patchgan") == expected
+        # Without dropout there is one output for each seed, and of an interpolation there is one.
+        assert demands.members(over, "unet3d") == len(seeds)
+        assert demands.members(over, "spline") == demands.members(over, "histogram_match") == 1
 
 
 def test_scales_that_fit_are_accepted(study, methods_folder):

@@ -54,7 +54,7 @@ def test_every_option_survives_an_interruption(kind, stores, tmp_path, monkeypat
     """12 patches an epoch in batches of one, two batches a step: batch 31 is in the second half of step 16 of 24."""
     start = tmp_path / "start"
     train(start, "unet3d", stores, epochs=1)
-    options = {"overrides": {"batch_size": 1}, "start": start} | ALL
+    options = {"overrides": {"batch_size": 1, "dropout": 0.2}, "start": start} | ALL
     train(tmp_path / "whole", "unet3d_patchgan", stores, **options)
     original = SupervisedUNet.augment
 

@@ -9,6 +9,7 @@ with job(snakemake):
         snakemake.params.method,
         snakemake.input,
         snakemake.output.image,
+        std=snakemake.output.get("std"),
         **snakemake.params.predict,
         **snakemake.params.train,
     )

@@ -10,7 +10,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from upfield import degrade
-from upfield.config import FEATURE_WEIGHT, SUPERVISED, hint, method_file, method_settings
+from upfield.config import FEATURE_WEIGHT, MODEL_FREE, SUPERVISED, hint, method_file, method_settings
 from upfield.errors import UpfieldError
 from upfield.nifti import SAME, Scale
 
@@ -51,6 +51,7 @@ def check(config: Mapping[str, Any]) -> None:
         _check_method(config, name)
         _check_features(config, name)
     _check_training(config)
+    _check_uncertainty(config)
 
 
 def feature_file(settings: Mapping[str, Any]) -> str | None:
@@ -84,6 +85,28 @@ def _check_features(config: Mapping[str, Any], name: str) -> None:
         raise UpfieldError(f"{key} is {path}, which cannot be read as safetensors ({error})") from None
     if not any(re.fullmatch(FEATURE_WEIGHT, name) for name in names):
         raise UpfieldError(f"{key} is {path}; expected tensors features.0.weight, features.0.bias, ... as in a VGG")
+
+
+def samples(config: Mapping[str, Any], name: str) -> int:
+    """How many samples with dropout a prediction by one model of a method is the mean of; 0: one without dropout."""
+    dropout = method_settings(config, name).get("dropout", 0)
+    return int(config["predict"]["uncertainty"]) if dropout else 0
+
+
+def members(config: Mapping[str, Any], name: str) -> int:
+    """How many outputs a method's prediction is the mean of; mirror images do not count."""
+    return max(samples(config, name), 1) * (1 if name in MODEL_FREE else len(config["train"]["seeds"]))
+
+
+def _check_uncertainty(config: Mapping[str, Any]) -> None:
+    """Where uncertainty is asked for, there is some."""
+    asked = config["predict"]["uncertainty"]
+    for name in config["methods"]:
+        if asked and name not in MODEL_FREE and members(config, name) < 2:
+            raise UpfieldError(
+                f"config: predict.uncertainty is {asked}, but {name} has nothing random in it; set"
+                f" method_overrides.{name}.dropout above 0 (and at least 2 samples), or give several train.seeds"
+            )
 
 
 def _check_training(config: Mapping[str, Any]) -> None:

@@ -1,7 +1,9 @@
 """Prediction of whole volumes: at once where memory allows, else in overlapping windows, blended; or by slices."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 import numpy as np
 import psutil
@@ -11,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from upfield.methods import Method
+from upfield.methods.dropout import has_dropout, sampled
 from upfield.nifti import Array
 from upfield.training.device import autocast
 
@@ -20,25 +23,36 @@ MEMORY_SHARE = 0.4
 PROBE = 32
 # In voxels of the source: what a network sees of the neighbourhood does not shrink because it enlarges.
 SMALLEST_WINDOW = 32
+# Distinguishes the samples of dropout from other random numbers.
+DROPOUT_SEED = 0xD407
 # Axial slices that a 2-D method is shown at once.
 SLICES = 8
 
 
+def enhance(methods: Sequence[Method], source: Array, **options: Any) -> Array:
+    """The enhanced volume, mean over `methods` (the same method trained with several seeds); see `ensemble`."""
+    return ensemble(methods, source, samples=0, **options)[0]
+
+
 @torch.no_grad()
-def enhance(
+def ensemble(
     methods: Sequence[Method],
     source: Array,
     *,
+    samples: int,
     device: torch.device,
     dtype: torch.dtype,
     overlap: float,
     tta: bool,
     window: int | None = None,
-) -> Array:
-    """The enhanced volume, mean over `methods` (the same method trained with several seeds).
+) -> tuple[Array, Array | None]:
+    """The enhanced volume, mean over `methods` and samples of each, and the standard deviation over these members.
 
     Parameters
     ----------
+    samples
+        How many samples with dropout are drawn of each method that has some (Gal and Ghahramani 2016); 0 predicts
+        once, without dropout. The same samples every time.
     source
         (X, Y, Z) normalised image on the working grid, or on that grid coarsened by the methods' `scale`; RAS+ axes.
     overlap
@@ -49,17 +63,27 @@ def enhance(
         Edge of the sliding window in voxels of the source; None takes the whole volume, or the largest window that
         fits. A 2-D method is shown whole axial slices in any case.
 
-    Returns (X, Y, Z) times `scale`, float32 in normalised target units.
+    Returns two volumes (X, Y, Z) times `scale`, float32 in normalised target units. The standard deviation has n - 1
+    in its denominator; it is None if there is one member only. Mirror images are averaged within a member.
 
     """
     volume = torch.from_numpy(np.ascontiguousarray(source, dtype=np.float32))[None, None]
-    outputs = []
-    for method in methods:
+    views = [volume, volume.flip(2)] if tta else [volume]
+    count = 0
+    mean = squares = torch.zeros(())
+    for number, method in enumerate(methods):
         method = method.to(device).eval()
-        views = [volume, volume.flip(2)] if tta else [volume]
-        results = [_run(method, view.to(device), device, dtype, overlap, window) for view in views]
-        outputs += [results[0], *(result.flip(2) for result in results[1:])]
-    return np.asarray(torch.stack(outputs).mean(0)[0, 0].numpy())
+        for sample in range(samples) if samples and has_dropout(method) else [None]:
+            with nullcontext() if sample is None else sampled(method, DROPOUT_SEED, number, sample):
+                results = [_run(method, view.to(device), device, dtype, overlap, window) for view in views]
+            output = (results[0] + results[1].flip(2)) / 2 if tta else results[0]
+            # Welford's running moments: members need not be held in memory together.
+            count += 1
+            change = output - mean
+            mean = mean + change / count
+            squares = squares + change * (output - mean)
+    spread = (squares / (count - 1)).sqrt()[0, 0].numpy() if count > 1 else None
+    return np.asarray(mean[0, 0].numpy()), spread
 
 
 def _run(

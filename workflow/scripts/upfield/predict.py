@@ -19,6 +19,7 @@ from upfield.preprocess import save_image, scaling_of
 from upfield.training import device as devices
 
 DESCRIPTION = "intensities on the scale of the target image"
+SPREAD = "standard deviation over the trained models (seeds) and their samples with dropout"
 
 
 def interpolate(method: str, files: Any, output: str) -> None:
@@ -48,24 +49,33 @@ def enhance(
     tta: bool,
     device: str,
     precision: str,
+    samples: int = 0,
+    std: str | None = None,
 ) -> None:
-    """A trained model's output, the mean over the models (seeds) in `files.models`.
+    """A trained model's output, the mean over the models (seeds) in `files.models` and `samples` of their dropout.
 
     `files.network_input` is the preprocessed source, on a coarser grid than `files.target_preproc` where the method
-    enlarges.
+    enlarges. Where `std` names a file, the standard deviation over models and samples is written there, on the same
+    grid and scale; there must be at least two of them.
     """
     where = devices.choose(device)
     folders = list(dict.fromkeys(str(Path(path).parent) for path in files.models))
     networks = [model.load(folder)[0] for folder in folders]
     source = nifti.load(files.network_input)
     dtype = devices.precision(precision, where)
-    data = inference.enhance(networks, source.data, device=where, dtype=dtype, overlap=overlap, tta=tta)
+    options: dict[str, Any] = {"device": where, "dtype": dtype, "overlap": overlap, "tta": tta}
+    data, spread = inference.ensemble(networks, source.data, samples=samples, **options)
     _, scale = _scales(files)
     native = nifti.load(files.target).grid
     # Interpolated as intensities: what lies beyond the working grid is then 0, as it is outside the brain.
     working = nifti.load(files.target_preproc).affine
     result = nifti.resample(Volume(scale.invert(data), working), native, order=3)
     _write(result, output, method, files, folders)
+    if std is not None and spread is not None:
+        # Trilinear: a cubic interpolation of it could be negative.
+        moved = nifti.resample(Volume(scale.scale * spread, working), native, order=1)
+        members = {"Quantity": SPREAD, "Samples": samples, "SpreadOf": output}
+        _write(moved, std, method, files, folders, members)
 
 
 def _scales(files: Any) -> tuple[Scaling, Scaling]:
@@ -76,13 +86,21 @@ def _scales(files: Any) -> tuple[Scaling, Scaling]:
         return Scaling(0.0, 1.0), Scaling(0.0, 1.0)
 
 
-def _write(volume: Volume, output: str, method: str, files: Any, models: Sequence[str]) -> None:
-    metadata: Mapping[str, Any] = {
+def _write(
+    volume: Volume,
+    output: str,
+    method: str,
+    files: Any,
+    models: Sequence[str],
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    metadata: dict[str, Any] = {
         "Sources": [files.source, files.target, files.transform],
         "SpatialReference": files.target,
         "SkullStripped": bool(models),
         "Method": method,
         "Models": list(models),
         "Intensity": DESCRIPTION,
+        **(more or {}),
     }
     save_image(volume.with_data(volume.data.astype(np.float32)), output, metadata)

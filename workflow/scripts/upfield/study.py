@@ -160,6 +160,20 @@ class Study:
         pair = self.pairs[participant]
         return derivative(self.root, pair.source, method, pair.target.suffix, "space-target")
 
+    def samples(self, method: str) -> int:
+        """How many samples with dropout are drawn of each of a method's models; 0 predicts without dropout."""
+        return demands.samples(self.config, method)
+
+    @cached_property
+    def uncertain(self) -> list[str]:
+        """The methods whose predictions are means of several, and so have a standard deviation, in report order."""
+        return [method for method in self.methods if demands.members(self.config, method) > 1]
+
+    def deviation(self, method: str, participant: str) -> str:
+        """Standard deviation of a prediction, on the same grid."""
+        pair = self.pairs[participant]
+        return derivative(self.root, pair.source, f"{method}std", pair.target.suffix, "space-target")
+
     def pair_of(self, scan: Scan) -> Pair:
         """The pair that a scan is part of."""
         return self.pairs[scan.participant]
@@ -191,7 +205,9 @@ def _labels(methods: Sequence[str]) -> dict[str, str]:
     taken = {name: name for name in ("preproc", "biascorr", "simulated", "brain")}
     result: dict[str, str] = {}
     for method in methods:
-        other = (taken | result).get(label(method))
+        # A method `x_std` would write the files of the standard deviation of a method `x`.
+        spreads = {f"{name}std": other for name, other in result.items()}
+        other = (taken | result | spreads).get(label(method)) or result.get(f"{label(method)}std")
         if other is not None:
             raise UpfieldError(f"config: methods {method} and {other} would write the same files; rename one")
         result[label(method)] = method

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from upfield.methods.base import Batch, Update
+from upfield.methods.dropout import Dropout
 from upfield.methods.gan import GAN, seeded, start_at_zero
 from upfield.methods.losses import adversarial
 from upfield.methods.pool import ImagePool
@@ -19,12 +20,13 @@ NORMS = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
 
 
 class Residual(nn.Module):
-    """x + (reflect 1, conv 3x3, norm, ReLU, reflect 1, conv 3x3, norm)."""
+    """x + (reflect 1, conv 3x3, norm, ReLU, reflect 1, conv 3x3, norm, dropout)."""
 
-    def __init__(self, channels: int, norm: type[nn.Module]) -> None:
+    def __init__(self, channels: int, norm: type[nn.Module], dropout: float) -> None:
         super().__init__()
         first = [nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), norm(channels), nn.ReLU()]
-        self.body = nn.Sequential(*first, nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), norm(channels))
+        second = [nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), norm(channels)]
+        self.body = nn.Sequential(*first, *second, Dropout(dropout))
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the block."""
@@ -39,11 +41,11 @@ class Generator(nn.Sequential):
     a norm without weights (Johnson et al. 2016; Zhu et al. 2017).
     """
 
-    def __init__(self, width: int, blocks: int, norm: type[nn.Module], tanh: bool) -> None:
+    def __init__(self, width: int, blocks: int, norm: type[nn.Module], dropout: float, tanh: bool) -> None:
         layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(1, width, 7), norm(width), nn.ReLU()]
         for channels in (width, 2 * width):
             layers += [nn.Conv2d(channels, 2 * channels, 3, 2, 1), norm(2 * channels), nn.ReLU()]
-        layers += [Residual(4 * width, norm) for _ in range(blocks)]
+        layers += [Residual(4 * width, norm, dropout) for _ in range(blocks)]
         for channels in (4 * width, 2 * width):
             layers += [nn.ConvTranspose2d(channels, channels // 2, 3, 2, 1, 1), norm(channels // 2), nn.ReLU()]
         last = nn.Conv2d(width, 1, 7)
@@ -112,6 +114,7 @@ class CycleGAN(GAN):
         width: int,
         blocks: int,
         norm: str,
+        dropout: float,
         input_residual: bool,
         discriminator_width: int,
         lambda_adv: float,
@@ -124,8 +127,8 @@ class CycleGAN(GAN):
         super().__init__(**shared)
         if norm not in NORMS:
             raise ValueError(f"norm is {norm!r}; expected {' or '.join(NORMS)}")
-        self.generator_a_to_b = Generator(width, blocks, NORMS[norm], tanh=not input_residual)
-        self.generator_b_to_a = Generator(width, blocks, NORMS[norm], tanh=not input_residual)
+        self.generator_a_to_b = Generator(width, blocks, NORMS[norm], dropout, tanh=not input_residual)
+        self.generator_b_to_a = Generator(width, blocks, NORMS[norm], dropout, tanh=not input_residual)
         self.discriminator_a = Discriminator(discriminator_width)
         self.discriminator_b = Discriminator(discriminator_width)
         self.pool_a, self.pool_b = ImagePool(image_pool), ImagePool(image_pool)

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from upfield.methods.dropout import Dropout
 from upfield.methods.gan import PairedGAN, start_at_zero, start_small
 
 
 class Residual(nn.Module):
-    """x + (conv 3x3, BN, leaky ReLU 0.2, conv 3x3, BN)."""
+    """x + (conv 3x3, BN, leaky ReLU 0.2, conv 3x3, BN, dropout)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, dropout: float) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1),
@@ -23,6 +24,7 @@ class Residual(nn.Module):
             nn.LeakyReLU(0.2),
             nn.Conv2d(channels, channels, 3, padding=1),
             nn.BatchNorm2d(channels),
+            Dropout(dropout),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,15 +41,17 @@ class ResidualUNet2D(nn.Module):
     convolution 3x3. Weights start from N(0, 0.02).
     """
 
-    def __init__(self, base: int, blocks: int, tanh: bool) -> None:
+    def __init__(self, base: int, blocks: int, dropout: float, tanh: bool) -> None:
         super().__init__()
         self.encoders = nn.ModuleList()
         channels = 1
         for width in (base, 2 * base, 4 * base, 8 * base):
             down = nn.Conv2d(channels, width, 4, stride=2, padding=1)
-            self.encoders.append(nn.Sequential(down, nn.BatchNorm2d(width), nn.LeakyReLU(0.2), Residual(width)))
+            self.encoders.append(
+                nn.Sequential(down, nn.BatchNorm2d(width), nn.LeakyReLU(0.2), Residual(width, dropout))
+            )
             channels = width
-        self.bottom = nn.Sequential(*(Residual(channels) for _ in range(blocks)))
+        self.bottom = nn.Sequential(*(Residual(channels, dropout) for _ in range(blocks)))
         self.decoders = nn.ModuleList()
         for width in (4 * base, 2 * base, base, base // 2):
             up = nn.ConvTranspose2d(channels, width, 4, stride=2, padding=1)
@@ -108,6 +112,7 @@ class LoHiResGAN(PairedGAN):
         *,
         base: int,
         blocks: int,
+        dropout: float,
         discriminator_base: int,
         conditional: bool,
         spectral_norm: bool,
@@ -117,7 +122,7 @@ class LoHiResGAN(PairedGAN):
         super().__init__(**shared)
         if update not in ("alternating", "simultaneous"):
             raise ValueError(f"update is {update!r}; expected alternating or simultaneous")
-        self.generator = ResidualUNet2D(base, blocks, tanh=not self.input_residual)
+        self.generator = ResidualUNet2D(base, blocks, dropout, tanh=not self.input_residual)
         self.discriminator = PatchDiscriminator2D(1 + conditional, discriminator_base, spectral_norm)
         self.conditional, self.simultaneous = conditional, update == "simultaneous"
 

@@ -5,15 +5,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from upfield.methods.dropout import Dropout
 from upfield.methods.gan import PairedGAN, start_at_zero
 
 
 class Block(nn.Sequential):
-    """Conv 3x3, or transposed conv 4x4 that doubles the size; BN; ReLU."""
+    """Conv 3x3, or transposed conv 4x4 that doubles the size; BN; ReLU; dropout."""
 
-    def __init__(self, inputs: int, outputs: int, up: bool = False) -> None:
+    def __init__(self, inputs: int, outputs: int, up: bool = False, dropout: float = 0.0) -> None:
         conv = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1) if up else nn.Conv2d(inputs, outputs, 3, padding=1)
-        super().__init__(conv, nn.BatchNorm2d(outputs), nn.ReLU())
+        super().__init__(conv, nn.BatchNorm2d(outputs), nn.ReLU(), Dropout(dropout))
 
 
 class Generator(nn.Module):
@@ -21,19 +22,19 @@ class Generator(nn.Module):
 
     Widths: channels, w, w, (up) 3w, 3w, 3w, (up) w, w, channels; at factor 2 the second `up` keeps the size.
     23,196 parameters at 3 channels, w 9 and factor 4. With several channels the image is given to all, and the
-    output is their mean.
+    output is their mean. The blocks of 3w have `dropout`.
     """
 
-    def __init__(self, channels: int, width: int, factor: int, tanh: bool) -> None:
+    def __init__(self, channels: int, width: int, factor: int, dropout: float, tanh: bool) -> None:
         super().__init__()
         self.channels = channels
         last = nn.Conv2d(width, channels, 3, padding=1)
         self.body = nn.Sequential(
             Block(channels, width),
             Block(width, width),
-            Block(width, 3 * width, up=True),
-            Block(3 * width, 3 * width),
-            Block(3 * width, 3 * width),
+            Block(width, 3 * width, up=True, dropout=dropout),
+            Block(3 * width, 3 * width, dropout=dropout),
+            Block(3 * width, 3 * width, dropout=dropout),
             Block(3 * width, width, up=factor == 4),
             Block(width, width),
             *([last, nn.Tanh()] if tanh else [start_at_zero(last)]),
@@ -73,12 +74,19 @@ class SRDCGAN(PairedGAN):
     value_range = (-1.0, 1.0)
 
     def __init__(
-        self, *, factor: int, channels: int, width: int, discriminator_grid: Sequence[int], **shared: Any
+        self,
+        *,
+        factor: int,
+        channels: int,
+        width: int,
+        dropout: float,
+        discriminator_grid: Sequence[int],
+        **shared: Any,
     ) -> None:
         if factor not in (2, 4):
             raise ValueError(f"factor is {factor!r}; expected 2 or 4")
         super().__init__(scale=(factor, factor, 1), **shared)
-        self.generator = Generator(channels, width, factor, tanh=not self.input_residual)
+        self.generator = Generator(channels, width, factor, dropout, tanh=not self.input_residual)
         self.discriminator = Discriminator(channels, width, discriminator_grid)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from upfield.methods.base import Batch, Update
+from upfield.methods.dropout import Dropout
 from upfield.methods.gan import PairedGAN, seeded, start_at_zero, start_small
 from upfield.methods.losses import Labels, adversarial
 from upfield.methods.upsampling import PixelShuffle3D, smooth_transposed
@@ -47,15 +48,17 @@ def enlarging(variant: str, inputs: int) -> tuple[list[nn.Module], int]:
 class Generator(nn.Sequential):
     """(B, 1, X, Y, Z) -> (B, 1, factor X, factor Y, factor Z), factor 2 or 4.
 
-    Stem (conv, BN, leaky ReLU 0.25), `blocks` residual blocks (conv, BN, leaky ReLU, conv, BN) and a conv with BN, all
-    of these with a skip over the blocks; doublings; a last convolution. Linear output, tanh where asked for; zero at
-    the start where `residual`. 431,097 parameters at 32 filters, 6 blocks, factor 4, `subpixel`.
+    Stem (conv, BN, leaky ReLU 0.25), `blocks` residual blocks (conv, BN, leaky ReLU, conv, BN, dropout) and a conv with
+    BN, all of these with a skip over the blocks; doublings; a last convolution. Linear output, tanh where asked for;
+    zero at the start where `residual`. 431,097 parameters at 32 filters, 6 blocks, factor 4, `subpixel`.
     """
 
-    def __init__(self, filters: int, blocks: int, factor: int, variant: str, residual: bool, tanh: bool) -> None:
+    def __init__(
+        self, filters: int, blocks: int, factor: int, variant: str, dropout: float, residual: bool, tanh: bool
+    ) -> None:
         def block() -> Residual:
             first = [conv(filters, filters), nn.BatchNorm3d(filters), nn.LeakyReLU(0.25)]
-            return Residual(*first, conv(filters, filters), nn.BatchNorm3d(filters))
+            return Residual(*first, conv(filters, filters), nn.BatchNorm3d(filters), Dropout(dropout))
 
         layers: list[nn.Module] = [conv(1, filters), nn.BatchNorm3d(filters), nn.LeakyReLU(0.25)]
         trunk = [block() for _ in range(blocks)]
@@ -109,6 +112,7 @@ class SRGAN3D(PairedGAN):
         variant: str,
         filters: int,
         blocks: int,
+        dropout: float,
         discriminator_base: int,
         discriminator_dense: int,
         discriminator_grid: Sequence[int],
@@ -121,7 +125,7 @@ class SRGAN3D(PairedGAN):
             raise ValueError(f"factor is {factor!r}; expected 2 or 4")
         super().__init__(scale=(factor, factor, factor), **shared)
         tanh = variant == "nn" and not self.input_residual
-        self.generator = Generator(filters, blocks, factor, variant, self.input_residual, tanh)
+        self.generator = Generator(filters, blocks, factor, variant, dropout, self.input_residual, tanh)
         self.discriminator = Discriminator(discriminator_base, discriminator_dense, discriminator_grid)
         self.labels = Labels(real_label, fake_label, label_flip)
         # Part of the state, so that a resumed run draws the labels an uninterrupted one would have.

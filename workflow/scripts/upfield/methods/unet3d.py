@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from upfield.methods import schedules
 from upfield.methods.augmentation import Augmentation
 from upfield.methods.base import Batch, Method, Plan, Update
+from upfield.methods.dropout import Dropout
 
 
 def normalisation(kind: str, channels: int) -> nn.Module:
@@ -28,12 +29,11 @@ def normalisation(kind: str, channels: int) -> nn.Module:
 
 
 class Block(nn.Sequential):
-    """Conv 3x3x3 without bias, norm, leaky ReLU 0.2."""
+    """Conv 3x3x3 without bias, norm, leaky ReLU 0.2, dropout."""
 
-    def __init__(self, inputs: int, outputs: int, norm: str) -> None:
-        super().__init__(
-            nn.Conv3d(inputs, outputs, 3, padding=1, bias=False), normalisation(norm, outputs), nn.LeakyReLU(0.2)
-        )
+    def __init__(self, inputs: int, outputs: int, norm: str, dropout: float = 0.0) -> None:
+        conv = nn.Conv3d(inputs, outputs, 3, padding=1, bias=False)
+        super().__init__(conv, normalisation(norm, outputs), nn.LeakyReLU(0.2), Dropout(dropout))
 
 
 class UNet3D(nn.Module):
@@ -41,10 +41,10 @@ class UNet3D(nn.Module):
 
     Stem to `base` channels; each level: two blocks (the first doubles the channels), skip, strided convolution; two
     blocks at the bottom; each decoder level: transposed convolution, concatenation, two blocks. 58,817,985
-    parameters at base 32 and 4 levels with an affine norm.
+    parameters at base 32 and 4 levels with an affine norm. The blocks at the bottom and of the decoder have `dropout`.
     """
 
-    def __init__(self, base: int = 32, levels: int = 4, norm: str = "batch") -> None:
+    def __init__(self, base: int = 32, levels: int = 4, norm: str = "batch", dropout: float = 0.0) -> None:
         super().__init__()
         widths = [base * 2 ** (level + 1) for level in range(levels)]
         self.stem = Block(1, base, norm)
@@ -55,13 +55,14 @@ class UNet3D(nn.Module):
             self.encoders.append(nn.Sequential(Block(channels, width, norm), Block(width, width, norm)))
             self.downs.append(nn.Conv3d(width, width, 3, stride=2, padding=1))
             channels = width
-        self.bottom = nn.Sequential(Block(channels, channels, norm), Block(channels, channels, norm))
+        self.bottom = nn.Sequential(*(Block(channels, channels, norm, dropout) for _ in range(2)))
         self.ups = nn.ModuleList()
         self.decoders = nn.ModuleList()
         for width in reversed(widths):
             self.ups.append(nn.ConvTranspose3d(channels, channels, 3, stride=2, padding=1, output_padding=1))
             half = width // 2
-            self.decoders.append(nn.Sequential(Block(channels + width, half, norm), Block(half, half, norm)))
+            first = Block(channels + width, half, norm, dropout)
+            self.decoders.append(nn.Sequential(first, Block(half, half, norm, dropout)))
             channels = half
         self.head = nn.Conv3d(channels, 1, 1)
 
@@ -88,6 +89,7 @@ class SupervisedUNet(Method):
         base: int,
         levels: int,
         norm: str,
+        dropout: float,
         input_residual: bool,
         lr: float,
         betas: tuple[float, float],
@@ -98,7 +100,7 @@ class SupervisedUNet(Method):
         augmentation: Mapping[str, float],
     ) -> None:
         super().__init__()
-        self.generator = UNet3D(base, levels, norm)
+        self.generator = UNet3D(base, levels, norm, dropout)
         if input_residual:
             # Starts as the identity: what is there already need not be learned again.
             nn.init.zeros_(self.generator.head.weight)
