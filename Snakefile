@@ -48,6 +48,7 @@ wildcard_constraints:
 TABLES = [f"{ROOT}/metrics/{name}.tsv" for name in ("per_subject", "leaderboard", "comparisons")]
 PREDICTIONS = [STUDY.prediction(method, participant) for participant in STUDY.tested for method in STUDY.methods]
 DEVIATIONS = [STUDY.deviation(method, participant) for participant in STUDY.tested for method in STUDY.uncertain]
+TABLES += [f"{ROOT}/metrics/calibration.tsv"] if STUDY.uncertain else []
 MODELS = [
     f"{STUDY.model(method, fold, seed)}/model.json"
     for method in STUDY.trained

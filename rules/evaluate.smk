@@ -1,7 +1,9 @@
 """Evaluation: every test participant, in the brain, against the native target.
 
-1. measure    one participant: every method, region and metric
-2. summarise  all participants in one table, the leaderboard, the paired comparisons
+1. measure      one participant: every method, region and metric
+2. summarise    all participants in one table, the leaderboard, the paired comparisons
+3. calibrate    one participant: predicted standard deviation against error, where predictions have one
+4. calibration  the same of all participants in one table
 """
 
 
@@ -71,3 +73,57 @@ rule summarise:
         seed=config["evaluate"]["seed"],
     script:
         "../workflow/scripts/summarise.py"
+
+
+if STUDY.uncertain:
+
+    rule calibrate:
+        """Predicted standard deviation against error, of one test participant."""
+        input:
+            predictions=lambda wildcards: [
+                STUDY.prediction(method, wildcards.participant) for method in STUDY.uncertain
+            ],
+            deviations=lambda wildcards: [STUDY.deviation(method, wildcards.participant) for method in STUDY.uncertain],
+            truth=lambda wildcards: STUDY.corrected(STUDY.pairs[wildcards.participant].target),
+            mask=lambda wildcards: STUDY.mask(STUDY.pairs[wildcards.participant].target),
+            sidecars=lambda wildcards: [
+                sidecar(STUDY.preprocessed(scan))
+                for scan in (
+                    STUDY.pairs[wildcards.participant].source,
+                    STUDY.pairs[wildcards.participant].target,
+                )
+            ],
+        output:
+            f"{ROOT}/metrics/calibration/{{participant}}.tsv",
+        log:
+            f"{ROOT}/logs/evaluate/{{participant}}_calibration.log",
+        benchmark:
+            f"{ROOT}/benchmarks/evaluate/{{participant}}_calibration.tsv"
+        conda:
+            "../envs/report.yaml"
+        resources:
+            mem_mb=4000,
+            runtime=30,
+        params:
+            methods=STUDY.uncertain,
+            fold=lambda wildcards: STUDY.tested[wildcards.participant],
+        script:
+            "../workflow/scripts/calibrate.py"
+
+    rule calibration:
+        """metrics/calibration.tsv."""
+        input:
+            [f"{ROOT}/metrics/calibration/{participant}.tsv" for participant in STUDY.tested],
+        output:
+            f"{ROOT}/metrics/calibration.tsv",
+        log:
+            f"{ROOT}/logs/evaluate/calibration.log",
+        benchmark:
+            f"{ROOT}/benchmarks/evaluate/calibration.tsv"
+        conda:
+            "../envs/report.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        script:
+            "../workflow/scripts/calibration_table.py"

@@ -21,6 +21,7 @@ rule html_report:
                 "metrics/comparisons",
             )
         ],
+        calibration=f"{ROOT}/metrics/calibration.tsv" if STUDY.uncertain else [],
         cards=[
             f"{STUDY.model(method, fold, seed)}/{name}"
             for method in NETWORKS

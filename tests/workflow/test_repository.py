@@ -37,6 +37,7 @@ ORDER = [
     "statistics",
     "harmonisation",
     "evaluate",
+    "calibration",
     "report",
     "provenance",
     "phantom",

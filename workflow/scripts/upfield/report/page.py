@@ -15,7 +15,7 @@ from markupsafe import Markup
 from upfield.config import MODEL_FREE
 from upfield.errors import ScanError
 from upfield.files import write_text
-from upfield.report import figures, harmonisation, panels, tables
+from upfield.report import figures, harmonisation, panels, tables, uncertainty
 from upfield.report.headline import headline
 from upfield.report.panels import SubjectImages
 
@@ -83,6 +83,7 @@ def build(
         harmonisation=harmonised,
         comparisons=tables.comparisons(table["metrics/comparisons"], methods),
         subjects=_subjects(shown, scores, methods),
+        uncertainty=uncertainty.section(root, methods),
         scales={name: panels.scale_bar(name) for name in ("grey", "error")},
         runs=runs,
         trained=[{**run, "curves": _curves(run)} for run in runs if run["method"] not in MODEL_FREE],

@@ -1,0 +1,116 @@
+"""Cross-validation with uncertainty: everybody predicted by models that never saw them, with a standard deviation."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from upfield.files import read_json, read_tsv
+
+pytestmark = pytest.mark.slow
+
+PEOPLE = ["sub-01", "sub-02", "sub-03", "sub-04"]
+SMALL = {"base": 4, "levels": 1, "lr": 2e-3, "batch_size": 1, "dropout": 0.2}
+
+
+@pytest.fixture(scope="module")
+def finished(study, balls):
+    """Four participants in three folds; one model each, sampled four times."""
+    data = balls(4)
+    made = study(
+        {
+            "study": "folds",
+            "source": {"bids_dir": str(data), "entities": {"session": "low"}},
+            "target": {"bids_dir": str(data), "entities": {"session": "high"}},
+            "preprocess": {
+                "spacing": 2.5,
+                "n4": False,
+                "brain": {"method": "none"},
+                "registration": {"transform": "none"},
+            },
+            "splits": {"scheme": "kfold", "folds": 3},
+            "patches": {"size": 16, "per_volume": 8, "per_volume_val": 2},
+            "methods": ["unet3d"],
+            "method_overrides": {"unet3d": SMALL},
+            "train": {"epochs": 2, "ema": 0.9, "accumulate": 2},
+            "predict": {"uncertainty": 4, "tta": True},
+            "evaluate": {"regions": False},
+        }
+    )
+    made.data = data
+    made.run()
+    return made
+
+
+def test_everybody_is_predicted_by_models_that_never_saw_them(finished):
+    splits = read_tsv(finished.root / "splits.tsv")
+    tested = splits[splits["split"] == "test"].set_index("participant_id")["fold"]
+    assert sorted(tested.index) == PEOPLE
+    for person in PEOPLE:
+        (sidecar,) = finished.root.glob(f"{person}/ses-low/anat/*_desc-unet3d_T1w.json")
+        (folder,) = read_json(sidecar)["Models"]
+        assert f"fold-{tested[person]}_seed-42" in folder
+        card = read_json(finished.root / "models" / "unet3d" / Path(folder).name / "model.json")
+        assert card["fold"] == tested[person]
+        assert person not in card["participants"]["train"] + card["participants"]["val"]
+
+
+def test_the_leaderboard_counts_everybody_once(finished):
+    board = read_tsv(finished.root / "metrics/leaderboard.tsv")
+    assert set(board["n"]) == {len(PEOPLE)}
+    values = read_tsv(finished.root / "metrics/per_subject.tsv")
+    psnr = values[(values["method"] == "unet3d") & (values["metric"] == "psnr")]
+    assert sorted(psnr["participant_id"]) == PEOPLE
+    assert psnr["fold"].nunique() == 3
+
+
+def test_every_prediction_has_a_standard_deviation(finished):
+    for person in PEOPLE:
+        (path,) = finished.root.glob(f"{person}/ses-low/anat/*_desc-unet3dstd_T1w.nii.gz")
+        spread, image = (nib.load(str(path).replace("unet3dstd", label)) for label in ("unet3dstd", "unet3d"))
+        assert spread.shape == image.shape and spread.get_data_dtype() == np.float32
+        np.testing.assert_allclose(spread.affine, image.affine)
+        (target,) = finished.data.glob(f"{person}/ses-high/anat/*.nii.gz")
+        truth = nib.load(target).get_fdata()
+        inside = truth > 0
+        values = spread.get_fdata()
+        assert values.min() >= 0
+        # In the target's intensities: more than nothing, less than the image itself.
+        assert 0 < np.median(values[inside]) < 0.3 * np.median(truth[inside])
+        sidecar = read_json(str(path).replace(".nii.gz", ".json"))
+        assert sidecar["Quantity"].startswith("standard deviation") and sidecar["Samples"] == 4
+        assert len(list(path.parent.glob("*std_*"))) == 2
+
+
+def test_calibration_is_measured_and_shown(finished):
+    table = read_tsv(finished.root / "metrics/calibration.tsv")
+    assert sorted(set(table["participant_id"])) == PEOPLE and set(table["method"]) == {"unet3d"}
+    for _, rows in table.groupby("participant_id"):
+        assert rows["bin"].tolist() == list(range(1, 11))
+        assert rows["predicted"].is_monotonic_increasing and (rows["rmse"] > 0).all()
+        assert rows["spearman"].nunique() == rows["ence"].nunique() == 1
+    report = (finished.root / "report/index.html").read_text()
+    assert 'id="uncertainty"' in report
+
+
+def test_predictions_are_the_same_bytes_again(finished):
+    (path,) = finished.root.glob("sub-01/ses-low/anat/*_desc-unet3dstd_T1w.nii.gz")
+    before = path.read_bytes()
+    path.unlink()
+    assert finished.planned()["enhance_with_spread"] == 1
+    finished.run()
+    assert path.read_bytes() == before
+    assert not finished.planned()
+
+
+def test_the_study_is_a_valid_bids_derivative(finished):
+    validator = shutil.which("bids-validator-deno", path=str(Path(sys.executable).parent))
+    if validator is None:
+        pytest.skip("bids-validator-deno is not installed")
+    done = subprocess.run([validator, "--json", str(finished.root)], capture_output=True, text=True)
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert [f"{row['code']} {row.get('location', '')}" for row in issues if row.get("severity") == "error"] == []
