@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from scipy import ndimage
+from upfield import calibration
 from upfield.files import read_tsv, write_json, write_tsv
 from upfield.nifti import Volume, load, save
 from upfield.report import SubjectImages, build, figures, panels, tables
@@ -228,6 +229,18 @@ def test_methods_follow_the_leaderboard_and_only_networks_have_presets(tmp_path)
     assert "Working grid the target's own grid" in page.text and "native mm" not in page.text
     training = page.html.split('<section id="training"')[1].split("</section>")[0]
     assert re.findall(r"<h3>(\w+), fold", training) == ["unet3d_patchgan", "unet3d"]
+
+
+def test_uncertainty_has_a_section_where_predictions_have_a_deviation(tmp_path, page):
+    assert not re.search(r'id="uncertainty"|#uncertainty', page.html)
+    make_study(tmp_path)
+    rows = [("sub-01", "unet3d", "0", n, 50, 0.01 * n, 0.02 * n, 0.25, 1.0) for n in range(1, 11)]
+    write_tsv(tmp_path / "metrics" / "calibration.tsv", pd.DataFrame(rows, columns=calibration.COLUMNS))
+    sure = render(tmp_path, [])
+    assert [a["id"] for a in sure.all("section")] == [*SECTIONS[:5], "uncertainty", *SECTIONS[5:]]
+    assert "overconfident" in sure.text and "#uncertainty" in sure.html
+    section = sure.html.split('<section id="uncertainty"')[1].split("</section>")[0]
+    assert re.findall(r'<td class="n">(.*?)</td>', section) == ["1", "6.20", "12.4", "0.250", "1.00"]
 
 
 def test_comparisons_show_psnr_and_ssim_and_fold_the_rest(tmp_path):

@@ -210,7 +210,8 @@ def test_folds_times_methods_times_seeds_are_trained(configfile):
     assert found["train_model"] == len(expected)
     assert found["fit_histogram"] == 3
     # Everybody is tested once, by the two models (seeds) of a fold that did not learn from them.
-    assert found["measure"] == 5 and found["enhance_with_spread"] == 10 and found["interpolate"] == 15
+    assert found["measure"] == found["calibrate"] == 5
+    assert found["enhance_with_spread"] == 10 and found["interpolate"] == 15
     learned = {
         (job.wildcards["method"], job.wildcards["fold"]): job.fields["input"]
         for job in jobs

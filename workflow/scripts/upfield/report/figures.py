@@ -5,6 +5,7 @@ where a chart is drawn, so that the training loop can import `triptych` for litt
 """
 
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -231,7 +232,9 @@ def reliability(table: pd.DataFrame, methods: Sequence[str], theme: Theme) -> by
 
     Thin lines are participants, points the means over them of each bin; on the dashed line the two are equal.
     """
-    columns = min(len(methods), 3)
+    import seaborn
+
+    columns = min(math.ceil(math.sqrt(len(methods))), 3)
     rows = -(-len(methods) // columns)
     shown: Mapping[str, pd.DataFrame] = {m: table[table["method"] == m] for m in methods}
     # One scale for all, from 0: how far a curve is from the line is what matters.
@@ -248,7 +251,12 @@ def reliability(table: pd.DataFrame, methods: Sequence[str], theme: Theme) -> by
             mean = 100 * own.groupby("bin")[["predicted", "rmse"]].mean()
             axis.plot(mean["predicted"], mean["rmse"], marker="o", markersize=4, linewidth=1.4, color=theme.network)
             axis.set(xlim=(0, top), ylim=(0, top), aspect="equal")
+            axis.xaxis.set_major_locator(MaxNLocator(4))
+            axis.yaxis.set_major_locator(MaxNLocator(4))
             axis.set_title(method, loc="left", fontsize=9.5)
+        for axis in axes[max(len(methods) - columns, 0) : len(methods)]:
+            axis.xaxis.set_tick_params(labelbottom=True)
+        seaborn.despine(figure)
         figure.supxlabel("predicted standard deviation (% of range)", fontsize=9.5, color=theme.ink)
         figure.supylabel("RMSE (% of range)", fontsize=9.5, color=theme.ink)
         return _png(figure)
