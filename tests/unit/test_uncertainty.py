@@ -1,12 +1,16 @@
 """Dropout, its samples at prediction, and what several models and samples say about a prediction."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
-from upfield import inference, methods
+from upfield import inference, methods, model, predict
 from upfield.config import method_settings
+from upfield.files import read_json, write_json
 from upfield.methods import Method
 from upfield.methods.dropout import Dropout, has_dropout, sampled
+from upfield.nifti import Volume, load, save
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -170,3 +174,35 @@ def test_slices_are_one_sample():
     mean, deviation = ensemble([build("lohiresgan", 0.3)], source, samples=2)
     for volume in (mean, deviation):
         np.testing.assert_allclose(volume, np.broadcast_to(volume[..., :1], volume.shape), rtol=1e-4, atol=1e-6)
+
+
+# -- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_deviation_is_an_image_in_the_target_s_intensities(tmp_path):
+    settings = method_settings({"method_overrides": {"unet3d": SMALL["unet3d"] | {"dropout": 0.3}}}, "unet3d")
+    values = {key: value for key, value in settings.items() if key not in ("module", "preset")}
+    card = {"module": settings["module"], "settings": values}
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        model.save(tmp_path / str(seed), build("unet3d", 0.3).state_dict(), card)
+    working, native = np.diag([2.0, 2, 2, 1]), np.diag([2.0, 2, 2, 1])
+    native[0, 3] = 4  # two voxels further right
+    volumes = {"network_input": (noise(8, 8, 8), working), "target_preproc": (noise(8, 8, 8), working),
+               "source_preproc": (noise(8, 8, 8), working), "target": (noise(6, 8, 8), native)}  # fmt: skip
+    for name, (data, affine) in volumes.items():
+        save(Volume(data, affine), tmp_path / f"{name}.nii.gz")
+        write_json(tmp_path / f"{name}.json", {"IntensityOffset": 50.0, "IntensityScale": 200.0})
+    paths = {name: str(tmp_path / f"{name}.nii.gz") for name in volumes}
+    folders = [tmp_path / str(seed) / name for seed in (1, 2) for name in ("model.safetensors", "model.json")]
+    files = SimpleNamespace(**paths, source="s.nii.gz", transform="t.txt", models=[str(path) for path in folders])
+    image, deviation = (str(tmp_path / f"{name}.nii.gz") for name in ("image", "std"))
+    options = {"overlap": 0.5, "tta": False, "device": "cpu", "precision": "fp32"}
+    predict.enhance("unet3d", files, image, **options, samples=3, std=deviation)
+    found = [model.load(tmp_path / str(seed))[0] for seed in (1, 2)]
+    mean, spread = ensemble(found, volumes["network_input"][0], samples=3)
+    np.testing.assert_allclose(load(image).data, 200 * mean[2:] + 50, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(load(deviation).data, 200 * spread[2:], rtol=1e-4, atol=1e-2)
+    sidecar = read_json(tmp_path / "std.json")
+    assert sidecar["Samples"] == 3 and sidecar["SpreadOf"] == image and len(sidecar["Models"]) == 2
+    assert "Quantity" not in read_json(tmp_path / "image.json")
