@@ -1,9 +1,10 @@
-# make setup   create .venv from requirements.lock, if it is missing or stale
-# make demo    set up, then run the demo study and say where its report is
-# make test    set up, then lint, type check and run the tests
+# make setup        create .venv from requirements.lock, if it is missing or stale; link the Slurm profile
+# make demo         set up, then run the demo study and say where its report is
+# make test         set up, then lint, type check and run the tests
+# make test-slurm   set up, start a throw-away Slurm on this machine (installs Debian's packages) and test on it
 # Everything else is Snakemake: .venv/bin/snakemake --help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo lint test clean
+.PHONY: help setup demo lint test test-slurm clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,7 +13,9 @@ STAMP := .venv/.made-from-lock
 help:
 	@sed -n 's/^# //p' Makefile
 
+# Snakemake looks for a profile's name in this folder first, then in ~/.config/snakemake, which is the user's own.
 setup: $(STAMP)
+	@test -e slurm || ln -s profiles/slurm slurm
 
 # torch brings dependencies of its own on some machines, so the lock is installed with them. deepbet alone is
 # installed without, which leaves its GUI out.
@@ -38,7 +41,15 @@ lint: setup
 	$(BIN)/snakemake --profile profiles/demo --lint
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/slurm
+
+SLURM_PACKAGES := munge slurmctld slurmd slurm-client
+test-slurm: setup
+	@command -v slurmctld /usr/sbin/slurmctld >/dev/null || \
+	  { test "$$(id -u)" = 0 || sudo=sudo; \
+	    $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends $(SLURM_PACKAGES); }
+	$(BIN)/python -m pytest tests/slurm
 
 clean:
 	rm -rf .venv .snakemake build *.egg-info
+	test ! -L slurm || rm slurm

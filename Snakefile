@@ -4,6 +4,7 @@ The stages, each in its own file of rules/ and each a target by name:
 ingest -> preprocess -> split -> patches -> train -> predict -> evaluate -> report (the default).
 """
 
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from snakemake.utils import min_version
 min_version("9.15")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
+from upfield import resources
 from upfield.bids import sidecar
 from upfield.config import MODEL_FREE, SUPERVISED, typed
 from upfield.errors import UpfieldError
@@ -32,6 +34,11 @@ except UpfieldError as error:
     raise WorkflowError(str(error)) from None
 
 ROOT = STUDY.root
+
+if not workflow.is_main_process:
+    # A scheduler announces the end of a job with SIGUSR1 to all of its processes. Training writes its checkpoint then;
+    # Snakemake around it, which would die of the signal and take it along, must outlive it.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 wildcard_constraints:

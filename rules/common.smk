@@ -2,6 +2,11 @@
 
 NETWORKS = [method for method in STUDY.trained if method not in MODEL_FREE]
 
+# The jobs of a group may run side by side, but those that declare `in_turn` share one allocation one after the other.
+# The profile says so to the process that submits them; jobs do not see what it was told.
+if not workflow.is_main_process:
+    workflow.register_resource("in_turn", 1)
+
 
 def pair_images(scan):
     """Bias-corrected images and masks of the pair that a source scan is part of."""
@@ -58,3 +63,27 @@ def labels(networks, spread=False):
         if (method in NETWORKS, method in STUDY.uncertain) == (networks, spread)
     ]
     return "|".join(wanted) or "none"
+
+
+def size(wildcards):
+    """What a job's memory and time grow with: its participant's largest image, or how many participants there are."""
+    named = dict(wildcards.items())
+    if "scan" in named:
+        named["participant"] = STUDY.scans[named["scan"]].participant
+    elif "number" in named:
+        named["participant"] = f"sub-{named['number']}"
+    return STUDY.megavoxels[named["participant"]] if "participant" in named else len(STUDY.megavoxels)
+
+
+def memory(rule):
+    return lambda wildcards, attempt: resources.memory(rule, size(wildcards), attempt)
+
+
+def minutes(rule):
+    return lambda wildcards, attempt: resources.minutes(rule, size(wildcards), attempt)
+
+
+def gpus(wildcards):
+    """`auto` takes a GPU where there is one; a job that is submitted has none that it did not ask for."""
+    device = config["train"]["device"]
+    return int(device == "cuda" or (device == "auto" and workflow.non_local_exec))

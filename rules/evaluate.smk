@@ -26,11 +26,13 @@ rule measure:
         f"{ROOT}/logs/evaluate/{{participant}}.log",
     benchmark:
         f"{ROOT}/benchmarks/evaluate/{{participant}}.tsv"
+    group:
+        "evaluate"
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory("measure"),
+        runtime=minutes("measure"),
     params:
         methods=STUDY.methods,
         fold=lambda wildcards: STUDY.tested[wildcards.participant],
@@ -65,8 +67,8 @@ rule summarise:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory("summarise"),
+        runtime=minutes("summarise"),
     params:
         methods=[method for method in STUDY.methods if method in NETWORKS],
         baselines=[*MODEL_FREE, SUPERVISED],

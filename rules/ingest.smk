@@ -26,8 +26,8 @@ if config["phantom"] is not None:
         conda:
             "../envs/preprocess.yaml"
         resources:
-            mem_mb=4000,
-            runtime=10,
+            mem_mb=memory("phantom_subject"),
+            runtime=minutes("phantom_subject"),
         params:
             settings=config["phantom"],
         script:
@@ -46,8 +46,8 @@ if config["phantom"] is not None:
         conda:
             "../envs/preprocess.yaml"
         resources:
-            mem_mb=1000,
-            runtime=5,
+            mem_mb=memory("phantom_dataset"),
+            runtime=minutes("phantom_dataset"),
         params:
             settings=config["phantom"],
         script:
@@ -70,8 +70,8 @@ rule inventory:
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory("inventory"),
+        runtime=minutes("inventory"),
     script:
         "../workflow/scripts/inventory.py"
 
@@ -91,7 +91,7 @@ rule cohort:
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory("cohort"),
+        runtime=minutes("cohort"),
     script:
         "../workflow/scripts/cohort.py"

@@ -19,11 +19,13 @@ rule patch_store:
         f"{ROOT}/logs/patches/{{participant}}.log",
     benchmark:
         f"{ROOT}/benchmarks/patches/{{participant}}.tsv"
+    group:
+        "preprocess"
     conda:
         "../envs/model.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=memory("patch_store"),
+        runtime=minutes("patch_store"),
     params:
         scales=STUDY.scales,
     script:

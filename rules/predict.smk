@@ -19,11 +19,13 @@ rule interpolate:
         f"{ROOT}/benchmarks/predict/{{folder}}/{{scan}}_{{label}}_{{suffix}}.tsv"
     wildcard_constraints:
         label=labels(networks=False),
+    group:
+        "evaluate"
     conda:
         "../envs/model.yaml"
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=memory("interpolate"),
+        runtime=minutes("interpolate"),
     params:
         method=lambda wildcards: STUDY.labels[wildcards.label],
     script:
@@ -45,13 +47,16 @@ rule enhance:
         f"{ROOT}/benchmarks/predict/{{folder}}/{{scan}}_{{label}}_{{suffix}}.tsv"
     wildcard_constraints:
         label=labels(networks=True, spread=False),
+    group:
+        "enhance_{label}"
     conda:
         "../envs/model.yaml"
     threads: 2
     resources:
-        mem_mb=8000,
-        runtime=30,
-        gpu=1 if config["train"]["device"] == "cuda" else 0,
+        mem_mb=memory("enhance"),
+        runtime=minutes("enhance"),
+        gpu=gpus,
+        in_turn=1,
     params:
         method=lambda wildcards: STUDY.labels[wildcards.label],
         predict={key: config["predict"][key] for key in ("overlap", "tta")} | {"samples": 0},

@@ -24,11 +24,13 @@ rule simulate:
         f"{ROOT}/logs/preprocess/{{folder}}/{{scan}}_{{suffix}}_simulate.log",
     benchmark:
         f"{ROOT}/benchmarks/preprocess/{{folder}}/{{scan}}_{{suffix}}_simulate.tsv"
+    group:
+        "preprocess"
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=memory("simulate"),
+        runtime=minutes("simulate"),
     params:
         version=PREPROCESSING_VERSION,
         settings=config["simulate"],
@@ -50,11 +52,13 @@ rule brain:
         f"{ROOT}/benchmarks/preprocess/{{folder}}/{{scan}}_brain.tsv"
     wildcard_constraints:
         scan=r"(?!\S*_space-)sub-[^/]+",
+    group:
+        "preprocess"
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=6000,
-        runtime=20,
+        mem_mb=memory("brain"),
+        runtime=minutes("brain"),
     params:
         version=PREPROCESSING_VERSION,
         method=lambda wildcards: STUDY.brain(STUDY.scans[wildcards.scan])["method"],
@@ -74,11 +78,13 @@ rule bias:
         f"{ROOT}/logs/preprocess/{{folder}}/{{scan}}_{{suffix}}_bias.log",
     benchmark:
         f"{ROOT}/benchmarks/preprocess/{{folder}}/{{scan}}_{{suffix}}_bias.tsv"
+    group:
+        "preprocess"
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=4000,
-        runtime=20,
+        mem_mb=memory("bias"),
+        runtime=minutes("bias"),
     params:
         version=PREPROCESSING_VERSION,
         enabled=PREPROCESS["n4"],
@@ -98,11 +104,13 @@ rule register:
         f"{ROOT}/logs/preprocess/{{folder}}/{{scan}}_register.log",
     benchmark:
         f"{ROOT}/benchmarks/preprocess/{{folder}}/{{scan}}_register.tsv"
+    group:
+        "preprocess"
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=4000,
-        runtime=20,
+        mem_mb=memory("register"),
+        runtime=minutes("register"),
     params:
         version=PREPROCESSING_VERSION,
         settings=PREPROCESS["registration"],
@@ -121,11 +129,13 @@ rule standardise:
         f"{ROOT}/logs/preprocess/{{folder}}/{{scan}}_{{suffix}}_standardise.log",
     benchmark:
         f"{ROOT}/benchmarks/preprocess/{{folder}}/{{scan}}_{{suffix}}_standardise.tsv"
+    group:
+        "preprocess"
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=memory("standardise"),
+        runtime=minutes("standardise"),
     params:
         version=PREPROCESSING_VERSION,
         settings={key: PREPROCESS[key] for key in ("spacing", "normalize")},
@@ -148,11 +158,13 @@ rule reduce:
         f"{ROOT}/benchmarks/preprocess/{{folder}}/{{scan}}_{{suffix}}_reduce-{{scale}}.tsv"
     wildcard_constraints:
         scale=r"\d+x\d+x\d+",
+    group:
+        "preprocess"
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=memory("standardise"),
+        runtime=minutes("standardise"),
     params:
         version=PREPROCESSING_VERSION,
         settings={key: PREPROCESS[key] for key in ("spacing", "normalize")},

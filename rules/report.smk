@@ -45,8 +45,8 @@ rule html_report:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory("html_report"),
+        runtime=minutes("html_report"),
     params:
         participants=SHOWN,
         methods=STUDY.methods,

@@ -17,8 +17,8 @@ rule splits:
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=500,
-        runtime=5,
+        mem_mb=memory("splits"),
+        runtime=minutes("splits"),
     params:
         assignment=SPLITS.values.tolist(),
     script:

@@ -30,9 +30,10 @@ rule train_model:
         "../envs/model.yaml"
     threads: 8
     resources:
-        mem_mb=8000,
+        mem_mb=memory("train_model"),
+        # Not more at the next attempt, which continues where this one stopped: longer jobs may not be allowed to run.
         runtime=1440,
-        gpu=1 if config["train"]["device"] == "cuda" else 0,
+        gpu=gpus,
     params:
         version=TRAINING_VERSION,
         method=lambda wildcards: STUDY.method_settings(wildcards.method),
@@ -58,7 +59,7 @@ rule fit_histogram:
     conda:
         "../envs/model.yaml"
     resources:
-        mem_mb=4000,
-        runtime=20,
+        mem_mb=memory("fit_histogram"),
+        runtime=minutes("fit_histogram"),
     script:
         "../workflow/scripts/fit_histogram.py"

@@ -1,6 +1,7 @@
 """Whole volumes and windows give the same image; nothing about the tiling may show."""
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from upfield import inference, methods
@@ -163,7 +164,7 @@ def test_window_is_the_largest_that_fits(monkeypatch):
     # The identity has one output of 4 bytes a voxel.
     for edge, expected in ((100, (72, 56, 64)), (50.5, (48, 48, 48)), (3, (32, 32, 32))):
         free = 4 * edge**3 / inference.MEMORY_SHARE
-        monkeypatch.setattr(inference, "free_memory", lambda device, free=free: int(free))
+        monkeypatch.setattr(inference, "free_memory", lambda *_, free=free: int(free))
         method = Function(divisor=8)
         result = enhance(method, source)
         probe, *windows = method.shapes
@@ -192,6 +193,12 @@ def test_memory_of_a_network_is_counted_from_its_layers():
 
 def test_free_memory_is_what_the_machine_has():
     assert 2**20 < inference.free_memory(CPU) < 2**50
+
+
+def test_free_memory_is_never_more_than_a_job_asked_for():
+    used = psutil.Process().memory_info().rss
+    assert inference.free_memory(CPU, used // 2) == 0
+    assert 0 < inference.free_memory(CPU, used + 2**26) < 2**27
 
 
 def test_methods_are_evaluated_without_gradients():

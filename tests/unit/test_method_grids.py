@@ -252,7 +252,7 @@ def test_enlarging_network_looks_the_same_tiled_or_whole():
 def test_memory_of_an_enlarging_network_is_probed_small(monkeypatch):
     source = np.zeros((40, 36, 38), np.float32)
     # For each voxel of the source the output has 64 of 4 bytes.
-    monkeypatch.setattr(inference, "free_memory", lambda device: int(4 * 64 * 34.5**3 / inference.MEMORY_SHARE))
+    monkeypatch.setattr(inference, "free_memory", lambda *_: int(4 * 64 * 34.5**3 / inference.MEMORY_SHARE))
     method = Recorder(scale=(4, 4, 4))
     assert enhance(method, source).shape == (160, 144, 152)
     probe, *windows = (tuple(seen.shape[2:]) for seen in method.seen)

@@ -42,6 +42,7 @@ ORDER = [
     "provenance",
     "phantom",
     "demands",
+    "resources",
     "study",
     "job",
 ]

@@ -3,7 +3,7 @@
 from upfield.job import job
 
 with job(snakemake):
-    from upfield import predict
+    from upfield import predict, resources
 
     predict.enhance(
         snakemake.params.method,
@@ -12,4 +12,6 @@ with job(snakemake):
         std=snakemake.output.get("std"),
         **snakemake.params.predict,
         **snakemake.params.train,
+        # Of what the job asked for, Snakemake around it takes its share.
+        memory=2**20 * (snakemake.resources.mem_mb - resources.SNAKEMAKE),
     )

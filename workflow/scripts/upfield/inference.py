@@ -45,6 +45,7 @@ def ensemble(
     overlap: float,
     tta: bool,
     window: int | None = None,
+    memory: int | None = None,
 ) -> tuple[Array, Array | None]:
     """The enhanced volume, mean over `methods` and samples of each, and the standard deviation over these members.
 
@@ -62,6 +63,8 @@ def ensemble(
     window
         Edge of the sliding window in voxels of the source; None takes the whole volume, or the largest window that
         fits. A 2-D method is shown whole axial slices in any case.
+    memory
+        Bytes that this process may hold in all, which a scheduler enforces; None for what the machine has.
 
     Returns two volumes (X, Y, Z) times `scale`, float32 in normalised target units. The standard deviation has n - 1
     in its denominator; it is None if there is one member only. Mirror images are averaged within a member.
@@ -75,7 +78,7 @@ def ensemble(
         method = method.to(device).eval()
         for sample in range(samples) if samples and has_dropout(method) else [None]:
             with nullcontext() if sample is None else sampled(method, DROPOUT_SEED, number, sample):
-                results = [_run(method, view.to(device), device, dtype, overlap, window) for view in views]
+                results = [_run(method, view.to(device), device, dtype, overlap, window, memory) for view in views]
             output = (results[0] + results[1].flip(2)) / 2 if tta else results[0]
             # Welford's running moments: members need not be held in memory together.
             count += 1
@@ -87,7 +90,13 @@ def ensemble(
 
 
 def _run(
-    method: Method, volume: Tensor, device: torch.device, dtype: torch.dtype, overlap: float, window: int | None
+    method: Method,
+    volume: Tensor,
+    device: torch.device,
+    dtype: torch.dtype,
+    overlap: float,
+    window: int | None,
+    memory: int | None,
 ) -> Tensor:
     """One method on one (1, 1, X, Y, Z) volume, padded to the method's divisor with its corner's value."""
     shape = volume.shape[2:]
@@ -100,7 +109,7 @@ def _run(
         slices = padded[0].movedim(-1, 0).split(SLICES)
         result = torch.cat([network(part).cpu() for part in slices]).movedim(0, -1)[None]
         return result[:, :, :x, :y]
-    edge = window or _window(method, padded, dtype)
+    edge = window or _window(method, padded, dtype, memory)
     if edge is None:
         result = network(padded).cpu()
     else:
@@ -133,10 +142,10 @@ def _forward(method: Method, device: torch.device, dtype: torch.dtype, x: Tensor
         return method(x.to(device)).float()
 
 
-def _window(method: Method, volume: Tensor, dtype: torch.dtype) -> int | None:
+def _window(method: Method, volume: Tensor, dtype: torch.dtype, memory: int | None) -> int | None:
     """None if the whole volume fits into memory, else the largest edge that does (a multiple of the divisor)."""
     per_voxel = activation_bytes(method, volume.device, dtype)
-    free = MEMORY_SHARE * free_memory(volume.device)
+    free = MEMORY_SHARE * free_memory(volume.device, memory)
     if per_voxel * volume.numel() <= free:
         return None
     edge = int((free / per_voxel) ** (1 / 3)) // method.divisor * method.divisor
@@ -162,8 +171,9 @@ def activation_bytes(method: Method, device: torch.device, dtype: torch.dtype) -
     return total / edge**3
 
 
-def free_memory(device: torch.device) -> int:
-    """Bytes that can be taken now."""
+def free_memory(device: torch.device, allowed: int | None = None) -> int:
+    """Bytes that can be taken now; on a CPU no more than this process is `allowed` to hold in all."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return int(psutil.virtual_memory().available)
+    free = int(psutil.virtual_memory().available)
+    return free if allowed is None else min(free, max(allowed - psutil.Process().memory_info().rss, 0))

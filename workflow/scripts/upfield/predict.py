@@ -51,6 +51,7 @@ def enhance(
     precision: str,
     samples: int = 0,
     std: str | None = None,
+    memory: int | None = None,
 ) -> None:
     """A trained model's output, the mean over the models (seeds) in `files.models` and `samples` of their dropout.
 
@@ -63,7 +64,7 @@ def enhance(
     networks = [model.load(folder)[0] for folder in folders]
     source = nifti.load(files.network_input)
     dtype = devices.precision(precision, where)
-    options: dict[str, Any] = {"device": where, "dtype": dtype, "overlap": overlap, "tta": tta}
+    options: dict[str, Any] = {"device": where, "dtype": dtype, "overlap": overlap, "tta": tta, "memory": memory}
     data, spread = inference.ensemble(networks, source.data, samples=samples, **options)
     _, scale = _scales(files)
     native = nifti.load(files.target).grid

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from upfield import bids, config, demands, splits
+from upfield import bids, config, demands, resources, splits
 from upfield.bids import Index, Pair, Scan, derivative, label
 from upfield.errors import UpfieldError
 from upfield.nifti import SAME, Scale
@@ -89,6 +89,17 @@ class Study:
     def members(self, fold: str, *parts: str) -> list[str]:
         """Participants of some parts of a fold."""
         return [person for part in parts for person in splits.members(self.splits, fold, part)]
+
+    @cached_property
+    def megavoxels(self) -> dict[str, float]:
+        """Each participant's largest image, on its own grid or the working grid, in millions of voxels."""
+        spacing, sizes = self.config["preprocess"]["spacing"], dict[str, float]()
+        if self.config["phantom"] is not None and spacing == "native":
+            spacing = self.phantom.spacing
+        for scan in self.scans.values():
+            size = resources.megavoxels(scan.shape, scan.voxel, spacing)
+            sizes[scan.participant] = max(size, sizes.get(scan.participant, 0.0))
+        return sizes
 
     # -- where files are ---------------------------------------------------------------------------------------
 

@@ -1,0 +1,55 @@
+"""What jobs ask a scheduler for."""
+
+import pytest
+from upfield import resources
+
+
+def test_memory_is_the_measured_peak_with_a_margin_and_room_for_snakemake():
+    cost = resources.MEASURED["bias"]
+    asked = resources.memory("bias", 5.9)
+    peak = cost.memory + cost.memory_per_unit * 5.9
+    assert asked >= resources.SNAKEMAKE + 1.5 * peak
+    assert asked % 100 == 0
+
+
+# Peak memory (MB) and seconds of single jobs on one busy core: a phantom at 2 mm and an adult at 1 x 1.33 x 1.33 mm.
+@pytest.mark.parametrize(
+    ("rule", "megavoxels", "peak", "seconds"),
+    [
+        ("phantom_subject", 1.2, 733, 14), ("simulate", 5.9, 543, 5), ("brain", 1.2, 1308, 23),
+        ("brain", 5.9, 1340, 19),
+        ("bias", 1.2, 326, 23), ("bias", 5.9, 415, 17), ("register", 1.2, 342, 24), ("register", 5.9, 390, 23),
+        ("standardise", 1.2, 315, 10), ("standardise", 5.9, 431, 10), ("patch_store", 5.9, 438, 4),
+        ("interpolate", 1.2, 537, 16), ("interpolate", 5.9, 657, 11), ("measure", 1.2, 389, 4),
+        ("enhance", 5.9, 3867, 190),
+    ],
+)  # fmt: skip
+def test_measured_jobs_would_have_fitted(rule, megavoxels, peak, seconds):
+    cost = resources.MEASURED[rule]
+    assert cost.memory + cost.memory_per_unit * megavoxels >= 0.97 * peak
+    assert 60 * resources.minutes(rule, megavoxels) > 5 * seconds
+
+
+@pytest.mark.parametrize("rule", sorted(resources.MEASURED))
+def test_every_further_attempt_and_every_larger_study_asks_for_more(rule):
+    for ask in (resources.memory, resources.minutes):
+        assert ask(rule, 6, 1) < ask(rule, 6, 2) < ask(rule, 6, 3)
+        assert ask(rule, 6, 1) <= ask(rule, 4000, 1)
+    assert resources.minutes(rule, 0.001) >= 5
+
+
+def test_size_of_a_scan_is_that_of_its_larger_grid():
+    assert resources.megavoxels((100, 100, 50), (2, 2, 4), "native") == 0.5
+    # 200 mm cubed at 1 mm.
+    assert resources.megavoxels((100, 100, 50), (2, 2, 4), 1.0) == 8
+    assert resources.megavoxels((400, 400, 400), (0.5, 0.5, 0.5), 1.0) == 64
+
+
+def test_geometry_that_is_not_known_yet_is_that_of_a_head():
+    assert resources.megavoxels((), (), 2.0) == pytest.approx(96 * 120 * 105 / 1e6)
+    assert resources.megavoxels((), (), "native") == pytest.approx(192 * 240 * 210 / 1e6)
+
+
+def test_half_a_geometry_is_refused(refused):
+    with refused("3 axes", "0 voxel sizes"):
+        resources.megavoxels((1, 2, 3), (), 1.0)
