@@ -101,11 +101,13 @@ if STUDY.uncertain:
             f"{ROOT}/logs/evaluate/{{participant}}_calibration.log",
         benchmark:
             f"{ROOT}/benchmarks/evaluate/{{participant}}_calibration.tsv"
+        group:
+            "evaluate"
         conda:
             "../envs/report.yaml"
         resources:
-            mem_mb=4000,
-            runtime=30,
+            mem_mb=memory("measure"),
+            runtime=minutes("measure"),
         params:
             methods=STUDY.uncertain,
             fold=lambda wildcards: STUDY.tested[wildcards.participant],
@@ -125,7 +127,7 @@ if STUDY.uncertain:
         conda:
             "../envs/report.yaml"
         resources:
-            mem_mb=1000,
-            runtime=10,
+            mem_mb=memory("summarise"),
+            runtime=minutes("summarise"),
         script:
             "../workflow/scripts/calibration_table.py"

@@ -43,8 +43,9 @@ def plan(*arguments):
     done = snakemake(*arguments)
     text = done.stdout + done.stderr
     assert done.returncode == 0, text[-3000:]
-    blocks = re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", text, re.MULTILINE)
-    return [Job(name, dict(re.findall(r"^    (\w+): (.*)$", body, re.MULTILINE))) for name, body in blocks]
+    # Jobs of a group are indented once more.
+    blocks = re.findall(r"^( *)(?:local)?rule (\w+):\n((?:\1    .*\n)+)", text, re.MULTILINE)
+    return [Job(name, dict(re.findall(r"^ +(\w+): (.*)$", body, re.MULTILINE))) for _, name, body in blocks]
 
 
 def count(jobs):

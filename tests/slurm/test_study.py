@@ -1,0 +1,63 @@
+"""A whole study through Slurm: who ran where, and that the result is that of a run without Slurm."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from .conftest import Slurm, Study
+
+# Rules that only collect; they run where Snakemake runs.
+TARGETS = {"report", "ingest", "preprocess", "split", "patches", "train", "predict", "evaluate"}
+
+
+@pytest.fixture(scope="module")
+def finished(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A study after its run; `said` is what Snakemake printed, `jobs` what Slurm knew when it had ended."""
+    study = Study(tmp_path_factory.mktemp("whole") / "study", slurm)
+    study.said = study.run()
+    study.jobs = slurm.jobs()
+    return study
+
+
+def test_every_job_ran_under_a_slurm_job_id(finished):
+    rules = set(re.findall(r"^ *rule (\w+):", finished.said, re.MULTILINE))
+    local = set(re.findall(r"^localrule (\w+):", finished.said, re.MULTILINE))
+    assert local <= TARGETS
+    assert {"brain", "train_model", "enhance", "measure", "html_report"} <= rules
+    submitted = re.findall(r"submitted with SLURM jobid (\d+)", finished.said)
+    arrays = re.findall(r"SLURM job ID (\d+)", finished.said)
+    assert {job["JobState"] for job in finished.jobs} == {"COMPLETED"}
+    assert {job.get("ArrayJobId", job["JobId"]) for job in finished.jobs} == {*submitted, *arrays}
+
+
+def test_training_and_prediction_were_granted_a_gpu_and_nothing_else_was(finished):
+    with_gpu = {job["Comment"] for job in finished.jobs if "gpu:1" in job.get("TresPerJob", "")}
+    assert len(with_gpu) == 4
+    assert all(re.match("rule_(train_model|enhance)", comment) for comment in with_gpu)
+    assert all(job["NodeList"] in ("n1", "n2") for job in finished.jobs)
+
+
+def test_a_participants_small_jobs_travelled_together(finished):
+    comments = pd.Series([job["Comment"] for job in finished.jobs])
+    subjects, tested = finished.config["phantom"]["subjects"], 1
+    assert comments.str.startswith("rule_bias_brain").sum() + comments.str.contains("preprocess").sum() >= subjects
+    assert comments.str.contains("standardise").sum() == subjects
+    assert comments.str.contains("measure").sum() == tested
+    # Each of two models, on its own GPU.
+    assert comments.str.contains("enhance").sum() == 2 * tested
+
+
+def test_nothing_is_left_to_do_and_the_result_is_that_of_a_run_without_slurm(finished, tmp_path):
+    twin = Study(tmp_path / "twin", finished.slurm)
+    twin.run_locally()
+    for name in ("leaderboard", "per_subject", "comparisons"):
+        tables = [(study.root / "metrics" / f"{name}.tsv").read_bytes() for study in (finished, twin)]
+        assert tables[0] == tables[1], name
+    weights = [(study.model() / "model.safetensors").read_bytes() for study in (finished, twin)]
+    assert weights[0] == weights[1]
+
+
+def test_scripts_left_no_half_written_file(finished):
+    assert not list(Path(finished.folder).rglob(".tmp-*"))
