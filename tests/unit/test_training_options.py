@@ -151,6 +151,25 @@ def test_two_batches_of_one_are_one_batch_of_two(stores, tmp_path):
         assert (value - parts[name]).abs().max() <= 0.02 * moved + 1e-6, name
 
 
+def test_the_loss_scale_of_half_precision_cancels():
+    """It doubles after every step here; gradients of one step, the discriminator's and the generator's, share it."""
+    batches = [{"source": torch.rand(1, 1, 24, 24, 24), "target": torch.rand(1, 1, 24, 24, 24)} for _ in range(6)]
+    results = []
+    for enabled in (False, True):
+        method = small("unet3d_patchgan", norm="instance").train()
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0, growth_interval=1, enabled=enabled)
+        optimisers = Optimisers(method, scaler, {}, 2)
+        for number, batch in enumerate(batches):
+            optimisers.part = number % 2
+            method.training_step(batch, optimisers.update)
+            if optimisers.part:
+                optimisers.finish()
+        results.append([parameter.detach().clone() for parameter in method.parameters()])
+    assert scaler.get_scale() == 16
+    for plain, scaled in zip(*results, strict=True):
+        torch.testing.assert_close(plain, scaled, rtol=1e-4, atol=1e-5)
+
+
 # -- stopping early ------------------------------------------------------------------------------------------------
 
 

@@ -26,7 +26,10 @@ class Plan:
 
 
 class Update(Protocol):
-    """Step optimisers down their losses, all gradients before any step: `update(generator=loss)`."""
+    """Step optimisers down their losses, all gradients before any step: `update(generator=loss)`.
+
+    Each plan at most once in a training step.
+    """
 
     def __call__(self, **losses: Tensor) -> None:
         """Each keyword names a plan; only that plan's parameters receive the gradient of its loss."""

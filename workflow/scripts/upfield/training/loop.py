@@ -138,6 +138,7 @@ class Trainer:
             run.means.add({name: float(value) for name, value in losses.items()})
             if self.optimisers.part + 1 < parts:
                 continue
+            self.optimisers.finish()
             run.step += 1
             run.position += 1
             if self.average:

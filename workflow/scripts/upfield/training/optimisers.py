@@ -58,6 +58,9 @@ class Optimisers:
             self.scaler.unscale_(self.adams[name])
             torch.nn.utils.clip_grad_norm_(self.plans[name].parameters, self.gradient_clip)
             self.scaler.step(self.adams[name])
+
+    def finish(self) -> None:
+        """End a step: only now may the loss scale change, which all gradients of a step must share."""
         self.scaler.update()
 
     def state(self) -> dict[str, Any]:
