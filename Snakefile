@@ -53,6 +53,8 @@ wildcard_constraints:
 
 
 TABLES = [f"{ROOT}/metrics/{name}.tsv" for name in ("per_subject", "leaderboard", "comparisons")]
+# Metrics against a truth, of which an unpaired study has none.
+EXPORTS = [f"{ROOT}/metrics/lohiresgan/{method}.csv" for method in STUDY.methods if config["pairing"] != "unpaired"]
 PREDICTIONS = [STUDY.prediction(method, participant) for participant in STUDY.tested for method in STUDY.methods]
 DEVIATIONS = [STUDY.deviation(method, participant) for participant in STUDY.tested for method in STUDY.uncertain]
 TABLES += [f"{ROOT}/metrics/calibration.tsv"] if STUDY.uncertain else []
@@ -80,6 +82,7 @@ rule report:
         f"{ROOT}/report/index.html",
         # What else a user would miss: deleted, it is made again, and what depends on it with it.
         TABLES,
+        EXPORTS,
         MODELS,
         PREDICTIONS,
         DEVIATIONS,
@@ -122,6 +125,7 @@ rule predict:
 rule evaluate:
     input:
         TABLES,
+        EXPORTS,
 
 
 include: "rules/common.smk"

@@ -2,8 +2,9 @@
 
 1. measure      one participant: every method, region and metric
 2. summarise    all participants in one table, the leaderboard, the paired comparisons
-3. calibrate    one participant: predicted standard deviation against error, where predictions have one
-4. calibration  the same of all participants in one table
+3. export       the table of each method as LoHiResGAN writes it
+4. calibrate    one participant: predicted standard deviation against error, where predictions have one
+5. calibration  the same of all participants in one table
 """
 
 
@@ -75,6 +76,31 @@ rule summarise:
         seed=config["evaluate"]["seed"],
     script:
         "../workflow/scripts/summarise.py"
+
+
+rule export:
+    """Per-method CSV files in the columns of LoHiResGAN, for whoever compares with its results."""
+    input:
+        f"{ROOT}/metrics/per_subject.tsv",
+    output:
+        EXPORTS,
+    log:
+        f"{ROOT}/logs/evaluate/export.log",
+    benchmark:
+        f"{ROOT}/benchmarks/evaluate/export.tsv"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=memory("summarise"),
+        runtime=minutes("summarise"),
+    params:
+        methods=STUDY.methods,
+        files=lambda wildcards: {
+            method: {participant: Path(STUDY.prediction(method, participant)).name for participant in STUDY.tested}
+            for method in STUDY.methods
+        },
+    script:
+        "../workflow/scripts/export.py"
 
 
 if STUDY.uncertain:

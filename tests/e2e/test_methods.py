@@ -2,7 +2,9 @@
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 from scipy import ndimage
 from upfield import nifti
 from upfield.files import read_json, read_tsv
@@ -103,6 +105,23 @@ def test_metrics_and_report_hold_every_method(finished):
     for method in [*BASELINES, *METHODS]:
         assert np.isfinite(board["brain", "psnr", method])
         assert method in report
+
+
+def test_metrics_are_exported_in_the_columns_of_lohiresgan(finished):
+    values = read_tsv(finished.root / "metrics/per_subject.tsv")
+    for method in [*BASELINES, *METHODS]:
+        table = pd.read_csv(finished.root / f"metrics/lohiresgan/{method}.csv")
+        assert list(table.columns[:9]) == ["filename", "mae", "mse", "rmse", "nrmse", "nmse", "psnr", "ssim", "corr"]
+        rows = values[(values["method"] == method) & (values["region"] == "brain") & (values["metric"] == "psnr")]
+        np.testing.assert_allclose(table["psnr"], rows["value"])
+        assert len(list(finished.root.glob(f"{person_tested(finished)}/*/anat/{table['filename'][0]}"))) == 1
+
+
+def test_cyclegan_shows_both_ways(finished):
+    (grid,) = (finished.root / "models/cyclegan/fold-0_seed-42/figures").glob("*.png")
+    (triptych,) = (finished.root / "models/lohiresgan/fold-0_seed-42/figures").glob("*.png")
+    wide, narrow = Image.open(grid), Image.open(triptych)
+    assert wide.height == narrow.height and wide.width / narrow.width == pytest.approx(2, abs=0.05)
 
 
 def test_a_second_run_has_nothing_to_do(finished):

@@ -132,8 +132,11 @@ def test_method_of_slices_learns_validates_and_shows_itself(name, stores, tmp_pa
     source, target, _ = volume(2)
     for panels in previews:
         assert {key: panel.shape for key, panel in panels.items()} == dict.fromkeys(panels, (32, 40))
-        np.testing.assert_array_equal(panels["input"], source[:, :, 5])
-        np.testing.assert_array_equal(panels["truth"], target[:, :, 5])
+        if name == "cyclegan":
+            assert list(panels) == ["A", "A→B", "A→B→A", "B", "B→A", "B→A→B"]
+        first, real = ("A", "B") if name == "cyclegan" else ("input", "truth")
+        np.testing.assert_array_equal(panels[first], source[:, :, 5])
+        np.testing.assert_array_equal(panels[real], target[:, :, 5])
     method, _ = model.load(tmp_path)
     assert enhance(method, source).shape == source.shape
 

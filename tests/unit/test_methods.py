@@ -199,6 +199,21 @@ def test_corrected_methods_start_as_interpolation(name):
     torch.testing.assert_close(method(source), expected, rtol=0, atol=1e-5)
 
 
+def test_previews_show_input_output_and_truth_or_both_ways_there_and_back():
+    image, other = torch.rand(1, 1, 32, 32), torch.rand(1, 1, 32, 32)
+    plain, both = (small(name).eval() for name in ("lohiresgan", "cyclegan"))
+    with torch.no_grad():
+        for generator in (both.generator_a_to_b, both.generator_b_to_a):
+            torch.nn.init.normal_(generator[-1].weight, 0, 0.02)
+        shown, panels = plain.panels(image, other), both.panels(image, other)
+        assert list(shown) == ["input", "output", "truth"]
+        assert torch.equal(shown["input"], image) and torch.equal(shown["truth"], other)
+        assert torch.equal(shown["output"], plain(image))
+        assert list(panels) == ["A", "A→B", "A→B→A", "B", "B→A", "B→A→B"]
+        assert torch.equal(panels["A→B→A"], both.reverse(both(image))) and not torch.equal(panels["A→B→A"], image)
+        assert torch.equal(panels["B→A→B"], both(both.reverse(other))) and torch.equal(panels["B"], other)
+
+
 @pytest.mark.parametrize("name", ["lohiresgan", "srdcgan", "cyclegan"])
 def test_faithful_output_is_a_tanh_in_normalised_units(name):
     method = small(name, "faithful").eval()

@@ -36,6 +36,7 @@ ORDER = [
     "metrics",
     "statistics",
     "harmonisation",
+    "export",
     "evaluate",
     "calibration",
     "report",

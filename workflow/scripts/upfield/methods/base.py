@@ -87,6 +87,13 @@ class Method(nn.Module):
         """The enhanced image of `source`, sizes times `scale`."""
         raise NotImplementedError
 
+    def panels(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """What a preview of training shows of one pair, side by side and by title: input, output and truth.
+
+        Every panel has the size of `source` or of `target`, which are as in `training_step`.
+        """
+        return {"input": source, "output": self(source), "truth": target}
+
     def reverse(self, target: Tensor) -> Tensor:
         """The image of `target` as the source's scanner would give it; methods of unpaired studies have it."""
         raise NotImplementedError

@@ -192,6 +192,12 @@ class CycleGAN(GAN):
         """A to B."""
         return self.leave(self.translated(self.generator_a_to_b, self.enter(source)))
 
+    def panels(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Both ways there and back: A, A→B, A→B→A, B, B→A, B→A→B."""
+        fake_b, fake_a = self(source), self.reverse(target)
+        forth = {"A": source, "A→B": fake_b, "A→B→A": self.reverse(fake_b)}
+        return forth | {"B": target, "B→A": fake_a, "B→A→B": self(fake_a)}
+
     def reverse(self, target: Tensor) -> Tensor:
         """B to A."""
         return self.leave(self.translated(self.generator_b_to_a, self.enter(target)))

@@ -142,9 +142,10 @@ def comparisons(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, list[d
 
 
 def runs(root: Path, methods: Sequence[str]) -> list[dict[str, Any]]:
-    """Every fitted model in the order of `methods`: its card, `name`, `history` (a table) and `last` preview.
+    """Every fitted model in the order of `methods`: its card, `name`, `history` (a table), `last` preview.
 
-    `last` is a text, PNG bytes and whether it is more than a triptych, or None.
+    `last` is a text, PNG bytes and whether it is more than a triptych, or None. `kept` is the validation metric that
+    decided which epoch is kept, with its value: one pair, or none.
     """
     result = []
     for card in sorted((root / "models").glob("*/*/model.json"), key=lambda p: (_place(p.parts[-3], methods), p)):
@@ -152,7 +153,10 @@ def runs(root: Path, methods: Sequence[str]) -> list[dict[str, Any]]:
         triptychs = sorted(card.parent.glob("figures/*.png"))
         last = _preview(triptychs[-1]) if triptychs else None
         name = f"{run['method']}, fold {run.get('fold', 'n/a')}, seed {run.get('seed', 'n/a')}"
-        result.append({**run, "name": name, "history": _table(card.with_name("history.tsv")), "last": last})
+        kept = [(key[9:], value) for key, value in run.items() if key.startswith("best_val_")]
+        result.append(
+            {**run, "name": name, "kept": kept, "history": _table(card.with_name("history.tsv")), "last": last}
+        )
     return result
 
 

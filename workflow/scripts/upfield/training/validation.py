@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from upfield.methods.base import Method
 from upfield.patches import Patches, Sampling, Store
@@ -52,9 +53,9 @@ class Validation:
 
     @torch.no_grad()
     def preview(self) -> dict[str, np.ndarray]:
-        """Input, output and truth of the middle axial slice of the first validation volume, each (X, Y).
+        """The method's panels of the middle axial slice of the first validation volume, each (X, Y).
 
-        The voxels of an input that is coarser than the truth are repeated.
+        The voxels of a panel that is coarser than the truth are repeated.
         """
         store, scale = self.stores[0], self.method.scale
         unit = self.method.unit
@@ -62,13 +63,18 @@ class Validation:
         shape = [-(-size // multiple) * multiple for size, multiple in zip(store.shape[:2], unit, strict=False)]
         low = (store.shape[2] - depth) // 2 // scale[2] * scale[2]
         box = store.read((0, 0, low), (*shape, depth), scale)
+        pair = [as_taken(self.method, box[side][None]).to(self.device) for side in ("source", "target")]
         self.method.eval()
         with autocast(self.device, self.dtype):
-            output = self.method(as_taken(self.method, box["source"][None]).to(self.device)).float().cpu()[0]
+            panels = self.method.panels(*pair)
         self.method.train()
-        source = box["source"]
-        for axis, factor in enumerate(scale, start=1):
-            source = source.repeat_interleave(factor, dim=axis)
-        panels = {"input": source, "output": output.reshape(box["target"].shape), "truth": box["target"]}
         x, y = store.shape[:2]
-        return {name: value[0, :x, :y, depth // 2].numpy() for name, value in panels.items()}
+        return {name: self._whole(image, (*shape, depth))[:x, :y, depth // 2] for name, image in panels.items()}
+
+    @staticmethod
+    def _whole(image: Tensor, shape: Sequence[int]) -> np.ndarray:
+        """A batch of one image, or of one slice, as (X, Y, Z) of `shape`, voxels repeated."""
+        result = image.float().cpu().reshape(*image.shape[2:4], -1)
+        for axis, size in enumerate(shape):
+            result = result.repeat_interleave(size // result.shape[axis], dim=axis)
+        return result.numpy()
