@@ -79,8 +79,8 @@ def memory(rule):
     return lambda wildcards, attempt: resources.memory(rule, size(wildcards), attempt)
 
 
-def minutes(rule):
-    return lambda wildcards, attempt: resources.minutes(rule, size(wildcards), attempt)
+def minutes(rule, repeats=lambda wildcards: 1):
+    return lambda wildcards, attempt: resources.minutes(rule, repeats(wildcards) * size(wildcards), attempt)
 
 
 def gpus(wildcards):

@@ -76,6 +76,11 @@ if STUDY.uncertain:
             std_sidecar=f"{ROOT}/{{folder}}/{{scan}}_space-target_desc-{{label}}std_{{suffix}}.json",
         wildcard_constraints:
             label=labels(networks=True, spread=True),
+        resources:
+            mem_mb=memory("enhance"),
+            runtime=minutes("enhance", lambda wildcards: STUDY.outputs(STUDY.labels[wildcards.label])),
+            gpu=gpus,
+            in_turn=1,
         params:
             method=lambda wildcards: STUDY.labels[wildcards.label],
             predict=lambda wildcards: {key: config["predict"][key] for key in ("overlap", "tta")}

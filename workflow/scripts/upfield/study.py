@@ -175,10 +175,14 @@ class Study:
         """How many samples with dropout are drawn of each of a method's models; 0 predicts without dropout."""
         return demands.samples(self.config, method)
 
+    def outputs(self, method: str) -> int:
+        """How many outputs, of seeds and samples, a method's prediction is the mean of."""
+        return demands.members(self.config, method)
+
     @cached_property
     def uncertain(self) -> list[str]:
         """The methods whose predictions are means of several, and so have a standard deviation, in report order."""
-        return [method for method in self.methods if demands.members(self.config, method) > 1]
+        return [method for method in self.methods if self.outputs(method) > 1]
 
     def deviation(self, method: str, participant: str) -> str:
         """Standard deviation of a prediction, on the same grid."""
