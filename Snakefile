@@ -1,7 +1,7 @@
 """Upfield: from BIDS to a trained, compared and reported MRI enhancement model.
 
 The stages, each in its own file of rules/ and each a target by name:
-ingest -> preprocess -> split -> patches -> train -> predict -> evaluate -> report (the default).
+ingest -> preprocess -> qc -> split -> patches -> train -> predict -> evaluate -> report (the default).
 """
 
 import signal
@@ -70,6 +70,7 @@ localrules:
     report,
     ingest,
     preprocess,
+    qc,
     split,
     patches,
     train,
@@ -99,6 +100,12 @@ rule ingest:
 rule preprocess:
     input:
         [STUDY.preprocessed(scan) for scan in STUDY.scans.values()],
+
+
+rule qc:
+    input:
+        f"{ROOT}/qc/quality.tsv",
+        [STUDY.pictures(participant) for participant in STUDY.pairs],
 
 
 rule split:
@@ -131,6 +138,7 @@ rule evaluate:
 include: "rules/common.smk"
 include: "rules/ingest.smk"
 include: "rules/preprocess.smk"
+include: "rules/qc.smk"
 include: "rules/split.smk"
 include: "rules/patches.smk"
 include: "rules/train.smk"

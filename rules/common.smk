@@ -19,13 +19,20 @@ def pair_images(scan):
     }
 
 
+def registered_pair(wildcards):
+    """A participant's pair, and the transform that leads from its target to its source."""
+    source = STUDY.pairs[wildcards.participant].source
+    return pair_images(source.name) | {"transform": STUDY.transform(source)}
+
+
 def native_images(wildcards):
-    """What puts a scan on the working grid: image, mask, the target's mask and, for a source, the transform."""
+    """What puts a scan on the working grid: image, mask, target's mask, verdict and, for a source, the transform."""
     scan = STUDY.scans[wildcards.scan]
     inputs = {
         "image": STUDY.corrected(scan),
         "mask": STUDY.mask(scan),
         "target_mask": STUDY.mask(STUDY.pair_of(scan).target),
+        "verdict": STUDY.verdict(scan.participant),
     }
     return inputs | ({"transform": STUDY.transform(scan)} if scan.role == "source" else {})
 

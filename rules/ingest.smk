@@ -2,7 +2,7 @@
 
 1. phantom_subject, phantom_dataset  the demo dataset, where the study asks for one
 2. inventory                         every scan that the filters match, read and described; what is left out and why
-3. cohort                            pairs.tsv and excluded.tsv: what ingestion and preprocessing left over
+3. cohort                            pairs.tsv and excluded.tsv: what ingestion, preprocessing and quality control left over
 """
 
 if config["phantom"] is not None:
@@ -81,6 +81,7 @@ rule cohort:
     input:
         inventory=rules.inventory.output.inventory,
         sidecars=[sidecar(STUDY.preprocessed(scan)) for scan in STUDY.scans.values()],
+        verdicts=[STUDY.verdict(participant) for participant in STUDY.pairs],
     output:
         pairs=f"{ROOT}/pairs.tsv",
         excluded=f"{ROOT}/excluded.tsv",

@@ -1,7 +1,7 @@
 """One whole run on a small awkward dataset, and what happens to it afterwards.
 
 Heads of 20 cm are replaced by skull-stripped balls of 32 voxels, so that a run takes a minute; everything else is
-the real workflow. Three of six participants are unusable, each in its own way, and every grid is oblique or flipped.
+the real workflow. Four of seven participants are unusable, each in its own way, and every grid is oblique or flipped.
 """
 
 import json
@@ -18,13 +18,15 @@ import pytest
 from scipy import ndimage
 from upfield import nifti
 from upfield.files import read_json, read_tsv
+from upfield.patches import Store
+from upfield.quality import PICTURES
 
 pytestmark = pytest.mark.slow
 
 METHODS = ["identity", "spline", "histogram_match", "unet3d", "unet3d_patchgan"]
 CONTRACT = [
     "dataset_description.json", "inventory.tsv", "pairs.tsv", "excluded.tsv", "splits.tsv", "metrics/per_subject.tsv",
-    "metrics/leaderboard.tsv", "metrics/comparisons.tsv", "report/index.html",
+    "metrics/leaderboard.tsv", "metrics/comparisons.tsv", "qc/quality.tsv", "report/index.html",
 ]  # fmt: skip
 GAN = {"discriminator_base": 4, "lr_discriminator": 1e-3}
 SMALL = {"base": 4, "levels": 1, "lr": 2e-3, "batch_size": 2}
@@ -33,7 +35,10 @@ SMALL = {"base": 4, "levels": 1, "lr": 2e-3, "batch_size": 2}
 @pytest.fixture(scope="module")
 def finished(study, balls):
     """The study after its first run, and what that run said."""
-    data = balls(6)
+    data = balls(7)
+    # Somebody else's scan: only quality control can tell.
+    mine, other = (data / f"sub-{who}/ses-high/anat/sub-{who}_ses-high_T1w.nii.gz" for who in ("07", "01"))
+    shutil.copy(other, mine)
     (data / "sub-04/ses-high/anat/sub-04_ses-high_T1w.nii.gz").unlink()
     (data / "sub-05/ses-low/anat/sub-05_ses-low_T1w.nii.gz").write_bytes(b"this is not an image")
     four = nib.Nifti1Image(np.ones((8, 8, 8, 3), np.float32), np.eye(4))
@@ -83,13 +88,26 @@ def test_every_file_of_the_contract_is_there(finished):
 
 def test_bad_scans_are_excluded_with_reasons_and_the_rest_is_used(finished):
     excluded = read_tsv(finished.root / "excluded.tsv").set_index("participant_id")
-    assert sorted(excluded.index) == ["sub-04", "sub-05", "sub-06"]
+    assert sorted(excluded.index) == ["sub-04", "sub-05", "sub-06", "sub-07"]
     assert "no target scan" in excluded.loc["sub-04", "reason"]
     assert "cannot be read" in excluded.loc["sub-05", "reason"]
     assert "4D" in excluded.loc["sub-06", "reason"]
     assert list(read_tsv(finished.root / "pairs.tsv")["participant_id"]) == ["sub-01", "sub-02", "sub-03"]
+    assert excluded.loc["sub-07", "stage"] == "qc" and "mirror image" in excluded.loc["sub-07", "reason"]
+    assert "sub-07" not in set(read_tsv(finished.root / "splits.tsv")["participant_id"])
+    assert not len(Store(finished.root / "patches/sub-07.safetensors").centres)
     report = (finished.root / "report/index.html").read_text()
     assert all(reason[:40] in report for reason in excluded["reason"])
+
+
+def test_every_pair_is_measured_and_drawn(finished):
+    table = read_tsv(finished.root / "qc/quality.tsv")
+    assert sorted(table["participant_id"].unique()) == ["sub-01", "sub-02", "sub-03", "sub-07"]
+    gain = table[table["metric"] == "mirror_gain"].set_index("participant_id")
+    assert gain["flag"].to_dict() == {"sub-01": "ok", "sub-02": "ok", "sub-03": "ok", "sub-07": "exclude"}
+    assert gain.loc["sub-07", "value"] < gain["value"].drop("sub-07").min() / 3
+    report = (finished.root / "report/index.html").read_text()
+    assert report.count("data:image/webp") == 4 * len(PICTURES)
 
 
 def test_metrics_are_of_the_test_participant_by_every_method(finished):

@@ -32,7 +32,7 @@ PROVENANCE = {
     "platform": "Linux, 2 cores",
     "versions": {"python": "3.11.9", "torch": "2.13.0"},
 }
-SECTIONS = ["result", "study", "cohort", "split", "leaderboard", "images", "training", "provenance"]
+SECTIONS = ["result", "study", "cohort", "quality", "split", "leaderboard", "images", "training", "provenance"]
 LEVEL = {"identity": 22.0, "spline": 22.4, "unet3d": 25.0, "unet3d_patchgan": 26.0, "lohiresgan": 23.5}
 
 
@@ -237,7 +237,7 @@ def test_uncertainty_has_a_section_where_predictions_have_a_deviation(tmp_path, 
     rows = [("sub-01", "unet3d", "0", n, 50, 0.01 * n, 0.02 * n, 0.25, 1.0) for n in range(1, 11)]
     write_tsv(tmp_path / "metrics" / "calibration.tsv", pd.DataFrame(rows, columns=calibration.COLUMNS))
     sure = render(tmp_path, [])
-    assert [a["id"] for a in sure.all("section")] == [*SECTIONS[:5], "uncertainty", *SECTIONS[5:]]
+    assert [a["id"] for a in sure.all("section")] == [*SECTIONS[:6], "uncertainty", *SECTIONS[6:]]
     assert "overconfident" in sure.text and "#uncertainty" in sure.html
     section = sure.html.split('<section id="uncertainty"')[1].split("</section>")[0]
     assert re.findall(r'<td class="n">(.*?)</td>', section) == ["1", "6.20", "12.4", "0.250", "1.00"]

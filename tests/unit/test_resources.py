@@ -21,7 +21,7 @@ def test_memory_is_the_measured_peak_with_a_margin_and_room_for_snakemake():
         ("bias", 1.2, 326, 23), ("bias", 5.9, 415, 17), ("register", 1.2, 342, 24), ("register", 5.9, 390, 23),
         ("standardise", 1.2, 315, 10), ("standardise", 5.9, 431, 10), ("patch_store", 5.9, 438, 4),
         ("interpolate", 1.2, 537, 16), ("interpolate", 5.9, 657, 11), ("measure", 1.2, 389, 4),
-        ("enhance", 5.9, 3867, 190),
+        ("enhance", 5.9, 3867, 190), ("quality", 5.9, 671, 11), ("quality_figures", 5.9, 717, 8),
     ],
 )  # fmt: skip
 def test_measured_jobs_would_have_fitted(rule, megavoxels, peak, seconds):

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = ["ingest", "preprocess", "split", "patches", "train", "predict", "evaluate", "report"]
+TARGETS = ["ingest", "preprocess", "qc", "split", "patches", "train", "predict", "evaluate", "report"]
 BASELINES = ["identity", "spline", "histogram_match", "unet3d"]
 
 
@@ -100,6 +100,9 @@ def test_whole_study_is_planned_before_anything_runs(configfile, dataset, tmp_pa
         "brain": 2 * pairs,
         "bias": 2 * pairs,
         "register": pairs,
+        "quality": pairs,
+        "quality_figures": pairs,
+        "quality_table": 1,
         "standardise": 2 * pairs,
         "cohort": 1,
         "splits": 1,

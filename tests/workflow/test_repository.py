@@ -25,6 +25,7 @@ ORDER = [
     "brain",
     "intensity",
     "preprocess",
+    "quality",
     "splits",
     "patches",
     "methods",

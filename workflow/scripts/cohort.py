@@ -8,6 +8,6 @@ with job(snakemake):
     from upfield.study import Study
 
     study = Study(snakemake.config, rescan=False)
-    used, excluded = preprocess.cohort(study.index.pairs, study.preprocessed)
+    used, excluded = preprocess.cohort(study.index.pairs, study.preprocessed, study.verdict)
     write_tsv(snakemake.output.pairs, bids.pairs_table(used))
     write_tsv(snakemake.output.excluded, bids.excluded_table([*study.index.excluded, *excluded]))

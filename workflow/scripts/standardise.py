@@ -14,4 +14,5 @@ with job(snakemake):
         snakemake.params.settings,
         multiple=tuple(snakemake.params.multiple),
         scale=tuple(snakemake.params.scale),
+        verdict=snakemake.input.verdict,
     )

@@ -129,6 +129,11 @@ def save(volume: Volume, path: str | Path, dtype: DTypeLike = np.float32) -> Non
         nib.save(image, temporary)
 
 
+def to_nibabel(volume: Volume) -> nib.Nifti1Image:
+    """The same image for libraries that work on nibabel's."""
+    return nib.Nifti1Image(np.ascontiguousarray(volume.data, dtype=np.float32), volume.affine)
+
+
 def reorient(volume: Volume) -> Volume:
     """The same voxels with axes flipped and swapped to be closest to RAS+; world coordinates do not change."""
     orientation = nib.io_orientation(volume.affine)

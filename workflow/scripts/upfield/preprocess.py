@@ -144,10 +144,12 @@ def standardise(
     settings: Mapping[str, Any],
     multiple: Scale = SAME,
     scale: Scale = SAME,
+    verdict: str | None = None,
 ) -> None:
     """One scan on the pair's working grid, normalised; for a `scale` other than 1 on that grid coarsened by it.
 
-    `transform` is None for the target itself. `settings` is the `preprocess` block of a study, `multiple` as for
+    `transform` is None for the target itself; `verdict` is the file in which quality control says whether the pair may
+    be used. `settings` is the `preprocess` block of a study, `multiple` as for
     `working_grid`.
     """
     volume, inside = nifti.load(image), nifti.load_mask(mask).data
@@ -162,6 +164,8 @@ def standardise(
     reason = excluded(mask) or excluded(target_mask)
     if transform is not None:
         reason = reason or excluded(transform)
+    if verdict is not None:
+        reason = reason or excluded(verdict)
     reduced = scale != SAME
     if reduced:
         metadata["Resolution"] = f"one voxel for {' x '.join(map(str, scale))} voxels of the target's working grid"
@@ -192,10 +196,20 @@ def scaling_of(preprocessed: str | Path) -> Scaling:
     return Scaling(metadata["IntensityOffset"], metadata["IntensityScale"])
 
 
-def cohort(pairs: Sequence[Pair], preprocessed: Callable[[Scan], str]) -> tuple[list[Pair], list[Exclusion]]:
-    """The pairs whose preprocessing went well, and one row, with the reason, for each that did not."""
+def cohort(
+    pairs: Sequence[Pair], preprocessed: Callable[[Scan], str], verdict: Callable[[str], str]
+) -> tuple[list[Pair], list[Exclusion]]:
+    """The pairs that preprocessing and quality control left over, and one row, with the reason, for each other.
+
+    `preprocessed` says where a scan's image is, `verdict` where the verdict on a participant's pair is.
+    """
     used, left_out = [], []
     for pair in pairs:
+        judged = read_json(verdict(pair.participant))
+        if "Excluded" in judged:
+            scan = pair.source if judged["Role"] == "source" else pair.target
+            left_out.append(Exclusion(pair.participant, judged["Role"], scan.path, "qc", judged["Excluded"]))
+            continue
         for scan in (pair.source, pair.target):
             reason = excluded(preprocessed(scan))
             if reason is not None:

@@ -41,6 +41,8 @@ MEASURED: Mapping[str, Cost] = {
     "bias": Cost(300, 25, 0.4, 0.05),
     "register": Cost(330, 15, 0.4, 0.02),
     "standardise": Cost(290, 30, 0.2, 0.03),
+    "quality": Cost(350, 60, 0.3, 0.03),
+    "quality_figures": Cost(400, 60, 0.3, 0.02),
     "patch_store": Cost(310, 30, 0.2, 0.02),
     "interpolate": Cost(500, 30, 0.3, 0.02),
     "enhance": Cost(2000, 500, 0.5, 0.5),
@@ -49,6 +51,7 @@ MEASURED: Mapping[str, Cost] = {
     "phantom_dataset": Cost(150, 0, 0.1, 0),
     "inventory": Cost(300, 0.2, 0.2, 0.02),
     "cohort": Cost(300, 0.2, 0.2, 0.001),
+    "quality_table": Cost(150, 0.2, 0.1, 0.001),
     "splits": Cost(100, 0.1, 0.1, 0.001),
     "fit_histogram": Cost(800, 1, 0.1, 0.02),
     # On a GPU the driver and the processes that read patches come on top of the 2,700 MB measured on a CPU.

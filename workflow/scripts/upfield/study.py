@@ -13,6 +13,7 @@ from upfield.bids import Index, Pair, Scan, derivative, label
 from upfield.errors import UpfieldError
 from upfield.nifti import SAME, Scale
 from upfield.phantom import Phantom, scans
+from upfield.quality import PICTURES
 
 
 class Study:
@@ -147,6 +148,14 @@ class Study:
         """What corner and size of the working grid are multiples of, so that every scale fits."""
         x, y, z = (math.lcm(*(scale[axis] for scale in [SAME, *self.scales])) for axis in range(3))
         return x, y, z
+
+    def verdict(self, participant: str) -> str:
+        """What quality control measures of a pair, and whether it may be used."""
+        return f"{self.root}/qc/participants/{participant}.json"
+
+    def pictures(self, participant: str) -> list[str]:
+        """Brain masks and registration of a pair, to look at."""
+        return [f"{self.root}/qc/figures/{participant}_{name}.webp" for name in PICTURES]
 
     def store(self, participant: str) -> str:
         """Patch store."""

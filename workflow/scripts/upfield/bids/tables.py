@@ -13,7 +13,7 @@ from upfield.files import write_json
 # Folders and files of a study that BIDS has no name for.
 IGNORED = "".join(
     f"{pattern}\n"
-    for pattern in ("patches", "models", "metrics", "report", "logs", "benchmarks", "*.tsv", "**/*_xfm.*")
+    for pattern in ("patches", "models", "metrics", "qc", "report", "logs", "benchmarks", "*.tsv", "**/*_xfm.*")
 )
 
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from upfield.config import MODEL_FREE
 from upfield.errors import ScanError
 from upfield.files import write_text
-from upfield.report import figures, harmonisation, panels, tables, uncertainty
+from upfield.report import figures, harmonisation, panels, review, tables, uncertainty
 from upfield.report.headline import headline
 from upfield.report.panels import SubjectImages
 
@@ -76,6 +76,7 @@ def build(
         cohort=tables.cohort(table),
         inventory=tables.records(table["inventory"]),
         excluded=tables.records(table["excluded"]),
+        quality=review.section(root),
         folds=tables.folds(table["splits"]),
         boards=tables.boards(board, methods),
         charts=_charts(scores, board, methods),
@@ -197,9 +198,10 @@ def _verbatim(name: str) -> Markup:
     return Markup((HERE / name).read_text(encoding="utf-8"))
 
 
-def _uri(png: bytes) -> str:
-    """PNG bytes as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def _uri(picture: bytes) -> str:
+    """PNG or WebP bytes as a data URI."""
+    kind = "webp" if picture[8:12] == b"WEBP" else "png"
+    return f"data:image/{kind};base64," + base64.b64encode(picture).decode()
 
 
 def _label(metric: str) -> str:

@@ -34,7 +34,7 @@ KINDS = {**dict.fromkeys(MODEL_FREE, "baseline"), SUPERVISED: "supervised baseli
 PRIMARY = ("psnr", "ssim")  # metrics with charts and comparisons in sight; the others are folded
 SPLITS = {"test": "test", "val": "validation", "train": "training"}
 REGIONS = {"brain": "whole brain", "csf": "CSF", "grey": "grey matter", "white": "white matter"}
-STAGES = ("ingest", "preprocess", "split", "patches", "train", "predict", "evaluate", "report")
+STAGES = ("ingest", "preprocess", "qc", "split", "patches", "train", "predict", "evaluate", "report")
 
 
 def read(root: Path) -> dict[str, pd.DataFrame]:

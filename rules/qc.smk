@@ -1,0 +1,79 @@
+"""Quality control: every scan and every pair measured, judged and drawn, after registration.
+
+1. quality          metrics of one pair's scans and of how they lie together; beyond a threshold the pair is excluded
+2. quality_figures  brain masks and the registration, for a person to look at
+3. quality_table    all measurements, with those who stand apart from the others
+"""
+
+QC = config["qc"]
+# Raised on purpose when a change of the code changes the measurements.
+QUALITY_VERSION = 1
+
+
+rule quality:
+    """Metrics of one pair, and whether it may be used."""
+    input:
+        unpack(registered_pair),
+    output:
+        STUDY.verdict("{participant}"),
+    log:
+        f"{ROOT}/logs/qc/{{participant}}_quality.log",
+    benchmark:
+        f"{ROOT}/benchmarks/qc/{{participant}}_quality.tsv"
+    group:
+        "preprocess"
+    conda:
+        "../envs/preprocess.yaml"
+    resources:
+        mem_mb=memory("quality"),
+        runtime=minutes("quality"),
+    params:
+        version=QUALITY_VERSION,
+        suffixes=lambda wildcards: {
+            side: getattr(STUDY.pairs[wildcards.participant], side).suffix for side in ("source", "target")
+        },
+        thresholds=QC["thresholds"],
+    script:
+        "../workflow/scripts/quality.py"
+
+
+rule quality_figures:
+    """Pictures of one pair."""
+    input:
+        unpack(registered_pair),
+    output:
+        STUDY.pictures("{participant}"),
+    log:
+        f"{ROOT}/logs/qc/{{participant}}_figures.log",
+    benchmark:
+        f"{ROOT}/benchmarks/qc/{{participant}}_figures.tsv"
+    group:
+        "preprocess"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=memory("quality_figures"),
+        runtime=minutes("quality_figures"),
+    script:
+        "../workflow/scripts/quality_figures.py"
+
+
+rule quality_table:
+    """All measurements of the study in one table."""
+    input:
+        [STUDY.verdict(participant) for participant in STUDY.pairs],
+    output:
+        f"{ROOT}/qc/quality.tsv",
+    log:
+        f"{ROOT}/logs/qc/table.log",
+    benchmark:
+        f"{ROOT}/benchmarks/qc/table.tsv"
+    conda:
+        "../envs/preprocess.yaml"
+    resources:
+        mem_mb=memory("quality_table"),
+        runtime=minutes("quality_table"),
+    params:
+        outlier=QC["outlier"],
+    script:
+        "../workflow/scripts/quality_table.py"

@@ -1,0 +1,14 @@
+"""Adapter of rule quality."""
+
+from upfield.job import job
+
+with job(snakemake):
+    from upfield.quality import stage
+
+    stage.assess(
+        dict(snakemake.input.items()),
+        snakemake.output[0],
+        participant=snakemake.wildcards.participant,
+        suffixes=snakemake.params.suffixes,
+        thresholds=snakemake.params.thresholds,
+    )
