@@ -14,7 +14,7 @@ if config["phantom"] is not None:
         output:
             [
                 f"{PHANTOM_DIR}/sub-{{number}}/ses-{session}/anat/sub-{{number}}_ses-{session}_T1w.{extension}"
-                for session in ("64mT", "3T")
+                for session in STUDY.phantom.fields
                 for extension in ("nii.gz", "json")
             ],
         log:

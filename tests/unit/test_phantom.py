@@ -104,7 +104,7 @@ def test_contrast_depends_on_the_field(subject, aligned):
 
 
 def test_flash_signal_by_hand():
-    protocol = scanner.Scanner("", 3.0, 1.0, 0.0, 90, snr=1, bias=0)
+    protocol = scanner.Scanner("", 3.0, 1.0, 0.0, 90, snr=1, bias=0, voxel=lambda spacing: (spacing,) * 3)
     # At 90 degrees only saturation recovery is left: 1 - exp(-TR / T1).
     signal = scanner.flash(protocol, np.array([2.0]), np.array([1.0]), np.array([1.0]))
     np.testing.assert_allclose(signal, 2 * (1 - np.exp(-1)))
@@ -112,7 +112,7 @@ def test_flash_signal_by_hand():
 
 def test_noise_is_rician():
     air = Volume(np.zeros((40, 40, 40), np.float32), np.eye(4))
-    data = scanner.acquire(air, scanner.LOW, np.random.default_rng(0)).data
+    data = scanner.acquire(air, scanner.SCANNERS["64mT"], np.random.default_rng(0)).data
     assert data.min() >= 0
     # In air a magnitude follows Rayleigh's law: mean / standard deviation = sqrt(pi / (4 - pi)).
     assert data.mean() / data.std() == pytest.approx(1.913, rel=0.02)
@@ -159,3 +159,22 @@ def test_dataset_is_valid_bids(dataset):
 def test_senseless_settings_are_refused(wrong):
     with pytest.raises(UpfieldError, match=next(iter(wrong))):
         phantom.Phantom(**wrong)
+
+
+def test_fields_of_3_and_7_tesla():
+    pair = phantom.simulate(0, phantom.Phantom(subjects=1, spacing=4.0, fields=["3T", "7T"]))
+    np.testing.assert_allclose(pair.low.grid.spacing, 6.0)
+    np.testing.assert_allclose(pair.high.grid.spacing, 4.0)
+    # T1 grows with the field: at 7 T white and grey matter recover less of their magnetisation.
+    densities = np.ones(6)
+    at = {
+        field: scanner.flash(scanner.SCANNERS["3T"], densities, scanner.T1[field], np.full(6, np.inf))[:2]
+        for field in (3.0, 7.0)
+    }
+    assert (at[7.0] < at[3.0]).all()
+
+
+@pytest.mark.parametrize("fields", [["3T", "64mT"], ["3T", "3T"], ["3T"], ["3T", "1.5T"]])
+def test_fields_are_two_the_lower_first(fields):
+    with pytest.raises(UpfieldError, match="expected two of 64mT, 3T, 7T, the lower first"):
+        phantom.Phantom(fields=fields)

@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 
 from upfield import files, nifti
-from upfield.phantom.scanner import HIGH, LOW, Phantom, Scanner, simulate
+from upfield.phantom.scanner import SCANNERS, Phantom, Scanner, simulate
 
 README = """# Upfield phantom
 
 These images are SIMULATED. No person was scanned; no value here may be read as a measurement.
 
-Each of the {subjects} subjects has two T1-weighted scans of one synthetic head: `ses-64mT` (2 x 2 x 5 mm) and
-`ses-3T` ({spacing:g} mm isotropic).
+Each of the {subjects} subjects has two T1-weighted scans of one synthetic head: `ses-{low}` ({voxel} mm) and
+`ses-{high}` ({spacing:g} mm isotropic).
 
 ## How they were made
 
@@ -21,7 +21,7 @@ Each of the {subjects} subjects has two T1-weighted scans of one synthetic head:
 2. A random smooth invertible warp and a change of size turn it into one subject, at 1 mm.
 3. The spoiled gradient echo (FLASH) equation, with T1 and T2* from the literature for each field, turns
    tissues into signal; T1 and proton density differ a little between subjects.
-4. For `ses-64mT` the head is moved by some millimetres and degrees. Each scanner samples the head on its own
+4. For `ses-{low}` the head is moved by some millimetres and degrees. Each scanner samples the head on its own
    grid and adds a smooth bias field, a gain and Rician noise.
 
 Ages and sexes in `participants.tsv` are random numbers. Made with seed {seed}.
@@ -40,27 +40,25 @@ Fonov et al., Unbiased average age-appropriate atlases for pediatric studies, Ne
 > injury to subjects or patients resulting from the use or misuse of this software package.
 """
 
-SESSIONS = {"64mT": LOW, "3T": HIGH}
-
 
 def scans(settings: Phantom) -> list[Path]:
     """Every scan that `write_subject` writes, relative to the dataset's root, subject by subject."""
-    return [_scan(index, session) for index in range(settings.subjects) for session in SESSIONS]
+    return [_scan(index, session) for index in range(settings.subjects) for session in settings.fields]
 
 
 def write_subject(root: Path, index: int, settings: Phantom) -> None:
     """Simulate subject number `index` (from 0); write both sessions (int16) and sidecars under `root`."""
     subject = simulate(index, settings)
-    for session, volume in (("64mT", subject.low), ("3T", subject.high)):
+    for session, volume in zip(settings.fields, (subject.low, subject.high), strict=True):
         path = root / _scan(index, session)
-        files.write_json(path.with_name(path.name.replace(".nii.gz", ".json")), _sidecar(SESSIONS[session]))
+        files.write_json(path.with_name(path.name.replace(".nii.gz", ".json")), _sidecar(SCANNERS[session]))
         nifti.save(volume, path, dtype=np.int16)
 
 
 def write_dataset(root: Path, settings: Phantom) -> None:
     """Write what belongs to the dataset as a whole: description, participants, README."""
     description = {
-        "Name": "Upfield PHANTOM: simulated 64 mT and 3 T T1-weighted heads",
+        "Name": f"Upfield PHANTOM: simulated {' and '.join(settings.fields)} T1-weighted heads",
         "BIDSVersion": "1.10.0",
         "DatasetType": "raw",
         "License": "Apache-2.0; ICBM152 template (C) 1993-2009 Louis Collins, McGill University, see README",
@@ -69,10 +67,10 @@ def write_dataset(root: Path, settings: Phantom) -> None:
         "ReferencesAndLinks": ["https://doi.org/10.1016/j.neuroimage.2010.07.033"],
     }
     files.write_json(root / "dataset_description.json", description)
-    files.write_text(
-        root / "README",
-        README.format(subjects=settings.subjects, seed=settings.seed, spacing=settings.spacing),
-    )
+    low, high = settings.fields
+    voxel = " x ".join(f"{size:g}" for size in SCANNERS[low].voxel(settings.spacing))
+    about = {"subjects": settings.subjects, "seed": settings.seed, "spacing": settings.spacing}
+    files.write_text(root / "README", README.format(low=low, high=high, voxel=voxel, **about))
     files.write_tsv(root / "participants.tsv", _participants(settings))
     columns = {
         "age": {"Description": "Synthetic: a random number, of nobody", "Units": "year"},

@@ -1,5 +1,6 @@
-"""The phantom's scanners: spoiled gradient echo at 64 mT and at 3 T of the same head."""
+"""The phantom's scanners: spoiled gradient echo of the same head at two of 64 mT, 3 T and 7 T."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,30 +13,42 @@ from upfield.phantom import anatomy
 
 @dataclass(frozen=True)
 class Phantom:
-    """Settings: number of subjects, seed, and `spacing`, the isotropic voxel size of ses-3T in mm.
+    """Settings: number of subjects, seed, `spacing` and `fields`.
 
+    `spacing` is the isotropic voxel size at the higher field in mm; `fields` names the two sessions, the lower first.
     Raises UpfieldError on values that make no sense.
     """
 
     subjects: int = 10
     seed: int = 42
     spacing: float = 2.0
+    fields: Sequence[str] = ("64mT", "3T")
 
     def __post_init__(self) -> None:
         if self.subjects < 1 or self.seed < 0:
             raise UpfieldError(f"phantom: found subjects={self.subjects}, seed={self.seed}; expected at least 1 and 0")
         if not 1 <= self.spacing <= 5:
             raise UpfieldError(f"phantom: found spacing={self.spacing} mm; expected 1 to 5 (simulated at 1 mm)")
+        order = list(SCANNERS)
+        if (
+            len(self.fields) != 2
+            or not set(self.fields) <= set(order)
+            or order.index(self.fields[0]) >= order.index(self.fields[1])
+        ):
+            raise UpfieldError(
+                f"phantom: found fields={list(self.fields)}; expected two of {', '.join(order)}, the lower first"
+            )
 
 
 @dataclass(frozen=True)
 class Subject:
     """One simulated subject.
 
-    `low`, `high`: the images, float32, whole numbers from 0 (white matter at about 500).
+    `low`, `high`: the images at the lower and the higher field, float32, whole numbers from 0 (white
+    matter at about 500).
     `brain`: the true brain mask, uint8 0 or 1, on the grid of `high`. `labels`: the tissue of each voxel of
     `high`, uint8, 0 in air, else 1 + its index in `anatomy.TISSUES`.
-    `displacement`: (4, 4) rigid, RAS+ mm, from a point in the world of 3T to the same anatomy in that of 64mT.
+    `displacement`: (4, 4) rigid, RAS+ mm, from a point in the world of `high` to the same anatomy in that of `low`.
     """
 
     low: Volume
@@ -47,7 +60,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class Scanner:
-    """One protocol: field in tesla, times in seconds, angle in degrees, SNR of white matter, log bias."""
+    """One protocol: field in tesla, times in seconds, angle in degrees, SNR of white matter, log bias.
+
+    `voxel` is the size of its voxels in mm when it is the lower field, given the voxel size at the higher one.
+    """
 
     model: str
     field: float
@@ -56,10 +72,19 @@ class Scanner:
     flip_angle: float
     snr: float
     bias: float
+    voxel: Callable[[float], tuple[float, float, float]]
 
 
-LOW = Scanner("Phantom 64 mT", 0.064, 0.040, 0.005, 60, snr=18, bias=0.30)
-HIGH = Scanner("Phantom 3 T", 3.0, 0.020, 0.003, 25, snr=60, bias=0.10)
+def _isotropic(factor: float) -> Callable[[float], tuple[float, float, float]]:
+    return lambda spacing: (factor * spacing,) * 3
+
+
+# By session, the lowest field first.
+SCANNERS = {
+    "64mT": Scanner("Phantom 64 mT", 0.064, 0.040, 0.005, 60, snr=18, bias=0.30, voxel=lambda spacing: (2.0, 2.0, 5.0)),
+    "3T": Scanner("Phantom 3 T", 3.0, 0.020, 0.003, 25, snr=60, bias=0.10, voxel=_isotropic(1.5)),
+    "7T": Scanner("Phantom 7 T", 7.0, 0.020, 0.003, 25, snr=110, bias=0.25, voxel=_isotropic(1.0)),
+}
 WHITE_MATTER = 500.0  # scanner units
 
 # In the order of anatomy.TISSUES. Rounded values: a phantom has to be plausible, not a reference.
@@ -67,24 +92,26 @@ WHITE_MATTER = 500.0  # scanner units
 # al., J Magn Reson 2010, 207:304-311.
 DENSITY = np.array([0.82, 0.70, 1.00, 0.90, 0.79, 0.20])
 # T1 in seconds. Grey and white matter at 64 mT: the field law of Rooney et al., MRM 2007, 57:308-318, as used by
-# Marques et al., JMRI 2019, 49:1528-1542: 0.00116 (42.577e6 B0)^0.376 and 0.00071 (42.577e6 B0)^0.382; at 3 T:
-# Wright et al., MAGMA 2008, 21:121-130. CSF, fat and muscle at 64 mT: O'Reilly and Webb, MRM 2022, 87:884-895
-# (50 mT); at 3 T: Rooney et al. and Gold et al., AJR 2004, 183:343-351. Bone: Du et al.; no signal of it is left
-# at the echo times used here.
+# Marques et al., JMRI 2019, 49:1528-1542: 0.00116 (42.577e6 B0)^0.376 and 0.00071 (42.577e6 B0)^0.382; at 3 T
+# and 7 T: Wright et al., MAGMA 2008, 21:121-130. CSF, fat and muscle at 64 mT: O'Reilly and Webb, MRM 2022, 87:884-895
+# (50 mT); at 3 T: Rooney et al. and Gold et al., AJR 2004, 183:343-351; at 7 T: a little longer. Bone: Du et al.; no
+# signal of it is left at the echo times used here.
 T1 = {
     0.064: np.array([0.305, 0.204, 3.70, 0.130, 0.171, 0.15]),
     3.0: np.array([1.61, 0.84, 4.3, 0.37, 1.42, 0.22]),
+    7.0: np.array([1.94, 1.13, 4.4, 0.45, 1.70, 0.25]),
 }
-# T2* in seconds. Brain at 3 T: Peters et al., Magn Reson Imaging 2007, 25:748-753. 64 mT: a little below the T2
+# T2* in seconds. Brain at 3 T and 7 T: Peters et al., Magn Reson Imaging 2007, 25:748-753. 64 mT: a little below the T2
 # of O'Reilly and Webb, since susceptibility hardly counts there. The others are plausible values.
 T2_STAR = {
     0.064: np.array([0.090, 0.080, 1.0, 0.080, 0.035, 0.0005]),
     3.0: np.array([0.066, 0.053, 0.20, 0.030, 0.025, 0.0004]),
+    7.0: np.array([0.033, 0.027, 0.10, 0.015, 0.013, 0.0003]),
 }
 
 
 def simulate(index: int, settings: Phantom) -> Subject:
-    """Simulate subject number `index` (from 0): a function of (settings.seed, index, settings.spacing) alone.
+    """Simulate subject number `index` (from 0): a function of `index` and the settings without `subjects` alone.
 
     Both images are sampled from one head at 1 mm. The low field image is moved before it is sampled, so that
     `displacement` is exact.
@@ -99,15 +126,16 @@ def simulate(index: int, settings: Phantom) -> Subject:
     )
     displacement = rigid(_signed(pose_rng, 1, 4), _signed(pose_rng, 1, 5))
     tilt = rigid(_signed(pose_rng, 1, 6), pose_rng.uniform(-3, 3, 3))
+    lower, higher = (SCANNERS[field] for field in settings.fields)
     high_grid = _grid((settings.spacing,) * 3, tilt)
-    low_grid = _grid((2.0, 2.0, 5.0), np.eye(4))
-    low = nifti.resample(_signal(head, LOW, *tissue), low_grid, np.linalg.inv(displacement))
-    high = nifti.resample(_signal(head, HIGH, *tissue), high_grid)
+    low_grid = _grid(lower.voxel(settings.spacing), np.eye(4))
+    low = nifti.resample(_signal(head, lower, *tissue), low_grid, np.linalg.inv(displacement))
+    high = nifti.resample(_signal(head, higher, *tissue), high_grid)
     brain = nifti.resample(head.volume(head.brain), high_grid)
     labels = nifti.resample(head.volume(1 + head.fractions.argmax(axis=0)), high_grid, order=0)
     return Subject(
-        acquire(low, LOW, low_rng),
-        acquire(high, HIGH, high_rng),
+        acquire(low, lower, low_rng),
+        acquire(high, higher, high_rng),
         brain.with_data((brain.data > 0.5).astype(np.uint8)),
         labels.with_data(labels.data.astype(np.uint8)),
         displacement,
