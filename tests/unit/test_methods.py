@@ -189,6 +189,9 @@ def test_scales():
     source = torch.zeros(1, 1, 4, 5, 6)
     assert small("srgan3d", factor=4).eval()(source).shape == (1, 1, 16, 20, 24)
     assert small("srdcgan", factor=2).eval()(source[..., 0]).shape == (1, 1, 8, 10)
+    # Other fields and scanners: the input has the resolution of the target already.
+    assert small("srgan3d", factor=1).eval()(source).shape == source.shape
+    assert small("srdcgan", factor=1).eval()(source[..., 0]).shape == (1, 1, 4, 5)
 
 
 @pytest.mark.parametrize("name", ["lohiresgan", "srdcgan", "srgan3d", "cyclegan"])

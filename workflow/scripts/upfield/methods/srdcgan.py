@@ -18,9 +18,10 @@ class Block(nn.Sequential):
 
 
 class Generator(nn.Module):
-    """(B, 1, X, Y) -> (B, 1, factor X, factor Y), factor 2 or 4; tanh output, or linear and zero at the start.
+    """(B, 1, X, Y) -> (B, 1, factor X, factor Y), factor 1, 2 or 4; tanh output, or linear and zero at the start.
 
-    Widths: channels, w, w, (up) 3w, 3w, 3w, (up) w, w, channels; at factor 2 the second `up` keeps the size.
+    Widths: channels, w, w, (up) 3w, 3w, 3w, (up) w, w, channels; at factor 2 the second `up` keeps the size, at
+    1 both do.
     23,196 parameters at 3 channels, w 9 and factor 4. With several channels the image is given to all, and the
     output is their mean. The blocks of 3w have `dropout`.
     """
@@ -32,7 +33,7 @@ class Generator(nn.Module):
         self.body = nn.Sequential(
             Block(channels, width),
             Block(width, width),
-            Block(width, 3 * width, up=True, dropout=dropout),
+            Block(width, 3 * width, up=factor > 1, dropout=dropout),
             Block(3 * width, 3 * width, dropout=dropout),
             Block(3 * width, 3 * width, dropout=dropout),
             Block(3 * width, width, up=factor == 4),
@@ -83,8 +84,8 @@ class SRDCGAN(PairedGAN):
         discriminator_grid: Sequence[int],
         **shared: Any,
     ) -> None:
-        if factor not in (2, 4):
-            raise ValueError(f"factor is {factor!r}; expected 2 or 4")
+        if factor not in (1, 2, 4):
+            raise ValueError(f"factor is {factor!r}; expected 1, 2 or 4")
         super().__init__(scale=(factor, factor, 1), **shared)
         self.generator = Generator(channels, width, factor, dropout, tanh=not self.input_residual)
         self.discriminator = Discriminator(channels, width, discriminator_grid)

@@ -46,7 +46,7 @@ def enlarging(variant: str, inputs: int) -> tuple[list[nn.Module], int]:
 
 
 class Generator(nn.Sequential):
-    """(B, 1, X, Y, Z) -> (B, 1, factor X, factor Y, factor Z), factor 2 or 4.
+    """(B, 1, X, Y, Z) -> (B, 1, factor X, factor Y, factor Z), factor 1, 2 or 4.
 
     Stem (conv, BN, leaky ReLU 0.25), `blocks` residual blocks (conv, BN, leaky ReLU, conv, BN, dropout) and a conv with
     BN, all of these with a skip over the blocks; doublings; a last convolution. Linear output, tanh where asked for;
@@ -64,7 +64,7 @@ class Generator(nn.Sequential):
         trunk = [block() for _ in range(blocks)]
         layers.append(Residual(*trunk, conv(filters, filters), nn.BatchNorm3d(filters)))
         channels = filters
-        for _ in range({2: 1, 4: 2}[factor]):
+        for _ in range({1: 0, 2: 1, 4: 2}[factor]):
             doubling, channels = enlarging(variant, channels)
             layers += doubling
         last = conv(channels, 1)
@@ -121,8 +121,8 @@ class SRGAN3D(PairedGAN):
         label_flip: float,
         **shared: Any,
     ) -> None:
-        if factor not in (2, 4):
-            raise ValueError(f"factor is {factor!r}; expected 2 or 4")
+        if factor not in (1, 2, 4):
+            raise ValueError(f"factor is {factor!r}; expected 1, 2 or 4")
         super().__init__(scale=(factor, factor, factor), **shared)
         tanh = variant == "nn" and not self.input_residual
         self.generator = Generator(filters, blocks, factor, variant, dropout, self.input_residual, tanh)
