@@ -21,7 +21,10 @@ def side(folder, metadata=None, **entities):
 
 
 def study(source, target, pairing="paired"):
-    return {"source": source, "target": target, "pairing": pairing}
+    everybody = {"include": [], "exclude": []}
+    return {
+        "source": source, "target": target, "pairing": pairing, "participants": everybody, "duplicates": "first",
+    }  # fmt: skip
 
 
 @pytest.fixture
@@ -354,3 +357,67 @@ def test_real_datasets_pair(real_data):
     index = bids.build_index(study(low, high))
     assert len(index.pairs) == 3 and not index.excluded
     assert {(pair.source.session, pair.target.session) for pair in index.pairs} == {("ulf", "3T")}
+
+
+# Choosing
+
+
+def session(participant, name="1", **values):
+    """A source scan in a session."""
+    stem = f"sub-{participant}_ses-{name}"
+    return bids.Scan(f"sub-{participant}", "source", f"/d/{stem}_T1w.nii.gz", "anat", stem, "T1w", name, **values)
+
+
+def chosen(scans, include=(), exclude=(), duplicates="first"):
+    return bids.choose(scans, {"include": list(include), "exclude": list(exclude)}, duplicates)
+
+
+def test_unwanted_participants_are_left_out_with_the_reason():
+    scans = [session(label) for label in ("01", "02", "03")]
+    problems = {scan.participant: scan.problem for scan in chosen(scans, ["sub-01", "02"], ["03"])}
+    assert problems == {"sub-01": "", "sub-02": "", "sub-03": "participants.exclude names this participant"}
+    assert [bool(scan.problem) for scan in chosen(scans, ["02"])] == [True, False, True]
+    assert not any(scan.problem for scan in chosen(scans))
+
+
+def test_participants_that_cannot_be_meant_are_refused(refused):
+    scans = [session("01"), session("02")]
+    with refused("participants.exclude", "sub-04"):
+        chosen(scans, exclude=["04"])
+    with refused("both", "sub-02"):
+        chosen(scans, ["01", "02"], ["02"])
+
+
+@pytest.mark.parametrize(
+    ("times", "newest"),
+    [(("", "", ""), "3"), (("2021-01-01", "2023-01-01", "2022-01-01"), "2"), (("2020-01-01", "", ""), "1")],
+)
+def test_newest_scan_comes_first(times, newest):
+    scans = [session("02", str(number + 1), acquired=time) for number, time in enumerate(times)] + [session("01")]
+    ordered = chosen(scans, duplicates="newest")
+    assert [scan.participant for scan in ordered] == ["sub-01", "sub-02", "sub-02", "sub-02"]
+    assert ordered[1].session == newest
+    assert [scan.session for scan in chosen(scans)][1:] == ["1", "2", "3"]
+
+
+def test_acquisition_times_come_from_the_session_or_the_sidecar(bids_tree):
+    first, second, third = (scan_file("01", "1", f"_run-{run}") for run in (1, 2, 3))
+    root = bids_tree(
+        {
+            first: None, second: None, third: None,
+            "sub-01/ses-1/sub-01_ses-1_scans.tsv":
+                "filename\tacq_time\nanat/sub-01_ses-1_run-1_T1w.nii.gz\t2024-05-01T10:00:00\n"
+                "anat/sub-01_ses-1_run-3_T1w.nii.gz\tn/a\n",
+            second.replace(".nii.gz", ".json"): {"AcquisitionDateTime": "2023-01-01T00:00:00"},
+        }
+    )  # fmt: skip
+    found = [scan.acquired for scan in bids.find(root, "source", {}, {})]
+    assert found == ["2024-05-01T10:00:00", "2023-01-01T00:00:00", ""]
+
+
+def test_the_newest_of_two_sessions_is_paired(bids_tree):
+    content = {scan_file("01", name): None for name in ("1", "2")} | {scan_file("01", "9", suffix="T2w"): None}
+    root = bids_tree(content)
+    config = study(side(root, suffix="T1w"), side(root, suffix="T2w")) | {"duplicates": "newest"}
+    (pair,) = bids.build_index(config).pairs
+    assert pair.source.session == "2"

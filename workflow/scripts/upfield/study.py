@@ -58,7 +58,7 @@ class Study:
                             session=session.removeprefix("ses-"),
                         )
                     )
-        return bids.assemble(found, "paired")
+        return bids.assemble(bids.choose(found, self.config["participants"], self.config["duplicates"]), "paired")
 
     def described(self) -> Index:
         """The index with every scan's geometry; a planned dataset must exist by now."""

@@ -1,5 +1,6 @@
 """BIDS in and out: which scans there are, which belong together, how derivatives are called."""
 
+from upfield.bids.choose import choose
 from upfield.bids.find import ENTITY_KEYS, find, inspect
 from upfield.bids.index import build_index
 from upfield.bids.names import derivative, label, reconstructed, sidecar
@@ -24,6 +25,7 @@ __all__ = [
     "Scan",
     "assemble",
     "build_index",
+    "choose",
     "derivative",
     "excluded_table",
     "find",

@@ -1,13 +1,14 @@
 """Which scans a dataset has: by entities and sidecar fields; and whether each can be read."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import bids2table as b2t
 
 from upfield import nifti
+from upfield.bids.choose import acquisition_time
 from upfield.bids.scan import Scan, changed
 from upfield.errors import ScanError, UpfieldError
 
@@ -30,15 +31,28 @@ EXTENSIONS = (".nii", ".nii.gz")
 KEPT_METADATA = ("MagneticFieldStrength", "Manufacturer", "ManufacturersModelName")
 
 
-def find(bids_dir: str | Path, role: str, entities: Mapping[str, Any], metadata: Mapping[str, Any]) -> list[Scan]:
+def listing(bids_dir: str | Path) -> dict[str, list[Any]]:
+    """The files of a dataset with their entities: one list per column of bids2table."""
+    logging.getLogger("bids2table").setLevel(logging.ERROR)
+    columns: dict[str, list[Any]] = b2t.index_dataset(Path(bids_dir).resolve()).to_pydict()
+    return columns
+
+
+def find(
+    bids_dir: str | Path,
+    role: str,
+    entities: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    columns: Mapping[str, Sequence[Any]] | None = None,
+) -> list[Scan]:
     """Scans of a dataset whose entities and sidecar fields match, in path order; image files are not opened.
 
     `entities` and `metadata` map a name to one value or a list of values. Metadata are read with BIDS
-    inheritance. Raises UpfieldError for an unknown entity name.
+    inheritance. `columns` is the dataset's `listing`, if it has been made already. Raises UpfieldError for an unknown
+    entity name.
     """
     root = Path(bids_dir).resolve()
-    logging.getLogger("bids2table").setLevel(logging.ERROR)
-    columns = b2t.index_dataset(root).to_pydict()
+    columns = listing(root) if columns is None else columns
     count = len(columns.get("path", []))
     wanted = {_entity_key(name): _values(value) for name, value in entities.items()}
     scans = []
@@ -63,6 +77,7 @@ def find(bids_dir: str | Path, role: str, entities: Mapping[str, Any], metadata:
                 suffix=suffix,
                 session=columns["ses"][row] or "n/a",
                 metadata={key: fields[key] for key in KEPT_METADATA if key in fields},
+                acquired=acquisition_time(root / path, fields),
             )
         )
     return sorted(scans, key=lambda scan: scan.path)

@@ -7,7 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from upfield.bids.find import find, inspect
+from upfield.bids.choose import choose
+from upfield.bids.find import find, inspect, listing
 from upfield.bids.pairing import assemble
 from upfield.bids.scan import Index, Scan, changed
 from upfield.files import digest, read_json, write_json
@@ -29,12 +30,18 @@ def build_index(config: Mapping[str, Any], cache: Path | None = None, rescan: bo
         scans = [_from_json(row) for row in known["scans"]]
     else:
         sides = ["target"] if config["pairing"] == "simulated" else ["source", "target"]
-        found = [scan for side in sides for scan in find(role=side, **filters[side])]
+        # Both sides are often in one dataset, which is looked through once.
+        files = {folder: listing(folder) for folder in {filters[side]["bids_dir"] for side in sides}}
+        found = [
+            scan
+            for side in sides
+            for scan in find(role=side, columns=files[filters[side]["bids_dir"]], **filters[side])
+        ]
         scans = _inspect_all(found, {row["path"]: row for row in known.get("scans", [])})
         fresh = {"key": key, "scans": [_to_json(scan) for scan in scans]}
         if cache is not None and fresh != known:
             write_json(cache, fresh)
-    return assemble(scans, config["pairing"])
+    return assemble(choose(scans, config["participants"], config["duplicates"]), config["pairing"])
 
 
 def _inspect_all(scans: list[Scan], known: Mapping[str, Mapping[str, Any]]) -> list[Scan]:

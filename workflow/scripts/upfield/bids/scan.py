@@ -13,7 +13,7 @@ class Scan:
     """One scan: where it is, what BIDS says of it, and why it cannot be used (`problem`, empty if it can).
 
     `name` is its file name without suffix and extension (`sub-01_ses-1`); `folder` its folder relative to the
-    dataset (`sub-01/ses-1/anat`). Derivatives keep both.
+    dataset (`sub-01/ses-1/anat`). Derivatives keep both. `acquired` is when, ISO 8601, empty if unknown.
     """
 
     participant: str
@@ -28,6 +28,7 @@ class Scan:
     voxel: tuple[float, ...] = ()
     size: int = 0
     problem: str = ""
+    acquired: str = ""
 
     @property
     def key(self) -> str:

@@ -1,0 +1,72 @@
+"""Which of the scans found a study wants: by participant, and among several of one side of a participant."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from upfield.bids.scan import Scan, changed
+from upfield.errors import UpfieldError
+
+
+def choose(scans: Sequence[Scan], participants: Mapping[str, Sequence[str]], duplicates: str) -> list[Scan]:
+    """`scans` by role and participant, the wanted one first; those of unwanted participants say so in `problem`.
+
+    Parameters
+    ----------
+    participants
+        `include` and `exclude`: labels with or without `sub-`; an empty `include` is everybody.
+    duplicates
+        `first` or `newest`: which of several scans of one side of a participant comes first, and so is used. The
+        newest is that with the latest acquisition time; where none is known, the last by path.
+
+    Raises UpfieldError for a participant who has no scan, or who is included and excluded.
+
+    """
+    wanted, unwanted = (_labels(participants[key]) for key in ("include", "exclude"))
+    known = {scan.participant for scan in scans}
+    for key, labels in (("include", wanted), ("exclude", unwanted)):
+        missing = sorted(labels - known)
+        if missing and known:
+            raise UpfieldError(f"config: participants.{key} names {missing[0]}, of whom no scan matches the filters")
+    both = sorted(wanted & unwanted)
+    if both:
+        raise UpfieldError(f"config: participants.include and participants.exclude both name {both[0]}")
+    result = []
+    for scan in scans:
+        if scan.participant in unwanted:
+            scan = changed(scan, problem="participants.exclude names this participant")
+        elif wanted and scan.participant not in wanted:
+            scan = changed(scan, problem="participants.include does not name this participant")
+        result.append(scan)
+    if duplicates == "newest":
+        result = sorted(result, key=_age, reverse=True)
+    return sorted(result, key=lambda scan: (scan.role, scan.participant))
+
+
+def _labels(names: Iterable[str]) -> set[str]:
+    return {f"sub-{str(name).removeprefix('sub-')}" for name in names}
+
+
+def _age(scan: Scan) -> tuple[str, str]:
+    return scan.acquired, scan.path
+
+
+def acquisition_time(path: Path, fields: Mapping[str, Any]) -> str:
+    """When a scan was acquired, ISO 8601: from the `scans.tsv` of its session, else its sidecar; empty if unknown."""
+    folder = path.parent.parent
+    name = "_".join(part for part in folder.parts[-2:] if part.startswith(("sub-", "ses-")))
+    listed = _acquisitions(folder / f"{name}_scans.tsv").get(f"{path.parent.name}/{path.name}", "")
+    return listed or str(fields.get("AcquisitionDateTime", ""))
+
+
+@cache
+def _acquisitions(path: Path) -> dict[str, str]:
+    """`acq_time` by file name; empty without such a table."""
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        times = {row.get("filename", ""): row.get("acq_time") or "" for row in rows}
+    return {name: time for name, time in times.items() if time != "n/a"}
