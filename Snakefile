@@ -52,7 +52,7 @@ wildcard_constraints:
     label="|".join(STUDY.labels),
 
 
-TABLES = [f"{ROOT}/metrics/{name}.tsv" for name in ("per_subject", "leaderboard", "comparisons")]
+TABLES = [f"{ROOT}/metrics/{name}.tsv" for name in ("per_subject", "leaderboard", "comparisons", "ranks", "agreement")]
 # Metrics against a truth, of which an unpaired study has none.
 EXPORTS = [f"{ROOT}/metrics/lohiresgan/{method}.csv" for method in STUDY.methods if config["pairing"] != "unpaired"]
 PREDICTIONS = [STUDY.prediction(method, participant) for participant in STUDY.tested for method in STUDY.methods]

@@ -62,6 +62,21 @@ def pair_files(wildcards):
     }
 
 
+def tested_images(wildcards):
+    """What a test participant is judged by: every method's output, the target, its mask, and whether it is excluded."""
+    pair = STUDY.pairs[wildcards.participant]
+    return {
+        "predictions": [STUDY.prediction(method, wildcards.participant) for method in STUDY.methods],
+        "truth": STUDY.corrected(pair.target),
+        "mask": STUDY.mask(pair.target),
+        "sidecars": [sidecar(STUDY.preprocessed(scan)) for scan in (pair.source, pair.target)],
+    }
+
+
+def tissue_labels(wildcards):
+    return STUDY.tissues(STUDY.pairs[wildcards.participant].target)
+
+
 def labels(networks, spread=False):
     """Labels of the methods with or without a network, with or without a standard deviation, as a pattern."""
     wanted = [

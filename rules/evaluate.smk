@@ -1,28 +1,52 @@
 """Evaluation: every test participant, in the brain, against the native target.
 
-1. measure      one participant: every method, region and metric
-2. summarise    all participants in one table, the leaderboard, the paired comparisons
-3. export       the table of each method as LoHiResGAN writes it
-4. calibrate    one participant: predicted standard deviation against error, where predictions have one
-5. calibration  the same of all participants in one table
+1. tissues      tissue classes of the target
+2. measure      one participant: every method, region and metric
+3. segment      one participant: the tissues found in every output against those of the target
+4. summarise    all participants: every value, the leaderboard, the comparisons, ranks, outliers and agreement
+5. export       the table of each method as LoHiResGAN writes it
+6. calibrate    one participant: predicted standard deviation against error, where predictions have one
+7. calibration  the same of all participants in one table
 """
+
+# Raised on purpose when a change of the code changes the numbers; nothing else about the code measures again.
+EVALUATION_VERSION = 1
+
+
+rule tissues:
+    """Tissue classes of a target, on its own grid."""
+    input:
+        truth=lambda wildcards: STUDY.corrected(STUDY.scans[wildcards.scan]),
+        mask=f"{ROOT}/{{folder}}/{{scan}}_desc-brain_mask.nii.gz",
+    output:
+        image=f"{ROOT}/{{folder}}/{{scan}}_desc-tissues_dseg.nii.gz",
+        sidecar=f"{ROOT}/{{folder}}/{{scan}}_desc-tissues_dseg.json",
+    log:
+        f"{ROOT}/logs/evaluate/{{folder}}/{{scan}}_tissues.log",
+    benchmark:
+        f"{ROOT}/benchmarks/evaluate/{{folder}}/{{scan}}_tissues.tsv"
+    group:
+        "evaluate"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=memory("tissues"),
+        runtime=minutes("tissues"),
+    params:
+        version=EVALUATION_VERSION,
+        suffix=lambda wildcards: STUDY.scans[wildcards.scan].suffix,
+    script:
+        "../workflow/scripts/tissues.py"
 
 
 rule measure:
     """Metrics of one test participant."""
     input:
-        predictions=lambda wildcards: [STUDY.prediction(method, wildcards.participant) for method in STUDY.methods],
-        truth=lambda wildcards: STUDY.corrected(STUDY.pairs[wildcards.participant].target),
-        mask=lambda wildcards: STUDY.mask(STUDY.pairs[wildcards.participant].target),
-        sidecars=lambda wildcards: [
-            sidecar(STUDY.preprocessed(scan))
-            for scan in (
-                STUDY.pairs[wildcards.participant].source,
-                STUDY.pairs[wildcards.participant].target,
-            )
-        ],
+        unpack(tested_images),
+        labels=lambda wildcards: tissue_labels(wildcards) if config["evaluate"]["regions"] else [],
     output:
-        f"{ROOT}/metrics/participants/{{participant}}.tsv",
+        values=f"{ROOT}/metrics/participants/{{participant}}.tsv",
+        own=f"{ROOT}/metrics/participants/{{participant}}_truth.tsv",
     log:
         f"{ROOT}/logs/evaluate/{{participant}}.log",
     benchmark:
@@ -31,24 +55,58 @@ rule measure:
         "evaluate"
     conda:
         "../envs/report.yaml"
+    threads: 2
     resources:
         mem_mb=memory("measure"),
         runtime=minutes("measure"),
     params:
+        version=EVALUATION_VERSION,
         methods=STUDY.methods,
         fold=lambda wildcards: STUDY.tested[wildcards.participant],
         seeds=lambda wildcards: {method: STUDY.seeds(method) for method in STUDY.trained},
-        suffix=lambda wildcards: STUDY.pairs[wildcards.participant].target.suffix,
         metrics=config["evaluate"]["metrics"],
-        regions=config["evaluate"]["regions"],
     script:
         "../workflow/scripts/measure.py"
 
 
-rule summarise:
-    """The tables of the contract."""
+rule segment:
+    """Tissues of every output of one test participant, against those of the target."""
     input:
-        participants=[f"{ROOT}/metrics/participants/{participant}.tsv" for participant in STUDY.tested],
+        unpack(tested_images),
+        tissues=lambda wildcards: tissue_labels(wildcards),
+    output:
+        f"{ROOT}/metrics/participants/{{participant}}_tissues.tsv",
+    log:
+        f"{ROOT}/logs/evaluate/{{participant}}_segment.log",
+    benchmark:
+        f"{ROOT}/benchmarks/evaluate/{{participant}}_segment.tsv"
+    group:
+        "evaluate"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=memory("segment"),
+        runtime=minutes("segment"),
+    params:
+        version=EVALUATION_VERSION,
+        methods=STUDY.methods,
+        fold=lambda wildcards: STUDY.tested[wildcards.participant],
+        seeds=lambda wildcards: {method: STUDY.seeds(method) for method in STUDY.trained},
+        suffix=lambda wildcards: STUDY.pairs[wildcards.participant].target.suffix,
+    script:
+        "../workflow/scripts/segment.py"
+
+
+rule summarise:
+    """The tables of the contract, and what else the participants' values allow to be said."""
+    input:
+        values=[f"{ROOT}/metrics/participants/{participant}.tsv" for participant in STUDY.tested],
+        own=[f"{ROOT}/metrics/participants/{participant}_truth.tsv" for participant in STUDY.tested],
+        segmentations=[
+            f"{ROOT}/metrics/participants/{participant}_tissues.tsv"
+            for participant in STUDY.tested
+            if config["evaluate"]["segmentation"]
+        ],
     output:
         per_subject=f"{ROOT}/metrics/per_subject.tsv",
         leaderboard=report(
@@ -61,6 +119,11 @@ rule summarise:
             caption="../workflow/report/comparisons.rst",
             category="Evaluation",
         ),
+        ranks=f"{ROOT}/metrics/ranks.tsv",
+        outliers=f"{ROOT}/metrics/outliers.tsv",
+        quantities=f"{ROOT}/metrics/quantities.tsv",
+        agreement=f"{ROOT}/metrics/agreement.tsv",
+        definitions=f"{ROOT}/metrics/definitions.tsv",
     log:
         f"{ROOT}/logs/evaluate/summarise.log",
     benchmark:
@@ -71,6 +134,7 @@ rule summarise:
         mem_mb=memory("summarise"),
         runtime=minutes("summarise"),
     params:
+        version=EVALUATION_VERSION,
         methods=[method for method in STUDY.methods if method in NETWORKS],
         baselines=[*MODEL_FREE, SUPERVISED],
         seed=config["evaluate"]["seed"],

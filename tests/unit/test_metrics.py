@@ -1,6 +1,8 @@
 """Metrics: values worked out by hand or by scikit-image, and nothing outside the mask counts."""
 
+import itertools
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,22 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage import metrics as reference
 from upfield.errors import ScanError, UpfieldError
-from upfield.metrics import HIGHER, METRICS, compute, compute_regions, reference_range, tissue_regions
+from upfield.metrics import (
+    ALONE,
+    METRICS,
+    Reference,
+    compute,
+    compute_regions,
+    definitions,
+    reference_range,
+    tissue_regions,
+)
 from upfield.nifti import Volume
 
 NAMES = list(METRICS)
-VOXELWISE = [name for name in NAMES if name != "ssim"]
+WINDOWED = {"ssim", "ms_ssim", "vif", "fsim", "high_frequency_error", "edge_preservation_correlation",
+            "laplacian_variance"}  # fmt: skip
+VOXELWISE = [name for name in NAMES if name not in WINDOWED]
 WANG = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "full": True}
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +56,9 @@ def brain():
 def test_values_worked_out_by_hand():
     truth = np.arange(8.0).reshape(2, 2, 2)
     output = truth + np.array([1, -1, 1, -1, 3, -1, 1, -1]).reshape(2, 2, 2)
+    # 64 levels over a range of 8 that starts at the 0.5 percentile, 0.035; in a cube of 2 all voxels are neighbours.
+    levels = [int((value - 0.035) * 8) if value else 0 for value in output.ravel()]
+    steps = [a - b for a, b in itertools.combinations(levels, 2)]
     # Squared errors: seven of 1, one of 9. Sums of squares about the means 3.5 and 3.75: 42 and 51.5; of products: 39.
     assert compute(output, truth, np.ones((2, 2, 2), bool), 8.0, VOXELWISE) == pytest.approx(
         {
@@ -51,10 +67,22 @@ def test_values_worked_out_by_hand():
             "mse": 2.0,
             "rmse": np.sqrt(2),
             "nrmse_range": np.sqrt(2) / 7,
+            # The squares of 0 to 7 sum to 140.
+            "nrmse_euclidean": np.sqrt(16 / 140),
             "nmse_variance": 2 / (42 / 8),
+            "nmse_energy": 16 / 140,
             "pearson": 39 / np.sqrt(42 * 51.5),
+            # Neighbours differ by 1 1 3 1, 2 2 0 2 and 6 4 4 4 along the axes; in the truth by 1, 2 and 4 each time.
+            "edge_preservation_index": 30 / 28,
+            "snr": 3.75 / np.sqrt(51.5 / 7),
+            "cnr": np.nan,
+            # One of eight values occurs twice.
+            "entropy": 6 / 8 * 3 + 2 / 8 * 2,
+            "glcm_contrast": np.mean([step**2 for step in steps]),
+            "glcm_homogeneity": np.mean([1 / (1 + step**2) for step in steps]),
         },
         rel=1e-12,
+        nan_ok=True,
     )
 
 
@@ -65,9 +93,8 @@ def test_full_mask_agrees_with_scikit_image():
     pair = [image.astype(float) for image in (truth, output)]
     assert found["psnr"] == pytest.approx(reference.peak_signal_noise_ratio(*pair, data_range=width), rel=1e-12)
     assert found["mse"] == pytest.approx(reference.mean_squared_error(*pair), rel=1e-12)
-    assert found["nrmse_range"] == pytest.approx(
-        reference.normalized_root_mse(*pair, normalization="min-max"), rel=1e-12
-    )
+    for name, way in (("nrmse_range", "min-max"), ("nrmse_euclidean", "euclidean")):
+        assert found[name] == pytest.approx(reference.normalized_root_mse(*pair, normalization=way), rel=1e-12)
     _, similarity = reference.structural_similarity(*pair, data_range=width, **WANG)
     # scikit-image mirrors the image at its border, where our window stops: they agree away from it.
     core = np.zeros(truth.shape, bool)
@@ -148,19 +175,61 @@ def test_the_range_comes_from_the_truth_alone(brain):
 
 def test_identical_images_are_ideal(brain):
     _, truth, mask, width = brain
-    ideal = {name: 1.0 if name in HIGHER else 0.0 for name in NAMES} | {"psnr": np.inf}
-    assert compute(truth, truth, mask, width, NAMES) == pytest.approx(ideal, abs=1e-12)
+    regions = {"brain": mask, "grey": mask & (truth < 100), "white": mask & (truth >= 100)}
+    reference = Reference(truth, regions, width)
+    own = {row[:2]: row[2] for row in reference.own(NAMES)}
+    assert {name for _, name in own} == ALONE == {name for name in NAMES if METRICS[name].ideal is None}
+    for region, name, value in reference.measure(truth, NAMES):
+        ideal = own[region, name] if name in ALONE else METRICS[name].ideal
+        assert value == pytest.approx(ideal, abs=1e-9, nan_ok=True), (region, name)
+
+
+def test_values_are_in_their_range_and_get_worse_with_noise(brain):
+    _, truth, mask, width = brain
+    noise = np.random.default_rng(3).normal(size=truth.shape)
+    better, worse = (compute(truth + size * noise, truth, mask, width, NAMES) for size in (2, 20))
+    for name in set(NAMES) - ALONE:
+        factor = {"higher": 1, "lower": -1, "nearer": -np.sign(worse[name] - 1)}[METRICS[name].better]
+        assert factor * better[name] > factor * worse[name], name
+    assert worse["snr"] < better["snr"]
+    assert worse["laplacian_variance"] > better["laplacian_variance"]
+    assert worse["glcm_contrast"] > better["glcm_contrast"]
+    assert worse["glcm_homogeneity"] < better["glcm_homogeneity"]
+    for values in (better, worse):
+        for name in NAMES:
+            low, high = {"−1 to 1": (-1, 1), "0 to 1": (0, 1), "≥ 0": (0, np.inf), "any": (-np.inf, np.inf),
+                         "0 to 8": (0, 8), "0 to 3969": (0, 63**2)}[METRICS[name].values]  # fmt: skip
+            assert low <= values[name] <= high or name == "cnr"
 
 
 def test_constant_images_have_no_correlation_and_a_constant_truth_no_range(brain):
     output, truth, mask, width = brain
     flat = np.full(truth.shape, 0.1)
-    found = compute(flat, truth, mask, width, NAMES)
-    assert np.isnan(found.pop("pearson")) and np.isfinite(list(found.values())).all()
-    found = compute(output, flat, mask, width, NAMES)
-    assert {name for name, value in found.items() if np.isnan(value)} == {"pearson", "nrmse_range", "nmse_variance"}
+    regions = {"brain": mask, "grey": mask & (truth < 100), "white": mask & (truth >= 100)}
+
+    def undefined(output, truth):
+        rows = compute_regions(output, truth, regions, width, NAMES)
+        values = {name: value for region, name, value in rows if region == "brain"}
+        assert not np.isinf(list(values.values())).any()
+        return {name for name, value in values.items() if np.isnan(value)}, values
+
+    nothing, values = undefined(flat, truth)
+    assert nothing == {"pearson", "edge_preservation_correlation", "snr", "cnr"}
+    assert values["vif"] == values["entropy"] == values["glcm_contrast"] == 0 and values["glcm_homogeneity"] == 1
+    assert values["laplacian_variance"] < 1e-20 and values["edge_preservation_index"] == 0
+    nothing, values = undefined(output, flat)
+    assert nothing == {
+        "pearson", "edge_preservation_correlation", "nrmse_range", "nmse_variance", "vif", "high_frequency_error",
+        "edge_preservation_index",
+    }  # fmt: skip
     with pytest.raises(ScanError, match="constant in the brain mask"):
         reference_range(flat, mask)
+
+
+def test_a_truth_of_zeros_has_no_energy(brain):
+    output, _, mask, width = brain
+    found = compute(output, np.zeros_like(output), mask, width, ["nrmse_euclidean", "nmse_energy", "mae"])
+    assert np.isnan(found["nrmse_euclidean"]) and np.isnan(found["nmse_energy"]) and found["mae"] > 0
 
 
 def test_bad_input_is_named(brain):
@@ -193,11 +262,38 @@ def test_regions(brain):
     values = {row[:2]: row[2] for row in rows}
     assert {name: values["brain", name] for name in NAMES} == compute(output, truth, mask, width, NAMES)
     alone = compute(output, truth, left, width, NAMES)
-    assert {name for name in NAMES if values["left", name] != alone[name]} == {"ssim"}
+    # Windows of a region see the brain around it, and its grey levels are those of the brain.
+    shared = WINDOWED | {"entropy", "glcm_contrast", "glcm_homogeneity"}
+    assert {name for name in NAMES if abs(values["left", name] - alone[name]) > 1e-9} == shared
     share = left.sum() / mask.sum()
     for name in ("ssim", "mae", "mse"):
         together = share * values["left", name] + (1 - share) * values["right", name]
         assert together == pytest.approx(values["brain", name], rel=1e-12)
+
+
+def test_one_voxel_is_enough_of_a_region(brain):
+    output, truth, mask, width = brain
+    voxel = np.zeros_like(mask)
+    voxel[10, 12, 11] = True
+    rows = compute_regions(output, truth, {"brain": mask, "voxel": voxel}, width, NAMES)
+    nothing = {name for region, name, value in rows if region == "voxel" and np.isnan(value)}
+    # What needs spread or neighbours; the coarse scales of MS-SSIM still hold a share of the voxel.
+    assert nothing == {
+        "nrmse_range", "nmse_variance", "pearson", "edge_preservation_index", "edge_preservation_correlation", "snr",
+        "cnr", "glcm_contrast", "glcm_homogeneity",
+    }  # fmt: skip
+
+
+def test_several_outputs_share_a_truth_also_between_threads(brain):
+    output, truth, mask, width = brain
+    outputs = [output + offset for offset in range(4)]
+    shared = Reference(truth, {"brain": mask}, width)
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda image: shared.measure(image, NAMES), outputs))
+    alone = [compute_regions(image, truth, {"brain": mask}, width, NAMES) for image in outputs]
+    for one, other in zip(together, alone, strict=True):
+        assert [row[:2] for row in one] == [row[:2] for row in other]
+        assert np.array_equal([row[2] for row in one], [row[2] for row in other], equal_nan=True)
 
 
 @settings(max_examples=40, deadline=None)
@@ -254,3 +350,17 @@ def test_tissues_that_cannot_be_found():
 def test_config_offers_every_metric():
     schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
     assert schema["properties"]["evaluate"]["properties"]["metrics"]["items"]["enum"] == NAMES
+
+
+def test_every_metric_is_defined_in_words_with_a_source():
+    table = definitions()
+    assert set(NAMES) <= set(table.metric) and not table.isna().any(axis=None) and (table != "").all(axis=None)
+    for name in NAMES:
+        text = METRICS[name].function.__doc__
+        first, rest = text.split("\n", 1)
+        assert first.endswith((".", ",", ";")) or len(first) > 60, name
+        assert "doi.org" in rest or "arxiv.org" in rest or "Proc." in rest or "source as" in rest, name
+        # The source of the table is that of the docstring.
+        year = METRICS[name].source.split(",")[0].split()[-1]
+        assert year in text or "source as" in rest, name
+    assert definitions(["mae", "ssim"]).metric.to_list() == ["mae", "ssim"]

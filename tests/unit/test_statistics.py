@@ -123,11 +123,15 @@ def test_comparison_worked_out_by_hand():
     x = t / np.sqrt(v)
     assert row.p_t == pytest.approx(1 - 2 / np.pi * (np.arctan(x) + x / (1 + x**2)))
     assert row.p_wilcoxon == row.p_holm == 2 / 2**4
+    assert row.ci_low == pytest.approx(1.5, abs=0.5) and row.ci_high == pytest.approx(6.5, abs=0.5)
 
 
 def test_three_subjects_cannot_be_significant_by_ranks():
     row = comparisons(make_values({"gan": [30.0, 31.0, 33.0], "spline": [1.0, 1.0, 1.0]}), ["gan"], ["spline"]).iloc[0]
     assert row.p_wilcoxon == 0.25 and row.p_t < 0.001
+    assert row.note.startswith("3 participants: the rank test cannot fall below p = 0.25")
+    six = comparisons(make_values({"gan": [1.0, 2, 3, 4, 5, 6], "spline": [0.0] * 6}), ["gan"], ["spline"]).iloc[0]
+    assert six.p_wilcoxon == 2 / 2**6 < 0.05 and pd.isna(six.note)
 
 
 def test_ties_and_zeros_are_exact():
@@ -165,7 +169,8 @@ def test_only_common_subjects_of_the_test_split_in_the_brain_count():
 def test_one_subject_has_a_difference_and_no_more():
     row = comparisons(make_values({"a": [5.0], "b": [1.0]}), ["a"], ["b"]).iloc[0]
     assert (row.n, row.mean_difference) == (1, 4)
-    assert row[["p_t", "p_wilcoxon", "p_holm", "effect_size"]].isna().all()
+    assert row[["p_t", "p_wilcoxon", "p_holm", "effect_size", "ci_low", "ci_high"]].isna().all()
+    assert row.note == "one participant: no test and no interval"
 
 
 def test_holm_by_hand():
@@ -189,3 +194,16 @@ def test_holm_is_per_metric_and_nothing_is_compared_with_itself():
     alone = comparisons(psnr, ["unet3d", "gan"], names[:3])
     assert_frame_equal(both.iloc[5:].reset_index(drop=True), alone)
     assert alone.p_holm.to_numpy() == pytest.approx(holm(alone.p_wilcoxon.to_numpy()))
+
+
+def test_methods_are_compared_with_each_other_once_after_the_baselines():
+    random = np.random.default_rng(1)
+    names = ["spline", "unet3d", "gan", "cyclegan"]
+    values = make_values({name: list(random.normal(size=8)) for name in names})
+    table = comparisons(values, names[1:], names[:2])
+    assert list(zip(table.method, table.baseline, strict=True)) == [
+        ("unet3d", "spline"), ("gan", "spline"), ("gan", "unet3d"), ("cyclegan", "spline"), ("cyclegan", "unet3d"),
+        ("gan", "cyclegan"),
+    ]  # fmt: skip
+    assert table.p_holm.to_numpy() == pytest.approx(holm(table.p_wilcoxon.to_numpy()))
+    assert (table.ci_low < table.mean_difference).all() and (table.mean_difference < table.ci_high).all()

@@ -250,7 +250,7 @@ def test_numbers_of_the_presets_are_those_of_the_file(path):
 
 
 def test_outputs_page_lists_every_table_column():
-    from upfield import bids, evaluate, splits, statistics
+    from upfield import bids, evaluate, metrics, splits, statistics
 
     page = code_words("docs/outputs.md")
     columns = [
@@ -259,10 +259,30 @@ def test_outputs_page_lists_every_table_column():
         *bids.excluded_table([]).columns,
         *splits.COLUMNS,
         *evaluate.COLUMNS,
+        *evaluate.SEGMENTATION,
         *statistics.LEADERBOARD,
         *statistics.COMPARISONS,
+        *statistics.RANKS,
+        *statistics.OUTLIERS,
+        *statistics.QUANTITIES,
+        *statistics.AGREEMENT,
+        *metrics.registry.DEFINITIONS,
     ]
     assert set(columns) - page == set()
+
+
+def test_metrics_page_holds_the_definitions_of_the_code():
+    from upfield.metrics import METRICS, definitions
+
+    rows = []
+    for row in definitions(list(METRICS)).itertuples():
+        values = row.values if row.unit == "none" else f"{row.values}, {row.unit}"
+        source = re.sub(r"(https://\S+)", r"<\1>", row.source)
+        cells = [f"`{row.metric}`", row.better, row.ideal, values, row.definition, source]
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    page = GUIDES["docs/metrics.md"].splitlines()
+    assert [row for row in rows if row not in page] == []
+    assert len([line for line in page if line.startswith("| `")]) == len(rows)
 
 
 def test_licence_and_citation_agree_with_the_package():

@@ -4,18 +4,20 @@ from upfield.job import job
 
 with job(snakemake):
     from upfield import evaluate
+    from upfield.evaluate.tissues import label_names
     from upfield.files import write_tsv
 
-    table = evaluate.measure(
+    values, own = evaluate.measure(
         dict(zip(snakemake.params.methods, snakemake.input.predictions, strict=True)),
         snakemake.input.truth,
         snakemake.input.mask,
+        {path: label_names(path) for path in snakemake.input.labels},
         sidecars=snakemake.input.sidecars,
         participant=snakemake.wildcards.participant,
         fold=snakemake.params.fold,
         seeds=snakemake.params.seeds,
-        suffix=snakemake.params.suffix,
         metrics=snakemake.params.metrics,
-        regions=snakemake.params.regions,
+        threads=snakemake.threads,
     )
-    write_tsv(snakemake.output[0], table)
+    write_tsv(snakemake.output.values, values)
+    write_tsv(snakemake.output.own, own)

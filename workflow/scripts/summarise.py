@@ -3,12 +3,16 @@
 from upfield.job import job
 
 with job(snakemake):
-    import pandas as pd
-    from upfield import statistics
-    from upfield.files import read_tsv, write_tsv
+    from upfield import evaluate
+    from upfield.files import write_tsv
 
-    values = pd.concat([read_tsv(path) for path in snakemake.input.participants], ignore_index=True)
-    params = snakemake.params
-    write_tsv(snakemake.output.per_subject, values)
-    write_tsv(snakemake.output.leaderboard, statistics.leaderboard(values, params.seed))
-    write_tsv(snakemake.output.comparisons, statistics.comparisons(values, params.methods, params.baselines))
+    tables = evaluate.summarise(
+        evaluate.gathered(snakemake.input.values, evaluate.COLUMNS),
+        evaluate.gathered(snakemake.input.own, evaluate.OWN),
+        evaluate.gathered(snakemake.input.segmentations, evaluate.SEGMENTATION),
+        methods=snakemake.params.methods,
+        baselines=snakemake.params.baselines,
+        seed=snakemake.params.seed,
+    )
+    for name, path in snakemake.output.items():
+        write_tsv(path, tables[name])

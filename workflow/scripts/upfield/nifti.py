@@ -93,6 +93,15 @@ def load_mask(path: str | Path) -> Volume:
     return volume.with_data(volume.data > 0)
 
 
+def load_labels(path: str | Path) -> Volume:
+    """Load a label image as int32, which may be empty. Raises ScanError like `load`, and if a value is not whole."""
+    volume = _read(path)
+    labels = np.rint(volume.data)
+    if np.abs(volume.data - labels).max(initial=0) > 1e-3:
+        raise ScanError("the labels are not whole numbers; expected a label image")
+    return volume.with_data(labels.astype(np.int32))
+
+
 def _read(path: str | Path) -> Volume:
     try:
         image = cast(nib.Nifti1Image, nib.load(path))

@@ -46,7 +46,10 @@ MEASURED: Mapping[str, Cost] = {
     "patch_store": Cost(310, 30, 0.2, 0.02),
     "interpolate": Cost(500, 30, 0.3, 0.02),
     "enhance": Cost(2000, 500, 0.5, 0.5),
-    "measure": Cost(350, 50, 0.1, 0.1),
+    "tissues": Cost(350, 60, 0.1, 0.1),
+    # Two methods at once; every metric, of six methods.
+    "measure": Cost(400, 250, 0.1, 0.1),
+    "segment": Cost(350, 60, 0.1, 0.6),
     # Per participant.
     "phantom_dataset": Cost(150, 0, 0.1, 0),
     "inventory": Cost(300, 0.2, 0.2, 0.02),

@@ -120,6 +120,10 @@ class Study:
         """How a scan's brain is found: `preprocess.brain`, and what its side changes of it."""
         return {**self.config["preprocess"]["brain"], **(self.config[scan.role]["brain"] or {})}
 
+    def tissues(self, scan: Scan) -> str:
+        """Tissue classes, native grid."""
+        return derivative(self.root, scan, "tissues", "dseg")
+
     def transform(self, scan: Scan) -> str:
         """Source to target."""
         return f"{self.root}/{scan.folder}/{scan.name}_from-source_to-target_mode-image_xfm.txt"
@@ -226,7 +230,7 @@ class Study:
 
 def _labels(methods: Sequence[str]) -> dict[str, str]:
     """Method by the label that stands in its files' names. Raises UpfieldError if two would have the same files."""
-    taken = {name: name for name in ("preproc", "biascorr", "simulated", "brain")}
+    taken = {name: name for name in ("preproc", "biascorr", "simulated", "brain", "tissues")}
     result: dict[str, str] = {}
     for method in methods:
         # A method `x_std` would write the files of the standard deviation of a method `x`.

@@ -1,0 +1,175 @@
+"""One participant from files to rows: regions, the whole volume, tissues of outputs, and the tables made of them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import ndimage
+from skimage import metrics as reference
+from upfield import evaluate, nifti
+from upfield.bids import sidecar
+from upfield.errors import UpfieldError
+from upfield.evaluate.tissues import dice, label_names
+from upfield.files import read_json, write_json
+from upfield.nifti import Volume
+from upfield.statistics import QUANTITIES
+
+NAMES = ["psnr", "ssim", "mae", "mse", "rmse", "snr", "pearson"]
+AFFINE = np.diag([2.0, 2, 2, 1])
+WHO = {"participant": "sub-01", "fold": "0", "seeds": {"gan": [1, 2]}}
+
+
+def shells(noise, seed=0, growth=0.0):
+    """Three nested tissues in an empty field of view, dark to bright; `growth` moves the inner boundaries outwards."""
+    axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in (46, 44, 48)], indexing="ij")
+    radius = np.sqrt(sum(a**2 for a in axes))
+    labels = sum((radius < edge).astype(int) for edge in (0.62, 0.5 + growth, 0.35 + growth))
+    values = np.choose(labels, [0, 60, 150, 240]) + noise * np.random.default_rng(seed).normal(size=labels.shape)
+    return np.where(labels > 0, values, 0).astype(np.float32), labels
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A truth, its mask and tissues, and two outputs, one of them blurred, with a skull around it."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    truth, labels = shells(6)
+    skull = np.where(labels == 0, 400, 0).astype(np.float32)
+    images = {
+        "truth": truth, "mask": (labels > 0).astype(np.float32), "gan": shells(10, seed=1)[0],
+        "identity": ndimage.gaussian_filter(truth, 1.0) + skull,
+    }  # fmt: skip
+    paths = {name: str(folder / f"{name}.nii.gz") for name in [*images, "tissues"]}
+    for name, data in images.items():
+        nifti.save(Volume(data, AFFINE), paths[name])
+        write_json(sidecar(paths[name]), {})
+    evaluate.segment_truth(paths["truth"], paths["mask"], paths["tissues"], "T1w")
+    return paths
+
+
+def predictions(files):
+    return {name: files[name] for name in ("identity", "gan")}
+
+
+def measured(files, metrics=NAMES, labels=None, **changed):
+    return evaluate.measure(
+        predictions(files) | changed.pop("predictions", {}), files["truth"], files["mask"], labels or {},
+        sidecars=[files["gan"]], metrics=metrics, **WHO, **changed,
+    )  # fmt: skip
+
+
+def test_rows_of_every_method_region_and_metric(files):
+    labels = {files["tissues"]: label_names(files["tissues"])}
+    values, own = measured(files, labels=labels, threads=2)
+    assert list(values.columns) == evaluate.COLUMNS and set(values.split) == {"test"}
+    assert set(values.region) == {"brain", "csf", "grey", "white", "volume"}
+    assert dict(zip(values.method, values.seed, strict=True)) == {"identity": "n/a", "gan": "1+2"}
+    counts = values.groupby(["method", "region"]).metric.apply(list)
+    assert counts["gan", "brain"] == counts["identity", "csf"] == NAMES and counts["gan", "volume"] == NAMES[:5]
+    assert set(own.metric) == {"snr"} and list(own.region) == ["brain", "csf", "grey", "white"]
+    single, _ = measured(files, labels=labels, threads=1)
+    pd.testing.assert_frame_equal(values, single, check_exact=True)
+
+
+def test_the_whole_volume_is_that_of_scikit_image_without_a_skull(files):
+    values, _ = measured(files, metrics=["ssim", "psnr", "rmse"])
+    found = values[values.region == "volume"].set_index(["method", "metric"]).value
+    mask = nifti.load_mask(files["mask"]).data
+    truth = nifti.load(files["truth"]).data.astype(float)
+    width = np.diff(np.percentile(truth[mask], [0.5, 99.5]))[0]
+    for method in ("gan", "identity"):
+        output = np.where(mask, nifti.load(files[method]).data, 0).astype(float)
+        ssim = reference.structural_similarity(
+            truth, output, data_range=width, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+        )[1].mean()
+        assert found[method, "ssim"] == pytest.approx(ssim, abs=1e-6)
+        assert found[method, "psnr"] == pytest.approx(
+            reference.peak_signal_noise_ratio(truth, output, data_range=width)
+        )
+        assert found[method, "rmse"] == pytest.approx(np.sqrt(reference.mean_squared_error(truth, output)))
+    brain = values[values.region == "brain"].set_index(["method", "metric"]).value
+    assert (found.xs("ssim", level="metric") > brain.xs("ssim", level="metric")).all()
+
+
+def test_excluded_pairs_and_misplaced_predictions(files, tmp_path):
+    marked = str(tmp_path / "marked.nii.gz")
+    write_json(sidecar(marked), {"Excluded": "no brain"})
+    arguments = (predictions(files), files["truth"], files["mask"])
+    values, own = evaluate.measure(*arguments, {}, sidecars=[marked], metrics=NAMES, **WHO)
+    assert values.empty and own.empty and list(values.columns) == evaluate.COLUMNS
+    table = evaluate.segment_outputs(*arguments, files["tissues"], sidecars=[marked], suffix="T1w", **WHO)
+    assert table.empty
+    moved = str(tmp_path / "moved.nii.gz")
+    nifti.save(Volume(nifti.load(files["gan"]).data, np.diag([2.0, 2, 2.5, 1])), moved)
+    with pytest.raises(UpfieldError, match="is not on the grid of"):
+        measured(files, predictions={"gan": moved})
+    with pytest.raises(UpfieldError, match="does not exist; rerun the prediction"):
+        measured(files, predictions={"gan": str(tmp_path / "nowhere.nii.gz")})
+
+
+def test_tissues_of_the_truth_are_an_image_with_names(files):
+    labels = nifti.load_labels(files["tissues"]).data
+    assert label_names(files["tissues"]) == {1: "csf", 2: "grey", 3: "white"}
+    assert dice(labels == 2, shells(0)[1] == 2) > 0.95
+    mask = nifti.load_mask(files["mask"]).data
+    assert ((labels > 0) == mask).all()
+
+
+def test_a_truth_without_tissues_is_measured_as_a_whole(files, tmp_path):
+    flat, output = str(tmp_path / "flat.nii.gz"), str(tmp_path / "tissues.nii.gz")
+    empty = np.zeros((8, 8, 8), np.float32)
+    nifti.save(Volume(empty, AFFINE), flat)
+    nifti.save(Volume(np.random.default_rng(0).normal(size=empty.shape).astype(np.float32), AFFINE), output)
+    evaluate.segment_truth(output, flat, str(tmp_path / "labels.nii.gz"), "T1w")
+    assert label_names(str(tmp_path / "labels.nii.gz")) == {}
+    assert "empty" in read_json(tmp_path / "labels.json")["NoLabels"]
+
+
+def test_a_moved_boundary_shows_in_dice_and_volume(files, tmp_path):
+    grown = str(tmp_path / "grown.nii.gz")
+    nifti.save(Volume(shells(6, seed=2, growth=0.06)[0], AFFINE), grown)
+    table = evaluate.segment_outputs(
+        {"good": files["gan"], "grown": grown}, files["truth"], files["mask"], files["tissues"],
+        sidecars=[files["gan"]], suffix="T1w", **WHO,
+    )  # fmt: skip
+    assert list(table.columns) == evaluate.SEGMENTATION
+    rows = table.set_index(["method", "tissue"])
+    assert (rows.dice["good"] > 0.97).all() and rows.dice["grown"]["white"] < 0.9
+    truth = nifti.load_labels(files["tissues"]).data
+    assert rows.truth_ml["good", "white"] == pytest.approx((truth == 3).sum() * 8 / 1000)
+    assert rows.output_ml["grown", "white"] == pytest.approx(
+        (shells(0, growth=0.06)[1] == 3).sum() * 8 / 1000, rel=0.02
+    )
+    scores = evaluate.tissues.scores(table).set_index(["method", "metric"]).value
+    by_hand = 100 * (rows.output_ml["grown", "white"] / rows.truth_ml["grown", "white"] - 1)
+    assert scores["grown", "volume_error_white"] == pytest.approx(by_hand) and by_hand > 30
+
+
+def test_dice_by_hand():
+    one, other = np.array([1, 1, 1, 0], bool), np.array([0, 1, 1, 1], bool)
+    assert dice(one, other) == pytest.approx(4 / 6) and dice(one, one) == 1 and dice(one, ~one) == 0
+    assert np.isnan(dice(one & False, one & False))
+
+
+def test_summary_joins_outputs_with_truths(files):
+    values, own = measured(files, metrics=["psnr", "snr"])
+    segmentation = pd.DataFrame(
+        [
+            ["sub-01", "gan", "0", "1+2", "white", 0.9, 11.0, 10.0],
+            ["sub-01", "gan", "0", "1+2", "grey", np.nan, np.nan, 5.0],
+        ],
+        columns=evaluate.SEGMENTATION,
+    )  # fmt: skip
+    tables = evaluate.summarise(values, own, segmentation, methods=["gan"], baselines=["identity"], seed=0)
+    assert set(tables) == set(evaluate.TABLES)
+    quantities = tables["quantities"].set_index(["method", "region", "quantity"])
+    assert list(tables["quantities"].columns) == QUANTITIES
+    assert quantities.loc[("gan", "white", "volume_ml"), ["output", "truth"]].to_list() == [11, 10]
+    expected = own.set_index(["region", "metric"]).value["brain", "snr"]
+    assert quantities.truth["identity", "brain", "snr"] == expected
+    board = tables["leaderboard"].set_index(["method", "region", "metric"])
+    assert board["mean"]["gan", "brain", "volume_error_white"] == pytest.approx(10)
+    assert board["n"]["gan", "brain", "dice_grey"] == 0
+    assert set(tables["definitions"].metric) == set(tables["per_subject"].metric)
+    nothing = evaluate.summarise(
+        values[:0], own[:0], segmentation[:0], methods=["gan"], baselines=["identity"], seed=0
+    )  # fmt: skip
+    assert all(table.empty for name, table in nothing.items())

@@ -1,0 +1,103 @@
+"""Metrics of one participant: every method against the native target, in the brain and in its regions."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pandas as pd
+
+from upfield import metrics as quality
+from upfield import nifti
+from upfield.errors import ScanError, UpfieldError
+from upfield.metrics.regions import regions_of
+from upfield.metrics.volume import WholeVolume
+from upfield.nifti import Array, Volume
+from upfield.preprocess import excluded
+
+COLUMNS = ["participant_id", "method", "fold", "seed", "split", "region", "metric", "value"]
+OWN = ["participant_id", "region", "metric", "value"]
+# What the whole volume is computed from.
+BASIS = ["mse", "mae"]
+
+
+def measure(
+    predictions: Mapping[str, str],
+    truth: str,
+    mask: str,
+    labels: Mapping[str, Mapping[int, str]],
+    *,
+    sidecars: Sequence[str],
+    participant: str,
+    fold: str,
+    seeds: Mapping[str, Sequence[int]],
+    metrics: Sequence[str],
+    threads: int = 1,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Long table of one test participant, and the truth's own values; no rows if the pair was excluded.
+
+    Parameters
+    ----------
+    predictions
+        File by method, on the grid of `truth`: the bias-corrected target on its native grid.
+    labels
+        Label images on that grid: the name of each label by file. A label that does not occur is left out.
+    seeds
+        Of each trained method; `seed` names those whose models were averaged (`42+43`), n/a for an interpolation.
+    metrics
+        Names; regions are brain, those of the label images, and volume (see `metrics.volume`).
+    threads
+        Methods measured at once.
+
+    Raises UpfieldError if a prediction is missing, broken or not on the target's grid.
+
+    """
+    if any(excluded(path) is not None for path in sidecars):
+        return pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=OWN)
+    target, brain = nifti.load(truth), nifti.load_mask(mask).data
+    regions = {"brain": brain} | _regions(labels, target, brain)
+    data_range = quality.reference_range(target.data, brain)
+    reference = quality.Reference(target.data, regions, data_range)
+    whole = WholeVolume(target.data, brain, data_range)
+
+    def rows(method: str) -> list[tuple[Any, ...]]:
+        output = load_prediction(predictions[method], target, truth)
+        found = reference.measure(output, [*metrics, *(name for name in BASIS if name not in metrics)])
+        in_brain = {metric: value for region, metric, value in found if region == quality.BRAIN}
+        found += whole.measure(output, in_brain, metrics)
+        seed = "+".join(map(str, seeds.get(method, []))) or "n/a"
+        return [
+            (participant, method, fold, seed, "test", region, metric, value)
+            for region, metric, value in found
+            if metric in metrics
+        ]
+
+    with ThreadPoolExecutor(threads) as pool:
+        values = [row for part in pool.map(rows, predictions) for row in part]
+    own = [(participant, *row) for row in reference.own(metrics)]
+    return pd.DataFrame(values, columns=COLUMNS), pd.DataFrame(own, columns=OWN)
+
+
+def load_prediction(path: str, target: Volume, truth: str) -> Array:
+    """Values of a prediction. Raises UpfieldError if it cannot be read or is not on the grid of `target`."""
+    try:
+        output = nifti.load(path)
+    except ScanError as error:
+        raise UpfieldError(f"{path}: {error}; rerun the prediction") from None
+    if not output.grid.matches(target.grid):
+        raise UpfieldError(f"{path} is not on the grid of {truth}; rerun the prediction")
+    return output.data
+
+
+def _regions(labels: Mapping[str, Mapping[int, str]], target: Volume, brain: Array) -> dict[str, Array]:
+    """The parts of label images that lie in the brain."""
+    result: dict[str, Array] = {}
+    for path, names in labels.items():
+        image = nifti.load_labels(path)
+        if not image.grid.matches(target.grid):
+            raise UpfieldError(f"{path} is not on the grid of the target; rerun it")
+        found = regions_of(image.data * brain, names)
+        if not found:
+            logging.warning("%s: no region in %s; it is left out", path, ", ".join(names.values()))
+        result |= found
+    return result

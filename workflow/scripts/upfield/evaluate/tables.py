@@ -1,0 +1,58 @@
+"""The tables of a study from those of its participants."""
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from upfield import statistics
+from upfield.evaluate import tissues
+from upfield.files import read_tsv
+from upfield.metrics import ALONE, HIGHER, LOWER, definitions
+
+# What `summarise` makes, by name.
+TABLES = (
+    "per_subject", "leaderboard", "comparisons", "ranks", "outliers", "quantities", "agreement", "definitions",
+)  # fmt: skip
+
+
+def gathered(paths: Iterable[str], columns: Sequence[str]) -> pd.DataFrame:
+    """The rows of several files; none, with these columns, if there is no file or row."""
+    tables = [table for path in paths if len(table := read_tsv(path))]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+def summarise(
+    values: pd.DataFrame,
+    own: pd.DataFrame,
+    segmentation: pd.DataFrame,
+    *,
+    methods: Sequence[str],
+    baselines: Sequence[str],
+    seed: int,
+) -> dict[str, pd.DataFrame]:
+    """Every table of `TABLES`.
+
+    `values` and `own` are what `measure` gives, `segmentation` what `segment_outputs` gives, of all participants;
+    `methods` are compared with `baselines` and each other, `seed` is that of the bootstrap.
+    """
+    measured = pd.concat([part for part in (values, tissues.scores(segmentation)) if len(part)] or [values])
+    quantities = pd.concat([of_one_image(values, own), tissues.volumes(segmentation)], ignore_index=True)
+    names = list(dict.fromkeys(measured["metric"]))
+    return {
+        "per_subject": measured.reset_index(drop=True),
+        "leaderboard": statistics.leaderboard(measured, seed),
+        "comparisons": statistics.comparisons(measured, methods, baselines, seed),
+        "ranks": statistics.ranks(measured, HIGHER, LOWER, seed),
+        "outliers": statistics.outliers(measured),
+        "quantities": quantities,
+        "agreement": statistics.agreement(quantities),
+        "definitions": definitions(names),
+    }
+
+
+def of_one_image(values: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `quantities.tsv`: metrics of one image, of outputs beside those of the truth."""
+    chosen = values[values["metric"].isin(ALONE)]
+    both = chosen.merge(own, on=["participant_id", "region", "metric"], suffixes=("_output", "_truth"))
+    both = both.rename(columns={"metric": "quantity", "value_output": "output", "value_truth": "truth"})
+    return both[statistics.QUANTITIES]

@@ -1,0 +1,44 @@
+"""Participants that stand out among the others."""
+
+import numpy as np
+import pandas as pd
+
+from upfield.statistics.board import subject_table
+
+OUTLIERS = ["participant_id", "method", "metric", "n", "value", "median", "robust_z", "outlier"]
+# Iglewicz and Hoaglin 1993, How to detect and handle outliers: modified z scores beyond this are outliers.
+THRESHOLD = 3.5
+# To make the median absolute deviation a standard deviation for normal values.
+NORMAL = 1.4826
+# Below this many participants the spread of the others is unknown.
+SMALLEST = 5
+
+
+def outliers(values: pd.DataFrame) -> pd.DataFrame:
+    """Robust z of every participant by method and metric, test split, whole brain.
+
+    `values` is as for `leaderboard`.
+
+    Returns
+    -------
+    participant_id, method, metric, n, value
+        `n`: participants with a finite value.
+    median, robust_z
+        (value - median) / (1.4826 x median absolute deviation); NaN for fewer than 5 participants or no deviation.
+    outlier
+        `yes` if |robust_z| > 3.5, `no`, or `unknown` where there is no z.
+
+    """
+    chosen = values[(values["split"] == "test") & (values["region"] == "brain")]
+    rows = []
+    for metric, group in chosen.groupby("metric"):
+        for method, column in subject_table(group).items():
+            found = column.dropna()
+            median = found.median()
+            spread = NORMAL * (found - median).abs().median()
+            known = len(found) >= SMALLEST and spread > 0
+            for participant, value in found.items():
+                z = (value - median) / spread if known else np.nan
+                verdict = ("yes" if abs(z) > THRESHOLD else "no") if known else "unknown"
+                rows.append([participant, method, metric, len(found), value, median, z, verdict])
+    return pd.DataFrame(rows, columns=OUTLIERS)
