@@ -18,7 +18,7 @@ LOHIRESGAN = {
     "snr": "snr",
     "cnr": "cnr",
     "entropy": "entropy",
-    "edge_preservation": "edge_preservation_index",
+    "edge_preservation_index": "edge_preservation_index",
     "glcm_contrast": "texture_contrast",
     "glcm_homogeneity": "texture_homogeneity",
     "laplacian_variance": "laplacian_variance",
