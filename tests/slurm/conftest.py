@@ -109,7 +109,8 @@ class Study:
             *("--configfile", str(self.folder / "study.yaml"), "--cores", "2"),
             *("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10"),
         ]
-        environment = {**self.slurm.environment, "PYTHONPATH": str(HERE / "fastpoll"), "UPFIELD_POLL_SECONDS": "1"}
+        environment = {**self.slurm.environment, "UPFIELD_POLL_SECONDS": "1"}
+        environment["PYTHONPATH"] = f"{HERE / 'fastpoll'}:{ROOT / 'workflow' / 'scripts'}"
         with (self.folder / "snakemake.log").open("a") as log:
             return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True)
 

@@ -232,6 +232,16 @@ def test_folds_times_methods_times_seeds_are_trained(configfile):
             assert person not in learned[method, fold]
 
 
+def test_slurm_gets_one_submission_for_a_participant_and_stage(configfile):
+    done = snakemake(*configfile(splits={"scheme": "kfold", "folds": 5}), "--profile", "profiles/slurm")
+    assert done.returncode == 0, done.stderr[-3000:]
+    groups = Counter(re.findall(r"Group job (\w+)", done.stdout + done.stderr))
+    pairs, networks = 5, 2
+    assert groups["preprocess"] == groups["evaluate"] == pairs
+    # One model's predictions of up to ten participants.
+    assert sum(count for name, count in groups.items() if name.startswith("enhance_")) == networks
+
+
 def test_demo_is_planned_before_its_scans_exist(tmp_path):
     folders = [f"{side}={{bids_dir: {tmp_path}/phantom}}" for side in ("source", "target")]
     jobs = plan("--profile", "profiles/demo", "--config", f"output_dir={tmp_path}/out", *folders)

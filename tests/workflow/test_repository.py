@@ -292,3 +292,25 @@ def test_commands_of_the_readme_exist():
     ] == []
     files = set(re.findall(r"--configfile (config/[\w/.-]+)", code))
     assert [name for name in files if not (ROOT / name).is_file()] == []
+
+
+def test_slurm_profile_names_rules_and_groups_that_exist():
+    profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
+    text = "\n".join(path.read_text() for path in RULE_FILES)
+    names = {name for _, name, _ in ALL_RULES}
+    groups = set(re.findall(r'group:\n +"(.*)"', text))
+    assert set(profile["set-resources"]) <= names
+    assert {entry.rsplit("=", 1)[0] for entry in profile["group-components"]} == groups
+    arrays = set(profile["slurm-array-jobs"].split(","))
+    grouped = {name for _, name, body in ALL_RULES if "group:" in body}
+    assert arrays <= names and not arrays & grouped
+    # The signal before the time limit does not reach the tasks of an array.
+    assert "train_model" not in arrays
+
+
+@pytest.mark.parametrize("name", ["upfield.def", "Dockerfile"])
+def test_container_recipes_install_the_lock_with_this_python(name):
+    text = (ROOT / "containers" / name).read_text()
+    assert "requirements.lock" in text and re.search(r"(?i)from:? python:3\.11\.\d+-", text)
+    # Nothing else is installed by name.
+    assert not re.findall(r"pip install.* [a-z][\w-]*==", text)

@@ -207,3 +207,4 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         checkpoint.restore_random_state(state["random"])
         self.run = Run(**{**state["run"], "means": Means(*state["run"]["means"])})
+        logging.info("continues after step %d", self.run.step)
