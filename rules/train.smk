@@ -33,7 +33,7 @@ rule train_model:
         mem_mb=memory("train_model"),
         # Not more at the next attempt, which continues where this one stopped: longer jobs may not be allowed to run.
         runtime=1440,
-        gpu=gpus,
+        gpu=lambda wildcards: gpus(wildcards) * config["train"]["processes"],
     params:
         version=TRAINING_VERSION,
         method=lambda wildcards: STUDY.method_settings(wildcards.method),

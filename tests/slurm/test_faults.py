@@ -18,13 +18,15 @@ from upfield.files import read_json, read_tsv
 
 from .conftest import CLUSTER, Slurm, Study, stop, wait_for
 
-EPOCHS = 40
+EPOCHS = 60
 
 
 @pytest.fixture(scope="module")
 def undisturbed(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """The patch stores, and a model trained without Slurm and without faults."""
-    study = Study(tmp_path_factory.mktemp("undisturbed") / "study", slurm, {"train": {"epochs": EPOCHS}})
+    study = Study(
+        tmp_path_factory.mktemp("undisturbed") / "study", slurm, {"train": {"epochs": EPOCHS, "preview_every": 0}}
+    )
     study.run_locally(target(study), str(study.root / "splits.tsv"))
     return study
 

@@ -35,6 +35,7 @@ PATCHES = {"per_volume": 4, "per_volume_val": 2, "foreground": 0.9}
 TRAIN = {
     "epochs": 4, "seed": 7, "device": "cpu", "precision": "fp32", "max_steps": None, "patience": None, "accumulate": 1,
     "ema": 0.0, "layer_lr": {}, "save_every": 1, "preview_every": 1, "log_every": None, "workers": None,
+    "processes": 1,
 }  # fmt: skip
 STEPS_PER_EPOCH = 6
 # Seconds until a test gives up on another process.

@@ -15,7 +15,7 @@ SAMPLING = Sampling((16, 16, 1), per_volume=6, foreground=0.9, seed=3)
 SMALL = {"width": 4, "blocks": 1, "discriminator_width": 4, "batch_size": 4, "lr": 2e-3, "image_pool": 3}
 TRAIN = {
     "epochs": 3, "seed": 7, "device": "cpu", "precision": "fp32", "max_steps": None, "patience": None, "accumulate": 1,
-    "ema": 0.0, "layer_lr": {}, "save_every": 1, "preview_every": 1, "log_every": None, "workers": None,
+    "ema": 0.0, "layer_lr": {}, "save_every": 1, "preview_every": 1, "log_every": None, "workers": None, "processes": 1,
 }  # fmt: skip
 PATCHES = {"size": 32, "per_volume": 4, "slices": 8, "per_volume_val": 4, "foreground": 0.9}
 

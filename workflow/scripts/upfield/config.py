@@ -20,8 +20,8 @@ MODEL_FREE = ("identity", "spline", "histogram_match")
 SUPERVISED = "unet3d"
 # Names of convolutions in a file of VGG weights.
 FEATURE_WEIGHT = r"features\.(\d+)\.weight"
-# Keys of `train` that change how training is watched and fed, and no weight.
-HABITS = ("save_every", "preview_every", "log_every", "workers")
+# Keys of `train` that change how training is watched, fed and spread, and no weight.
+HABITS = ("save_every", "preview_every", "log_every", "workers", "processes")
 
 
 def typed(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -111,6 +111,12 @@ def _check_uncertainty(config: Mapping[str, Any]) -> None:
 
 def _check_training(config: Mapping[str, Any]) -> None:
     """Methods named by `train` are trained, and models to start from are there."""
+    processes, accumulate = (config["train"][key] for key in ("processes", "accumulate"))
+    if accumulate % processes:
+        raise UpfieldError(
+            f"config: train.processes is {processes} and train.accumulate {accumulate}; expected as many"
+            " batches in a step as processes, or a multiple"
+        )
     networks = list(dict.fromkeys([SUPERVISED, *config["methods"]]))
     for key in ("init_from", "layer_lr"):
         unknown = next((name for name in config["train"][key] if name not in networks), None)

@@ -19,14 +19,20 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 def job(snakemake: Any) -> Iterator[None]:
     """Run an adapter's body: `with job(snakemake): ...`.
 
-    The numerical libraries get the rule's threads. Messages and tracebacks go to the rule's log; a mistake in the
+    The numerical libraries get the rule's threads; where torchrun started several processes, each gets its part of them
+    and all but the first a log of its own. Messages and tracebacks go to the rule's log; a mistake in the
     user's input ends the job with one line, without a traceback.
     """
     for name in THREAD_VARIABLES:
-        os.environ[name] = str(snakemake.threads)
+        os.environ[name] = str(max(snakemake.threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1))
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(message)s", force=True)
+    rank = os.environ.get("RANK")
+    if rank is None:
+        log.write_text("")
+    elif rank != "0":
+        log = log.with_suffix(f".{rank}.log")
+    logging.basicConfig(filename=log, filemode="a", level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     logging.captureWarnings(True)
     logging.info("rule %s, wildcards %s", snakemake.rule, dict(snakemake.wildcards))
     try:

@@ -36,6 +36,8 @@ class Options:
     layer_lr: Mapping[str, float]
     # Processes that read patches; None for as many as suit the device.
     workers: int | None
+    # Processes that train together; only those who start them look at it.
+    processes: int
     # Steps between lines in the log (None: no lines), epochs between previews (0: none).
     log_every: int | None
     preview_every: int

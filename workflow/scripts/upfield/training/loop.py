@@ -24,7 +24,7 @@ from upfield.errors import UpfieldError
 from upfield.files import digest
 from upfield.methods.base import Method
 from upfield.patches import SOURCE, Sampling, Store, draw
-from upfield.training import checkpoint
+from upfield.training import checkpoint, processes
 from upfield.training.average import Average
 from upfield.training.device import autocast, choose, precision
 from upfield.training.feed import Options, load, to_device
@@ -67,10 +67,16 @@ class Trainer:
         self, method: Method, train: Sequence[Store], val: Sequence[Store], options: Options, folder: Path, key: str
     ) -> None:
         """Restore the checkpoint in `folder` if it is of the same run: `key` stands for settings and data."""
+        if options.accumulate % processes.count():
+            raise UpfieldError(
+                f"config: train.accumulate is {options.accumulate}; expected a multiple of {processes.count()},"
+                " the number of processes"
+            )
         self.options = options
         self.device = choose(options.device)
         self.dtype = precision(options.precision, self.device)
         self.method = _channels_last(method.to(self.device))
+        processes.quicken_statistics(self.method)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.optimisers = Optimisers(self.method, self.scaler, options.layer_lr, options.accumulate)
         self.average = Average(self.method, options.ema) if options.ema else None
@@ -93,7 +99,8 @@ class Trainer:
         signals = (signal.SIGTERM, signal.SIGUSR1)
         old = {number: signal.signal(number, self._ask_to_stop) for number in signals}
         try:
-            with tqdm(total=self._total_steps(), initial=self.run.step, desc="training", unit="step") as bar:
+            shown: dict[str, Any] = {"desc": "training", "unit": "step", "disable": processes.rank() > 0}
+            with tqdm(total=self._total_steps(), initial=self.run.step, **shown) as bar:
                 while not self._finished():
                     self._epoch(bar, preview)
         finally:
@@ -125,18 +132,21 @@ class Trainer:
         started = time.monotonic()
         self.method.train()
         rates = self._set_learning_rates()
-        size = self.method.batch_size * parts
-        indices = range(run.position * size, self._steps_per_epoch() * size)
+        # This process's part of the batches of every step.
+        shares = range(processes.rank(), parts, processes.count())
+        batches = (step * parts + part for step in range(run.position, self._steps_per_epoch()) for part in shares)
+        size = self.method.batch_size
+        indices = [batch * size + number for batch in batches for number in range(size)]
         for number, batch in enumerate(load(self.method, patches, indices, self.device, options.workers)):
-            self.optimisers.part = number % parts
+            self.optimisers.part = number % len(shares)
             if self.optimisers.part == 0:
                 rates = self._set_learning_rates()
             batch = to_device(self.method, batch, self.device)
-            batch = self.method.augment(batch, (options.seed, run.step * parts + self.optimisers.part))
+            batch = self.method.augment(batch, (options.seed, run.step * parts + shares[self.optimisers.part]))
             with autocast(self.device, self.dtype):
                 losses = self.method.training_step(batch, self.optimisers.update)
             run.means.add({name: float(value) for name, value in losses.items()})
-            if self.optimisers.part + 1 < parts:
+            if self.optimisers.part + 1 < len(shares):
                 continue
             self.optimisers.finish()
             run.step += 1
@@ -147,32 +157,44 @@ class Trainer:
             if options.log_every and run.step % options.log_every == 0:
                 values = ", ".join(f"{name} {value:.4g}" for name, value in run.means.means().items())
                 logging.info("epoch %d, step %d: %s", run.epoch + 1, run.step, values)
-            if self._stop:
+            if processes.any_of(self._stop):
                 run.seconds += time.monotonic() - started
+                processes.average_statistics(self.method)
+                run.means = processes.added(run.means)
                 self._save()
                 raise Stopped(f"stopped by the scheduler after step {run.step}; the same command continues from there")
             if self._finished():
                 break
+        processes.average_statistics(self.method)
         with self.average.applied() if self.average else nullcontext():
             self._close_epoch(bar, rates, started, preview)
         if run.epoch % options.save_every == 0 or self._finished():
             self._save()
-            write_history(self.folder / "history.tsv", run.history)
+            if processes.rank() == 0:
+                write_history(self.folder / "history.tsv", run.history)
 
     def _close_epoch(self, bar: tqdm, rates: dict[str, float], started: float, preview: Preview | None) -> None:
         """Validate, remember the best weights, draw; with averaged weights these are what is looked at and kept."""
         run, options = self.run, self.options
-        row = {**rates, **run.means.means("train_"), **self.validation.measure()}
+        criterion = self.validation.criterion
+        measured = self.validation.measure() if processes.rank() == 0 else {criterion: 0.0}
+        # All must agree on which epoch was the best.
+        measured[criterion] = processes.first(measured[criterion])
+        row = {**rates, **processes.added(run.means).means("train_"), **measured}
         run.seconds += time.monotonic() - started
         run.epoch += 1
         run.history.append({"epoch": run.epoch, "step": run.step, "seconds": round(run.seconds, 3), **row})
         run.position, run.means = 0, Means()
-        criterion = self.validation.criterion
         if row[criterion] < run.best_value or not run.best:
             run.best_epoch, run.best_value = run.epoch, row[criterion]
             run.best = {name: value.detach().cpu().clone() for name, value in self.method.state_dict().items()}
         bar.set_postfix(epoch=run.epoch, value=f"{row[criterion]:.4f}", best=f"{run.best_value:.4f}")
-        if preview is not None and options.preview_every and run.epoch % options.preview_every == 0:
+        if (
+            preview is not None
+            and processes.rank() == 0
+            and options.preview_every
+            and run.epoch % options.preview_every == 0
+        ):
             preview(run.epoch, self.validation.preview())
 
     def _set_learning_rates(self) -> dict[str, float]:
@@ -181,6 +203,8 @@ class Trainer:
         return self.optimisers.set_rates(epoch, epochs)
 
     def _save(self) -> None:
+        if processes.rank() > 0:
+            return
         run = self.run
         state: dict[str, Any] = {
             "key": self.key,
@@ -206,5 +230,5 @@ class Trainer:
             self.average.restore(state["average"])
         self.scaler.load_state_dict(state["scaler"])
         checkpoint.restore_random_state(state["random"])
-        self.run = Run(**{**state["run"], "means": Means(*state["run"]["means"])})
+        self.run = Run(**{**state["run"], "means": processes.divided(Means(*state["run"]["means"]))})
         logging.info("continues after step %d", self.run.step)

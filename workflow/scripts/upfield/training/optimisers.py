@@ -9,6 +9,7 @@ from torch.optim import Adam, Optimizer
 
 from upfield.errors import UpfieldError
 from upfield.methods.base import Method
+from upfield.training import processes
 
 
 class Optimisers:
@@ -52,8 +53,10 @@ class Optimisers:
                 self.adams[name].zero_grad(set_to_none=True)
             scaled = self.scaler.scale(loss / self.accumulate)
             scaled.backward(inputs=self.plans[name].parameters, retain_graph=number + 1 < len(losses))
-        if self.part + 1 < self.accumulate:
+        if self.part + 1 < self.accumulate // processes.count():
             return
+        for name in losses:
+            processes.add_gradients(self.plans[name].parameters)
         for name in losses:
             self.scaler.unscale_(self.adams[name])
             torch.nn.utils.clip_grad_norm_(self.plans[name].parameters, self.gradient_clip)

@@ -12,6 +12,7 @@ from upfield.errors import UpfieldError
 from upfield.files import digest
 from upfield.methods import Method, parameter_counts
 from upfield.patches import TARGET, usable
+from upfield.training import processes
 from upfield.training.feed import Options
 from upfield.training.log import write_history
 from upfield.training.loop import Preview, Trainer
@@ -51,6 +52,7 @@ def train_model(
         Files of weights that the method's losses use.
 
     """
+    processes.join()
     torch.manual_seed(train["seed"])
     network = methods.build(settings)
     if network.dims == 3 and patches["size"] < network.smallest_patch:
@@ -72,6 +74,8 @@ def train_model(
     key = digest([version, settings, card["split_sha"], contents, origin, shas])
     trainer = Trainer(network, data["train"], data["val"], options, folder, key)
     run = trainer.fit(preview)
+    if processes.rank() > 0:
+        return
     write_history(folder / "history.tsv", run.history)
     values = {key: value for key, value in settings.items() if key not in ("module", "preset")}
     description = {
@@ -89,6 +93,7 @@ def train_model(
         "device": str(trainer.device),
         "precision": str(trainer.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
+        "processes": processes.count(),
         "dims": network.dims,
         "scale": network.scale,
         "init_from": origin,
