@@ -2,7 +2,8 @@
 
 1. phantom_subject, phantom_dataset  the demo dataset, where the study asks for one
 2. inventory                         every scan that the filters match, read and described; what is left out and why
-3. cohort                            pairs.tsv and excluded.tsv: what ingestion, preprocessing and quality control left over
+3. validate                          what the BIDS validator says of the datasets
+4. cohort                            pairs.tsv and excluded.tsv: what ingestion, preprocessing and quality control left over
 """
 
 if config["phantom"] is not None:
@@ -74,6 +75,28 @@ rule inventory:
         runtime=minutes("inventory"),
     script:
         "../workflow/scripts/inventory.py"
+
+
+rule validate:
+    """The official validator's verdict on the input datasets; it stops nothing."""
+    input:
+        [f"{folder}/dataset_description.json" for folder in STUDY.datasets],
+        rules.phantom_dataset.output if config["phantom"] is not None else [],
+    output:
+        f"{ROOT}/qc/validation.tsv",
+    log:
+        f"{ROOT}/logs/ingest/validate.log",
+    benchmark:
+        f"{ROOT}/benchmarks/ingest/validate.tsv"
+    conda:
+        "../envs/preprocess.yaml"
+    resources:
+        mem_mb=memory("validate"),
+        runtime=minutes("validate"),
+    params:
+        datasets=STUDY.datasets,
+    script:
+        "../workflow/scripts/validate.py"
 
 
 rule cohort:

@@ -32,6 +32,7 @@ rule html_report:
         images=[STUDY.prediction(method, participant) for participant in SHOWN for method in STUDY.methods],
         truths=[STUDY.corrected(STUDY.pairs[participant].target) for participant in SHOWN],
         quality=f"{ROOT}/qc/quality.tsv",
+        validation=f"{ROOT}/qc/validation.tsv",
         pictures=[path for participant in STUDY.pairs for path in STUDY.pictures(participant)],
         masks=[STUDY.mask(STUDY.pairs[participant].target) for participant in SHOWN],
     output:

@@ -421,3 +421,22 @@ def test_the_newest_of_two_sessions_is_paired(bids_tree):
     config = study(side(root, suffix="T1w"), side(root, suffix="T2w")) | {"duplicates": "newest"}
     (pair,) = bids.build_index(config).pairs
     assert pair.source.session == "2"
+
+
+# Validation
+
+
+def test_the_validators_verdict_is_a_table(bids_tree):
+    good = bids_tree({scan_file("01", "1"): None, "participants.tsv": "participant_id\nsub-01\n", "README": "x" * 200})
+    bad = bids_tree({scan_file("01", "1"): None, "sub-01/ses-1/anat/nonsense.nii.gz": None}, name="bad")
+    table = bids.validation_table([good, bad, good])
+    assert list(table["dataset"].unique()) == [str(good), str(bad)]
+    errors = table[table["severity"] == "error"]
+    assert set(errors["dataset"]) == {str(bad)}
+    assert errors["example"].str.contains("nonsense").any()
+
+
+def test_without_the_validator_the_verdict_is_unknown(bids_tree, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    (row,) = bids.validation_table([bids_tree({})]).to_dict("records")
+    assert row["severity"] == "unknown" and "not installed" in row["message"]

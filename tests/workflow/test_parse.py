@@ -97,6 +97,7 @@ def test_whole_study_is_planned_before_anything_runs(configfile, dataset, tmp_pa
     assert test == 1
     assert found == {
         "inventory": 1,
+        "validate": 1,
         "brain": 2 * pairs,
         "bias": 2 * pairs,
         "register": pairs,

@@ -52,6 +52,7 @@ MEASURED: Mapping[str, Cost] = {
     "segment": Cost(350, 60, 0.1, 0.6),
     # Per participant.
     "phantom_dataset": Cost(150, 0, 0.1, 0),
+    "validate": Cost(400, 0.5, 0.5, 0.01),
     "inventory": Cost(300, 0.2, 0.2, 0.02),
     "cohort": Cost(300, 0.2, 0.2, 0.001),
     "quality_table": Cost(150, 0.2, 0.1, 0.001),

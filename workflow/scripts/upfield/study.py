@@ -153,6 +153,12 @@ class Study:
         x, y, z = (math.lcm(*(scale[axis] for scale in [SAME, *self.scales])) for axis in range(3))
         return x, y, z
 
+    @property
+    def datasets(self) -> list[str]:
+        """Folders of the BIDS datasets that the study reads."""
+        sides = ("target",) if self.config["pairing"] == "simulated" else ("source", "target")
+        return list(dict.fromkeys(self.config[side]["bids_dir"] for side in sides))
+
     def verdict(self, participant: str) -> str:
         """What quality control measures of a pair, and whether it may be used."""
         return f"{self.root}/qc/participants/{participant}.json"

@@ -14,6 +14,7 @@ from upfield.bids.tables import (
     participants_table,
     write_description,
 )
+from upfield.bids.validate import validation_table
 
 __all__ = [
     "ENTITY_KEYS",
@@ -38,5 +39,6 @@ __all__ = [
     "reconstructed",
     "sidecar",
     "simulated_source",
+    "validation_table",
     "write_description",
 ]

@@ -76,6 +76,7 @@ def build(
         cohort=tables.cohort(table),
         inventory=tables.records(table["inventory"]),
         excluded=tables.records(table["excluded"]),
+        validation=tables.validation(table["qc/validation"]),
         quality=review.section(root),
         folds=tables.folds(table["splits"]),
         boards=tables.boards(board, methods),

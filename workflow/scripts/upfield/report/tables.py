@@ -20,6 +20,7 @@ COLUMNS = {
                   "manufacturer", "bytes"),
     "pairs": ("participant_id", "source_path", "target_path", "source_name", "target_name"),
     "excluded": ("participant_id", "role", "path", "stage", "reason"),
+    "qc/validation": ("dataset", "severity", "code", "files", "example", "message"),
     "splits": ("participant_id", "fold", "split"),
     "metrics/per_subject": ("participant_id", "method", "fold", "seed", "split", "region", "metric", "value"),
     "metrics/leaderboard": ("method", "split", "region", "metric", "n", "mean", "sd", "ci_low", "ci_high"),
@@ -80,6 +81,24 @@ def cohort(table: Mapping[str, pd.DataFrame]) -> list[tuple[str, int]]:
         ("pairs used" if pairs.source_path.notna().any() else "targets used", len(pairs)),
         ("scans left out", len(excluded)),
     ]
+
+
+def validation(issues: pd.DataFrame) -> list[dict[str, Any]]:
+    """The validator's verdict on each dataset: `dataset`, `verdict` in words, and `issues`."""
+    result = []
+    for dataset, rows in issues.groupby("dataset", sort=False):
+        counts = rows["severity"].value_counts()
+        if "unknown" in counts:
+            words = f"not checked: {rows['message'].iloc[0]}"
+        elif "error" in counts:
+            words = f"not valid: {counts['error']} kind{'s' if counts['error'] > 1 else ''} of error"
+        else:
+            words = "valid"
+        if "warning" in counts:
+            words += f", {counts['warning']} kind{'s' if counts['warning'] > 1 else ''} of warning"
+        kept = rows[rows["severity"].isin(["error", "warning"])]
+        result.append({"dataset": dataset, "verdict": words, "issues": records(kept)})
+    return result
 
 
 def folds(splits: pd.DataFrame) -> list[tuple[str, dict[str, list[str]]]]:
