@@ -116,6 +116,7 @@ def test_whole_study_is_planned_before_anything_runs(configfile, dataset, tmp_pa
         "measure": test,
         "segment": test,
         "summarise": 1,
+        "export": 1,
         "html_report": 1,
         "report": 1,
     }
