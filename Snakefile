@@ -2,10 +2,12 @@
 
 The stages, each in its own file of rules/ and each a target by name:
 ingest -> preprocess -> qc -> split -> patches -> train -> predict -> evaluate -> report (the default).
+With a trained `model` instead: apply, which enhances scans that have no target.
 """
 
 import signal
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -15,11 +17,16 @@ min_version("9.15")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
 from upfield import resources
+from upfield.application import Application, resolve
 from upfield.bids import sidecar
 from upfield.config import MODEL_FREE, SUPERVISED, typed
 from upfield.errors import UpfieldError
+from upfield.files import read_tsv
 from upfield.nifti import SAME
 from upfield.study import Study
+
+# What the user said, before the defaults: a model decides about everything else.
+GIVEN = deepcopy(config)
 
 
 configfile: Path(workflow.basedir) / "config" / "config.yaml"
@@ -27,8 +34,12 @@ configfile: Path(workflow.basedir) / "config" / "config.yaml"
 
 config.update(typed(config))
 
+APPLYING = config["model"] is not None
+
 try:
-    STUDY = Study(config, rescan=workflow.is_main_process)
+    if APPLYING:
+        config.update(resolve(config, GIVEN))
+    STUDY = (Application if APPLYING else Study)(config, rescan=workflow.is_main_process)
     SPLITS = STUDY.splits
 except UpfieldError as error:
     raise WorkflowError(str(error)) from None
@@ -68,6 +79,7 @@ MODELS = [
 
 localrules:
     report,
+    apply,
     ingest,
     preprocess,
     qc,
@@ -87,6 +99,12 @@ rule report:
         MODELS,
         PREDICTIONS,
         DEVIATIONS,
+
+
+rule apply:
+    default_target: APPLYING
+    input:
+        lambda wildcards: applied(),
 
 
 rule ingest:
@@ -145,3 +163,8 @@ include: "rules/train.smk"
 include: "rules/predict.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+
+
+if APPLYING:
+
+    include: "rules/apply.smk"

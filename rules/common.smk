@@ -8,6 +8,11 @@ if not workflow.is_main_process:
     workflow.register_resource("in_turn", 1)
 
 
+def applied():
+    """All that `snakemake apply` makes; rules/apply.smk says what, where there is a model to apply."""
+    raise WorkflowError("config: model is not set; apply needs model=<model folder> and bids_dir=<BIDS dataset>")
+
+
 def pair_images(scan):
     """Bias-corrected images and masks of the pair that a source scan is part of."""
     pair = STUDY.pair_of(STUDY.scans[scan])

@@ -10,7 +10,7 @@
 
 PREPROCESS = config["preprocess"]
 # Raised on purpose when a change of the code changes the images; nothing else about the code reruns preprocessing.
-PREPROCESSING_VERSION = 1
+PREPROCESSING_VERSION = 2
 
 
 rule simulate:

@@ -13,6 +13,11 @@ rule train_model:
     input:
         train=stores("train"),
         val=stores("val"),
+        sidecars=lambda wildcards: [
+            sidecar(STUDY.preprocessed(scan))
+            for person in STUDY.members(wildcards.fold, "train")
+            for scan in (STUDY.pairs[person].source, STUDY.pairs[person].target)
+        ],
         splits=rules.splits.output,
         start=lambda wildcards: STUDY.start(wildcards.method),
         features=lambda wildcards: STUDY.features(wildcards.method),

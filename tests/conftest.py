@@ -144,3 +144,65 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+# What a small model has seen: T2w at 64 mT, to become T1w.
+_DOMAIN = {
+    "source": {
+        "scans": 2,
+        "suffix": ["T2w"],
+        "field_strength": [0.064],
+        "manufacturer": [],
+        "voxel": {"low": [2, 2, 4], "high": [2, 2, 4]},
+        "intensity": {"low": 200, "high": 300},
+        "profile": {"low": [0.1, 0.3, 0.5, 0.7, 0.8], "high": [0.2, 0.4, 0.6, 0.8, 0.9]},
+        "brain_volume": {"low": 100, "high": 120},
+    },
+    "target": {
+        "scans": 2, "suffix": ["T1w"], "field_strength": [3], "voxel": [1.0, 2.0, 2.0], "offset": 50.0, "scale": 400.0,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Callable[..., str]:
+    """Write the folder of a small model, with changes of its card, and return it."""
+
+    def write(
+        method: str = "unet3d",
+        name: str = "model",
+        scale: tuple[int, int, int] = (1, 1, 1),
+        over: Mapping[str, Any] | None = None,
+        **changes: Any,
+    ) -> str:
+        from upfield import config, methods, model
+
+        over = over or {"base": 2, "levels": 1}
+        settings = config.method_settings({"method_overrides": {method: over}}, method)
+        network = methods.build(settings)
+        card = {
+            "method": method,
+            "module": settings["module"],
+            "preset": settings["preset"],
+            "settings": {key: value for key, value in settings.items() if key not in ("module", "preset")},
+            "scale": scale,
+            "participants": {"train": ["sub-01", "sub-02"], "val": ["sub-03"]},
+            "fold": "0",
+            "seed": 42,
+            "pairing": "paired",
+            "simulate": None,
+            "preprocess": {
+                "spacing": "native",
+                "n4": False,
+                "brain": {"method": "none"},
+                "registration": {"transform": "none", "seed": 42},
+                "normalize": {"method": "percentile"},
+            },
+            "domain": _DOMAIN,
+            "upfield": "0.1.0",
+            "split_sha": "0123",
+        }
+        model.save(tmp_path / name, dict(network.state_dict()), {**card, **changes})
+        return str(tmp_path / name)
+
+    return write

@@ -1,5 +1,7 @@
 """One epoch of every method through the whole workflow, at tiny sizes: models, predictions, metrics and report."""
 
+import shutil
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -8,6 +10,8 @@ from PIL import Image
 from scipy import ndimage
 from upfield import nifti
 from upfield.files import read_json, read_tsv
+
+from tests.e2e.conftest import bids_errors, run_snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -122,6 +126,48 @@ def test_cyclegan_shows_both_ways(finished):
     (triptych,) = (finished.root / "models/lohiresgan/fold-0_seed-42/figures").glob("*.png")
     wide, narrow = Image.open(grid), Image.open(triptych)
     assert wide.height == narrow.height and wide.width / narrow.width == pytest.approx(2, abs=0.05)
+
+
+@pytest.fixture(scope="module")
+def applied(finished, balls, tmp_path_factory):
+    """A dataset the study never saw, without targets, after a model that enlarges was applied to it."""
+    data = balls(1, first=7)
+    shutil.rmtree(data / "sub-07/ses-high")
+    fine = nifti.load(data / "sub-07/ses-low/anat/sub-07_ses-low_T1w.nii.gz")
+    grid = nifti.refine(fine.grid, (2, 2, 2))
+    nifti.save(nifti.resample(fine, grid), data / "sub-08/anat/sub-08_T1w.nii.gz")
+    (data / "sub-09/anat").mkdir(parents=True)
+    (data / "sub-09/anat/sub-09_T1w.nii.gz").write_bytes(b"this is not an image")
+    out = tmp_path_factory.mktemp("applied")
+    model = finished.root / "models/srgan3d/fold-0_seed-42"
+    said = [f"model={model}", f"bids_dir={data}", f"output_dir={out}", "out_of_range=refuse"]
+    done = run_snakemake("apply", "--config", *said)
+    assert done.returncode == 0, done.stdout[-6000:]
+    return data, out / "apply-srgan3d"
+
+
+def test_trained_model_enhances_scans_that_have_no_target(applied):
+    data, root = applied
+    table = read_tsv(root / "applied.tsv").set_index("participant_id")
+    assert table["status"].to_dict() == {"sub-07": "applied", "sub-08": "excluded", "sub-09": "excluded"}
+    assert "voxels of 1.25 x 1.25 x 2 mm (the model has seen 2.5 x 2.5 x 4 mm)" in table.loc["sub-08", "warnings"]
+    assert "cannot be read" in table.loc["sub-09", "reason"]
+    (made,) = root.glob("sub-*/**/*_desc-srgan3d_T1w.nii.gz")
+    assert made == root / table.loc["sub-07", "output"]
+    native = nifti.load(data / "sub-07/ses-low/anat/sub-07_ses-low_T1w.nii.gz")
+    image = nifti.load(made)
+    assert image.grid.matches(nifti.refine(native.grid, (2, 2, 2)))
+    # Hardly trained, so near interpolation: the head is in its place, on the scale that the targets had.
+    inside = nifti.resample(native, image.grid)
+    core = ndimage.binary_erosion(inside.data > 0, iterations=6)
+    assert np.corrcoef(image.data[core], inside.data[core])[0, 1] > 0.7
+    assert 250 < image.data[core].mean() < 550
+    page = (root / "report/index.html").read_text()
+    assert "sub-07_ses-low_T1w" in page and "voxels of 1.25" in page and "no target" in page
+
+
+def test_applied_dataset_is_a_valid_bids_derivative(applied):
+    assert not bids_errors(applied[1])
 
 
 def test_a_second_run_has_nothing_to_do(finished):

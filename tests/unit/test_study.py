@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from upfield.files import merged
+from upfield.bids import sidecar
+from upfield.files import merged, write_json
 from upfield.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,3 +35,25 @@ def test_a_side_may_have_brains_of_its_own_kind(study):
 def test_unknown_brain_method_of_a_side_is_named(study, refused):
     with refused("source.brain.method", "deepbet"):
         study(source={"brain": {"method": "magic"}})
+
+
+def test_model_card_is_about_the_training_participants_alone(study):
+    made = study(source={"brain": {"method": "none"}})
+    train, others = made.members("0", "train"), made.members("0", "val", "test")
+    for person, volume in [(name, 1300.0) for name in train] + [(name, 9999.0) for name in others]:
+        for scan in (made.pairs[person].source, made.pairs[person].target):
+            facts = {
+                "RobustRange": [0.0, volume],
+                "IntensityProfile": [0.1, 0.3, 0.5, 0.7, 0.9],
+                "NativeVoxelSize": [1.0, 2.0, 3.0],
+                "BrainVolume": volume,
+                "IntensityOffset": 0.0,
+                "IntensityScale": volume,
+            }
+            write_json(sidecar(made.preprocessed(scan)), facts)
+    card = made.card("0")
+    assert card["domain"]["source"]["scans"] == len(train) > 0
+    assert card["domain"]["source"]["brain_volume"] == {"low": 1300.0, "high": 1300.0}
+    assert card["domain"]["target"]["scale"] == 1300.0
+    assert card["preprocess"]["brain"]["method"] == "none", "of the source, whose scans the model takes"
+    assert (card["pairing"], card["simulate"], card["phantom"]) == ("paired", None, False)

@@ -256,6 +256,36 @@ def test_demo_is_planned_before_its_scans_exist(tmp_path):
     assert not (tmp_path / "phantom").exists()
 
 
+def test_trained_model_is_applied_to_whatever_scans_there_are(trained, bids_tree, tmp_path):
+    names = ["sub-01/ses-1/anat/sub-01_ses-1", "sub-01/ses-2/anat/sub-01_ses-2", "sub-02/anat/sub-02_run-1"]
+    scans = bids_tree({f"{name}_T2w.nii.gz": None for name in names} | {"sub-02/anat/sub-02_T1w.nii.gz": None})
+    jobs = plan("apply", "--config", f"model={trained()}", f"bids_dir={scans}", f"output_dir={tmp_path}/out")
+    # What is enhanced is known once the scans have been screened.
+    assert count(jobs) == {"brain": 3, "bias": 3, "prepare": 3, "apply": 1}
+    made = outputs(jobs)
+    assert {f"{tmp_path}/out/apply-unet3d/{name}_desc-preproc_T2w.nii.gz" for name in names} <= made
+    assert all(path.startswith(f"{tmp_path}/out/apply-unet3d/") for path in made)
+    assert not any("T1w" in path for path in made)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (["bids_dir=/data"], ["bids_dir is set and model is not"]),
+        (["model=/no/such/model", "bids_dir=/data"], ["model is /no/such/model", "no model.json"]),
+        (["model={model}"], ["bids_dir is not set"]),
+        (["model={model}", "bids_dir=/data", "preprocess={n4: false}"], ["preprocess has no effect with model"]),
+    ],
+)
+def test_mistake_in_applying_stops_with_one_line(trained, said, words):
+    folder = trained()
+    given = [word.replace("{model}", folder) for word in said]
+    done = snakemake("apply", "--config", *given)
+    assert done.returncode != 0
+    (line,) = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("config: ")]
+    assert [word for word in words if word not in line] == []
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

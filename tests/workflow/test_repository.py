@@ -26,6 +26,7 @@ ORDER = [
     "intensity",
     "preprocess",
     "quality",
+    "domain",
     "splits",
     "patches",
     "methods",
@@ -46,6 +47,7 @@ ORDER = [
     "demands",
     "resources",
     "study",
+    "application",
     "job",
 ]
 
@@ -95,7 +97,7 @@ def test_lock_holds_every_dependency_of_the_package():
 
 def rules_of(path):
     """Name and text of each rule of a .smk file."""
-    blocks = re.split(r"^( *)rule (\w+):\n", path.read_text(), flags=re.MULTILINE)
+    blocks = re.split(r"^( *)(?:rule|checkpoint) (\w+):\n", path.read_text(), flags=re.MULTILINE)
     for indent, name, rest in zip(blocks[1::3], blocks[2::3], blocks[3::3], strict=True):
         inside = re.compile(rf"{indent}    |\s*$")
         lines = rest.splitlines()

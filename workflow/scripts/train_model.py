@@ -11,6 +11,7 @@ with job(snakemake):
     from upfield.files import read_tsv
     from upfield.provenance import record
     from upfield.report.figures import write_triptych
+    from upfield.study import Study
     from upfield.training import processes
     from upfield.training.run import train_model
 
@@ -28,6 +29,7 @@ with job(snakemake):
             patches=snakemake.params.patches,
             stores={"train": snakemake.input.train, "val": snakemake.input.val},
             card={"fold": snakemake.wildcards.fold}
+            | Study(snakemake.config, rescan=False).card(snakemake.wildcards.fold)
             | record(snakemake.config, splits.fingerprint(read_tsv(snakemake.input.splits[0]))),
             start=Path(snakemake.input.start[0]).parent if snakemake.input.start else None,
             features=[Path(path) for path in snakemake.input.features],

@@ -62,8 +62,9 @@ def _scalar(text: str) -> Any:
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise UpfieldError, one line that names the key, what was found and what was expected, for a bad study."""
-    schema = yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text(encoding="utf-8"))
-    raise_first(Draft202012Validator(schema).iter_errors(dict(config)), "config")
+    check_schema(config)
+    if config["bids_dir"] is not None:
+        raise UpfieldError("config: bids_dir is set and model is not; to apply a model give both, to train one neither")
     _check_datasets(config)
     fractions = config["splits"]["fractions"]
     if abs(sum(fractions.values()) - 1) > 1e-6:
@@ -77,18 +78,29 @@ def check(config: Mapping[str, Any]) -> None:
         method_settings(config, name)
 
 
+def check_schema(config: Mapping[str, Any]) -> None:
+    """Raise UpfieldError for the first unknown key or value of a wrong type."""
+    schema = yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text(encoding="utf-8"))
+    raise_first(Draft202012Validator(schema).iter_errors(dict(config)), "config")
+
+
+def check_dataset(key: str, folder: str | None) -> None:
+    """Raise UpfieldError, which names the key, if `folder` is no BIDS dataset."""
+    if folder is None:
+        raise UpfieldError(f"config: {key} is not set; give the folder of a BIDS dataset")
+    if not (Path(folder) / "dataset_description.json").is_file():
+        raise UpfieldError(
+            f"config: {key} is {folder}, where there is no dataset_description.json; expected a BIDS dataset"
+        )
+
+
 def _check_datasets(config: Mapping[str, Any]) -> None:
     """Folders exist where they must."""
     sides = ["target"] if config["pairing"] == "simulated" else ["source", "target"]
     for side in sides:
         folder = config[side]["bids_dir"]
-        if folder is None:
-            raise UpfieldError(f"config: {side}.bids_dir is not set; give the folder of a BIDS dataset")
-        if config["phantom"] is None and not (Path(folder) / "dataset_description.json").is_file():
-            raise UpfieldError(
-                f"config: {side}.bids_dir is {folder}, where there is no dataset_description.json;"
-                " expected a BIDS dataset"
-            )
+        if config["phantom"] is None or folder is None:
+            check_dataset(f"{side}.bids_dir", folder)
     if config["phantom"] is not None and config["pairing"] != "paired":
         raise UpfieldError(f"config: phantom makes paired scans; pairing is {config['pairing']}")
 

@@ -9,6 +9,8 @@ from upfield.nifti import Array
 
 # Robust extremes of the intensities in the mask, in percent; also the data range of the metrics.
 PERCENTILES = (0.5, 99.5)
+# What tells one contrast from another: percentiles of the intensities in the mask.
+PROFILE = (10, 25, 50, 75, 90)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,15 @@ def robust_range(data: Array, mask: Array) -> tuple[float, float]:
     if not high > low:
         raise ScanError(f"the image is constant in the brain mask (value {low:g})")
     return float(low), float(high)
+
+
+def profile(data: Array, mask: Array) -> list[float]:
+    """How the intensities in the mask are distributed: quantiles, relative to their robust range (0 to 1).
+
+    It does not depend on the scanner's units. Raises ScanError like `robust_range`.
+    """
+    low, high = robust_range(data, mask)
+    return [round(float((value - low) / (high - low)), 4) for value in np.percentile(data[mask], PROFILE)]
 
 
 def fit(data: Array, mask: Array, method: str) -> Scaling:

@@ -237,6 +237,21 @@ def coarsen(grid: Grid, scale: Scale) -> Grid:
     return Grid((x, y, z), affine)
 
 
+def refine(grid: Grid, scale: Scale) -> Grid:
+    """The grid that has `scale` voxels in the place of each voxel of `grid`: `coarsen` undone."""
+    affine = grid.affine.copy()
+    affine[:3, :3] = grid.affine[:3, :3] / scale
+    affine[:3, 3] = (grid.affine @ np.append((1 / np.array(scale) - 1) / 2, 1.0))[:3]
+    x, y, z = (size * factor for size, factor in zip(grid.shape, scale, strict=True))
+    return Grid((x, y, z), affine)
+
+
+def world_axes(affine: Array) -> tuple[int, int, int]:
+    """The world axis (0 right, 1 anterior, 2 superior) that each array axis is nearest to."""
+    x, y, z = nib.io_orientation(affine)[:, 0].astype(int)
+    return int(x), int(y), int(z)
+
+
 def cut_out(volume: Volume, grid: Grid, transform: Array | None = None) -> Volume | None:
     """The voxels of `volume` at the places of `grid`, copied and not interpolated; None if their lattices differ.
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from upfield import baselines, inference, model, nifti, registration
+from upfield import baselines, domain, inference, model, nifti, registration
 from upfield.errors import ScanError
+from upfield.files import digest
 from upfield.intensity import Scaling
-from upfield.nifti import Volume, mask_on
-from upfield.preprocess import save_image, scaling_of
+from upfield.nifti import SAME, Grid, Scale, Volume, mask_on
+from upfield.preprocess import SOURCE_RIM, save_image, scaling_of, widened
 from upfield.training import device as devices
 
 DESCRIPTION = "intensities on the scale of the target image"
@@ -77,6 +78,71 @@ def enhance(
         moved = nifti.resample(Volume(scale.scale * spread, working), native, order=1)
         members = {"Quantity": SPREAD, "Samples": samples, "SpreadOf": output}
         _write(moved, std, method, files, folders, members)
+
+
+def apply(
+    image: str,
+    mask: str,
+    preprocessed: str,
+    output: str,
+    folders: Sequence[str],
+    *,
+    overlap: float,
+    tta: bool,
+    device: str,
+    precision: str,
+) -> None:
+    """The mean output of trained models for a scan that has no target.
+
+    It lies on the native grid of `image`, each voxel divided into as many as it takes to keep the resolution of the
+    output: by the models' scale where they enlarge, else by the ratio of voxel sizes, rounded. Intensities are
+    on the scale that the training targets had, the median of their normalisations: there is no target to ask.
+    What is farther from the brain than what the networks were shown is 0.
+    """
+    where = devices.choose(device)
+    loaded = [model.load(folder) for folder in folders]
+    networks, cards = [network for network, _ in loaded], [card for _, card in loaded]
+    source = nifti.load(preprocessed)
+    dtype = devices.precision(precision, where)
+    data = inference.enhance(networks, source.data, device=where, dtype=dtype, overlap=overlap, tta=tta)
+    typical = domain.joined([card["domain"] for card in cards])["target"]
+    scaling = Scaling(typical["offset"], typical["scale"])
+    fine = nifti.refine(source.grid, networks[0].scale)
+    brain = nifti.load_mask(mask)
+    grid = _divided(brain.grid, fine, networks[0].scale)
+    moved = nifti.resample(Volume(scaling.invert(data), fine.affine), grid, order=3)
+    shown = mask_on(brain.with_data(widened(brain, SOURCE_RIM)), grid)
+    metadata = {
+        "Sources": [image, mask, preprocessed],
+        "SkullStripped": True,
+        "Method": cards[0]["method"],
+        "Models": [_summary(folder, card) for folder, card in zip(folders, cards, strict=True)],
+        "IntensityOffset": scaling.offset,
+        "IntensityScale": scaling.scale,
+        "Intensity": "intensities on the median scale of the targets that the model was trained on",
+    }
+    save_image(moved.with_data(np.where(shown, moved.data, 0).astype(np.float32)), output, metadata)
+
+
+def _divided(native: Grid, fine: Grid, scale: Scale) -> Grid:
+    """A native grid with voxels divided, each axis by its own number, towards those of `fine` (RAS+ axes)."""
+    axes = nifti.world_axes(native.affine)
+    if scale != SAME:
+        parts = [scale[axis] for axis in axes]
+    else:
+        parts = [max(round(float(own / fine.spacing[axis])), 1) for own, axis in zip(native.spacing, axes, strict=True)]
+    return nifti.refine(native, (parts[0], parts[1], parts[2]))
+
+
+def _summary(folder: str, card: Mapping[str, Any]) -> dict[str, Any]:
+    """What a sidecar says of a model: enough to find it again."""
+    kept = ("preset", "fold", "seed", "best_epoch", "split_sha", "upfield", "git_commit")
+    return {
+        "Folder": folder,
+        "Digest": digest(Path(folder) / "model.safetensors"),
+        "TrainingParticipants": len(card["participants"]["train"]),
+        **{"".join(part.capitalize() for part in key.split("_")): card[key] for key in kept if key in card},
+    }
 
 
 def _scales(files: Any) -> tuple[Scaling, Scaling]:

@@ -99,8 +99,10 @@ def _stripped(image: str, mask: str) -> Volume:
     return volume.with_data(np.where(nifti.load_mask(mask).data, volume.data, 0).astype(np.float32))
 
 
-def working_grid(mask: Volume, spacing: float | str, multiple: Scale = SAME) -> Grid:
+def working_grid(mask: Volume, spacing: float | str | Sequence[float], multiple: Scale = SAME) -> Grid:
     """The grid on which a pair meets: RAS+ axes of the target, `spacing` mm or `native`, cropped to its brain.
+
+    `spacing` is one number, or one for each axis.
 
     Its corner and size are multiples of `multiple` voxels of the target's whole field of view, so that blocks of the
     working grid are blocks of the whole: what was reduced before is not interpolated again. It may reach beyond the
@@ -110,7 +112,8 @@ def working_grid(mask: Volume, spacing: float | str, multiple: Scale = SAME) -> 
     if spacing == "native":
         grid, inside = canonical.grid, canonical
     else:
-        grid = nifti.regrid(canonical, float(spacing))
+        x, y, z = np.broadcast_to(np.asarray(spacing, dtype=float), 3).tolist()
+        grid = nifti.regrid(canonical, (x, y, z))
         inside = nifti.resample(canonical.with_data(canonical.data.astype(np.uint8)), grid, order=0)
     low, high = nifti.bounding_box(inside.data > 0, np.ceil(MARGIN / grid.spacing).astype(int))
     return nifti.crop(grid, low // multiple * multiple, -(-high // multiple) * multiple)
@@ -126,13 +129,17 @@ def normalised(
     the interpolation. Raises ScanError for an empty mask or a constant image.
     """
     scaling = intensity.fit(image.data, mask, method)
-    kept = mask
-    if rim > 0:
-        kept = ndimage.distance_transform_edt(~mask, sampling=image.grid.spacing) <= rim
-    stripped = image.with_data(np.where(kept, image.data, 0).astype(np.float32))
+    stripped = image.with_data(np.where(widened(image.with_data(mask), rim), image.data, 0).astype(np.float32))
     copied = nifti.cut_out(stripped, grid, transform) if exact else None
     moved = copied or nifti.resample(stripped, grid, transform, order=3)
     return moved.with_data(scaling.apply(moved.data)), scaling
+
+
+def widened(mask: Volume, rim: float) -> Array:
+    """A boolean mask and all that is within `rim` mm of it."""
+    if rim <= 0:
+        return np.asarray(mask.data)
+    return np.asarray(ndimage.distance_transform_edt(~mask.data, sampling=mask.grid.spacing) <= rim)
 
 
 def standardise(
@@ -145,12 +152,14 @@ def standardise(
     multiple: Scale = SAME,
     scale: Scale = SAME,
     verdict: str | None = None,
+    alone: bool = False,
 ) -> None:
     """One scan on the pair's working grid, normalised; for a `scale` other than 1 on that grid coarsened by it.
 
-    `transform` is None for the target itself; `verdict` is the file in which quality control says whether the pair may
-    be used. `settings` is the `preprocess` block of a study, `multiple` as for
-    `working_grid`.
+    `transform` is None for the target itself, and for a source that is `alone`: `target_mask` is then its own mask.
+    `verdict` is the file in which quality control says whether the pair may be used. `settings` is the `preprocess`
+    block of a study, `multiple` as for `working_grid`. The sidecar tells what a model card says about the scans that
+    the model has seen.
     """
     volume, inside = nifti.load(image), nifti.load_mask(mask).data
     matrix = None if transform is None else registration.read_transform(transform)
@@ -174,18 +183,38 @@ def standardise(
         if reason is not None:
             raise ScanError(reason)
         grid = nifti.coarsen(working_grid(reference, settings["spacing"], multiple), scale)
-        rim = 0.0 if matrix is None else SOURCE_RIM
+        rim = SOURCE_RIM if alone or matrix is not None else 0.0
         result, scaling = normalised(volume, inside, grid, matrix, method, rim, exact=reduced)
         metadata |= {
             "IntensityOffset": scaling.offset,
             "IntensityScale": scaling.scale,
             "IntensityInverse": "intensity = value * IntensityScale + IntensityOffset",
             "RobustRange": list(intensity.robust_range(volume.data, inside)),
+            "IntensityProfile": intensity.profile(volume.data, inside),
+            "NativeVoxelSize": nifti.reorient(volume).grid.spacing.round(4).tolist(),
+            "BrainVolume": round(float(inside.sum() * np.prod(volume.grid.spacing) / 1000), 1),
         }
     except ScanError as error:
         result = nifti.resample(volume, nifti.coarsen(nifti.reorient(reference).grid, scale), matrix)
         metadata |= {"Excluded": str(error), "SkullStripped": False}
     save_image(result, output, metadata)
+
+
+def prepare(
+    image: str, mask: str, output: str, settings: Mapping[str, Any], typical: Sequence[float], scale: Scale
+) -> None:
+    """A scan that has no target, as a trained model wants it: on a working grid of its own, normalised.
+
+    Where the study's `settings["spacing"]` was `native`, the target's, the voxels are `typical` of the targets (mm
+    along right, anterior, superior), or the scan's own if those are alike. A model that enlarges by `scale` takes the
+    scan's own voxels as they are. Written like what `standardise` writes.
+    """
+    spacing = settings["spacing"]
+    if spacing == "native":
+        own = nifti.reorient(nifti.load_mask(mask)).grid.spacing
+        alike = np.allclose(own, typical, rtol=0.05)
+        spacing = (own / scale).tolist() if scale != SAME else ("native" if alike else list(typical))
+    standardise(image, mask, mask, None, output, {**settings, "spacing": spacing}, scale, scale, alone=True)
 
 
 def scaling_of(preprocessed: str | Path) -> Scaling:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from upfield import bids, config, demands, resources, splits
-from upfield.bids import Index, Pair, Scan, derivative, label
+from upfield import bids, config, demands, domain, resources, splits
+from upfield.bids import Index, Pair, Scan, derivative, label, sidecar
 from upfield.errors import UpfieldError
+from upfield.files import read_json
 from upfield.nifti import SAME, Scale
 from upfield.phantom import Phantom, scans
 from upfield.quality import PICTURES
@@ -24,18 +25,24 @@ class Study:
 
     def __init__(self, settings: Mapping[str, Any], rescan: bool = True) -> None:
         """Check the configuration, index the datasets, split the participants. Raises UpfieldError."""
-        config.check(settings)
-        demands.check(settings)
+        self._check(settings)
         self.config = settings
         self.root = f"{settings['output_dir']}/{settings['study']}"
         self.cache = Path(self.root) / ".upfield" / "index.json"
-        planned = settings["phantom"] is not None
-        self.index = self._planned() if planned else bids.build_index(settings, self.cache, rescan)
+        self.index = self._find(rescan)
         self.pairs: dict[str, Pair] = {pair.participant: pair for pair in self.index.pairs}
         self.scans: dict[str, Scan] = {scan.name: scan for p in self.index.pairs for scan in (p.source, p.target)}
         self.methods = config.methods(settings)
         self.trained = config.trained_methods(settings)
         self.labels = _labels(self.methods)
+
+    def _check(self, settings: Mapping[str, Any]) -> None:
+        config.check(settings)
+        demands.check(settings)
+
+    def _find(self, rescan: bool) -> Index:
+        planned = self.config["phantom"] is not None
+        return self._planned() if planned else bids.build_index(self.config, self.cache, rescan)
 
     def _planned(self) -> Index:
         """The scans that the phantom will have, known before they exist."""
@@ -101,6 +108,24 @@ class Study:
             size = resources.megavoxels(scan.shape, scan.voxel, spacing)
             sizes[scan.participant] = max(size, sizes.get(scan.participant, 0.0))
         return sizes
+
+    def card(self, fold: str) -> dict[str, Any]:
+        """What a model card of a fold says of its data: how scans are prepared, what the training scans were like.
+
+        Reads the sidecars of the preprocessed training scans, which must exist.
+        """
+        people = set(self.members(fold, "train"))
+        pairs = [pair for pair in self.described().pairs if pair.participant in people]
+        sources, targets = ([(scan, read_json(sidecar(self.preprocessed(scan)))) for scan in side]
+                            for side in ([p.source for p in pairs], [p.target for p in pairs]))  # fmt: skip
+        return {
+            "phantom": self.config["phantom"] is not None,
+            "pairing": self.config["pairing"],
+            "simulate": self.config["simulate"] if self.config["pairing"] == "simulated" else None,
+            # Of a source: a side may have brains of its own kind.
+            "preprocess": {**self.config["preprocess"], "brain": self.brain(pairs[0].source)},
+            "domain": domain.describe(sources, targets),
+        }
 
     # -- where files are ---------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from upfield.bids.choose import choose
 from upfield.bids.find import ENTITY_KEYS, find, inspect
-from upfield.bids.index import build_index
+from upfield.bids.index import build_index, read_scans
 from upfield.bids.names import derivative, label, reconstructed, sidecar
 from upfield.bids.pairing import assemble, pair, simulated_source
 from upfield.bids.scan import SIMULATED, Exclusion, Index, Pair, Scan
@@ -36,6 +36,7 @@ __all__ = [
     "pair",
     "pairs_table",
     "participants_table",
+    "read_scans",
     "reconstructed",
     "sidecar",
     "simulated_source",

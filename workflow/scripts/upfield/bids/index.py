@@ -1,6 +1,6 @@
 """The index of a study, kept in a file: unchanged scans are not opened again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,33 +15,38 @@ from upfield.files import digest, read_json, write_json
 
 
 def build_index(config: Mapping[str, Any], cache: Path | None = None, rescan: bool = True) -> Index:
-    """Find, inspect and pair the scans of a study.
+    """Find, inspect and pair the scans of a study; `cache` and `rescan` as for `read_scans`.
+
+    Raises UpfieldError if no pair is left.
+    """
+    sides = ["target"] if config["pairing"] == "simulated" else ["source", "target"]
+    scans = read_scans(config, sides, cache, rescan)
+    return assemble(choose(scans, config["participants"], config["duplicates"]), config["pairing"])
+
+
+def read_scans(
+    config: Mapping[str, Any], sides: Sequence[str], cache: Path | None = None, rescan: bool = True
+) -> list[Scan]:
+    """Find and inspect the scans of some sides (`source`, `target`) of a configuration.
 
     `cache` is a JSON file in which inspected scans are kept: with `rescan` only new or changed files are opened
     again; without it (a cluster job) the file is trusted as it is and the dataset is not touched.
-    Raises UpfieldError if no pair is left.
     """
-    filters = {
-        side: {key: config[side][key] for key in ("bids_dir", "entities", "metadata")} for side in ("source", "target")
-    }
-    key = digest(filters | {"pairing": config["pairing"]})
+    filters = {side: {key: config[side][key] for key in ("bids_dir", "entities", "metadata")} for side in sides}
+    key = digest(filters)
     known = read_json(cache) if cache is not None and cache.is_file() else {}
     if not rescan and known.get("key") == key:
-        scans = [_from_json(row) for row in known["scans"]]
-    else:
-        sides = ["target"] if config["pairing"] == "simulated" else ["source", "target"]
-        # Both sides are often in one dataset, which is looked through once.
-        files = {folder: listing(folder) for folder in {filters[side]["bids_dir"] for side in sides}}
-        found = [
-            scan
-            for side in sides
-            for scan in find(role=side, columns=files[filters[side]["bids_dir"]], **filters[side])
-        ]
-        scans = _inspect_all(found, {row["path"]: row for row in known.get("scans", [])})
-        fresh = {"key": key, "scans": [_to_json(scan) for scan in scans]}
-        if cache is not None and fresh != known:
-            write_json(cache, fresh)
-    return assemble(choose(scans, config["participants"], config["duplicates"]), config["pairing"])
+        return [_from_json(row) for row in known["scans"]]
+    # Both sides are often in one dataset, which is looked through once.
+    files = {folder: listing(folder) for folder in {filters[side]["bids_dir"] for side in sides}}
+    found = [
+        scan for side in sides for scan in find(role=side, columns=files[filters[side]["bids_dir"]], **filters[side])
+    ]
+    scans = _inspect_all(found, {row["path"]: row for row in known.get("scans", [])})
+    fresh = {"key": key, "scans": [_to_json(scan) for scan in scans]}
+    if cache is not None and fresh != known:
+        write_json(cache, fresh)
+    return scans
 
 
 def _inspect_all(scans: list[Scan], known: Mapping[str, Mapping[str, Any]]) -> list[Scan]:

@@ -1,16 +1,10 @@
 """The report as one HTML file: everything a reader needs to judge a study, in the order in which it is asked."""
 
-import base64
-import itertools
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from upfield.config import MODEL_FREE
 from upfield.errors import ScanError
@@ -18,8 +12,8 @@ from upfield.files import write_text
 from upfield.report import figures, harmonisation, panels, review, tables, uncertainty
 from upfield.report.headline import headline
 from upfield.report.panels import SubjectImages
+from upfield.report.render import inline, label, render
 
-HERE = Path(__file__).parent
 PANEL_PIXELS = 5.5e6  # about one byte each as PNG, a third more as base64: the page stays below 10 MB
 
 
@@ -54,21 +48,10 @@ def build(
     methods = tables.ranked(board, values)
     runs = tables.runs(root, methods)
     harmonised = harmonisation.section(table)
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"uri": _uri, "label": _label, "number": _number, "duration": _duration}
-    environment.globals |= {
-        "kinds": tables.KINDS,
-        "model_free": (*MODEL_FREE, harmonisation.FEATURES_ONLY),
-        "new_id": itertools.count().__next__,
-    }
     shown = images[: int(config.get("report", {}).get("subjects", 6))]
-    page = environment.get_template("template.html").render(
-        css=_verbatim("style.css"),
-        script=_verbatim("script.js"),
+    page = render(
+        "template.html",
         config=config,
-        config_yaml=yaml.safe_dump(json.loads(json.dumps(config, default=str)), sort_keys=False, allow_unicode=True),
         provenance=provenance,
         notices=notices,
         headline=harmonisation.headline(harmonised["rows"]) if harmonised else headline(scores["psnr"], scores["ssim"]),
@@ -123,33 +106,23 @@ def _summary(
     spacing = prep.get("spacing", "n/a")
     rows = [
         ("Study", config.get("study", "n/a")),
-        ("Input", "made from the target: " + _inline(config.get("simulate")) if simulated else _scan(side["source"])),
+        ("Input", "made from the target: " + inline(config.get("simulate")) if simulated else _scan(side["source"])),
         ("Target", _scan(side["target"])),
         ("Pairing", pairing),
         ("Working grid", "the target's own grid" if spacing == "native" else f"{spacing} mm voxels"),
     ]
     steps = [(key.replace("_", " "), value) for key, value in prep.items() if key != "spacing"]
-    rows += [("Preprocessing", "; ".join(f"{key}: {_inline(value)}" for key, value in steps))] if steps else []
+    rows += [("Preprocessing", "; ".join(f"{key}: {inline(value)}" for key, value in steps))] if steps else []
     presets = {run["method"]: run.get("preset") for run in runs if run["method"] not in MODEL_FREE}
     named = dict.fromkeys([*methods, *config.get("methods", []), *(run["method"] for run in runs)])
     text = [f"{m} ({presets[m]} preset)" if presets.get(m) else str(m) for m in named]
-    return [*rows, ("Methods", ", ".join(text) or "none"), ("Split", _inline(splits))]
+    return [*rows, ("Methods", ", ".join(text) or "none"), ("Split", inline(splits))]
 
 
 def _scan(side: Mapping[str, Any]) -> str:
     """A dataset and its filters on one line."""
     filters = {**side.get("entities", {}), **side.get("metadata", {})}
-    return f"{side.get('bids_dir', 'n/a')} ({_inline(filters)})" if filters else str(side.get("bids_dir", "n/a"))
-
-
-def _inline(value: Any) -> str:
-    """A configuration value on one line, nested mappings included, empty entries left out."""
-    if isinstance(value, Mapping):
-        kept = {k: v for k, v in value.items() if v not in (None, [], {})}
-        return ", ".join(f"{k} {_inline(v)}" for k, v in kept.items()) or "defaults"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_inline, value))
-    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+    return f"{side.get('bids_dir', 'n/a')} ({inline(filters)})" if filters else str(side.get("bids_dir", "n/a"))
 
 
 def _charts(scores: Mapping[str, pd.DataFrame], board: pd.DataFrame, methods: Sequence[str]) -> list[dict[str, Any]]:
@@ -161,7 +134,7 @@ def _charts(scores: Mapping[str, pd.DataFrame], board: pd.DataFrame, methods: Se
         values = values[[m for m in methods if m in values]]
         part = board[(board.split == "test") & (board.region == "brain") & (board.metric == metric)]
         networks = [m for m in values if m not in MODEL_FREE]
-        draw = [figures.subject_values(values, part.set_index("method"), networks, _label(metric), theme)
+        draw = [figures.subject_values(values, part.set_index("method"), networks, label(metric), theme)
                 for theme in (figures.LIGHT, figures.DARK)]  # fmt: skip
         charts.append({"metric": metric, "n": len(values), "light": draw[0], "dark": draw[1]})
     return charts
@@ -192,42 +165,3 @@ def _curves(run: Mapping[str, Any]) -> list[bytes]:
     """A run's training curves in both themes; empty without a history."""
     themes = (figures.LIGHT, figures.DARK) if len(run["history"]) else ()
     return [figures.training_curves(run["history"], run.get("best_epoch"), theme) for theme in themes]
-
-
-def _verbatim(name: str) -> Markup:
-    """A file beside this one, to be put into the page as it is."""
-    return Markup((HERE / name).read_text(encoding="utf-8"))
-
-
-def _uri(picture: bytes) -> str:
-    """PNG or WebP bytes as a data URI."""
-    kind = "webp" if picture[8:12] == b"WEBP" else "png"
-    return f"data:image/{kind};base64," + base64.b64encode(picture).decode()
-
-
-def _label(metric: str) -> str:
-    """A metric as a column heading."""
-    return tables.LABELS.get(metric, metric.replace("_", " "))
-
-
-def _number(value: Any, metric: str = "") -> str:
-    """A number as text: two decimals for dB, three significant digits otherwise; n/a if there is none."""
-    if value is None or pd.isna(value):
-        return "n/a"
-    if metric == "p":
-        return "< 0.001" if value < 0.001 else f"{value:.3f}"
-    plain = ",.0f" if abs(value) >= 1000 else "#.3g"
-    fixed = {"psnr": ".2f", "ssim": ".4f", "ms_ssim": ".4f", "pearson": ".4f", "scanner_auc": ".2f",
-             "ssim_source": ".3f", "gradient_correlation": ".3f"}  # fmt: skip
-    pattern = fixed.get(metric, plain)
-    return f"{value:{pattern}}".rstrip(".").replace("-", "−")
-
-
-def _duration(seconds: float | None) -> str:
-    """Seconds as a reader says them."""
-    if seconds is None or pd.isna(seconds):
-        return "n/a"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -5,6 +5,7 @@ the brain mask are dropped right after loading, and without a usable mask there 
 """
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,26 @@ class SubjectImages:
     truth: Path
     mask: Path
     outputs: dict[str, Path]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One image to cut: `data` in RAS+ order, the intensities (low, high) that become the ends of the colour scale."""
+
+    data: Array
+    bounds: tuple[float, float]
+    coloured: bool = False
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One orthogonal slice through some layers: PNG bytes by layer, the rest as in `Plane`."""
+
+    name: str
+    position: str
+    size: tuple[float, float]
+    marks: tuple[str, str]
+    panels: dict[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -87,7 +108,8 @@ def subject_view(images: SubjectImages, pixels: float) -> SubjectView:
         if not volume.grid.matches(grid):
             raise ScanError(f"the {what} is not on the grid of the truth")
     inside = mask.data > 0
-    box = nifti.bounding_box(inside, margin=np.ceil(4 / grid.spacing).astype(int))
+    if not inside.any():
+        raise ScanError("the mask is empty")
     low, high = map(float, np.percentile(truth.data[inside], [0.5, 99.5]))
 
     failures, outputs, errors = {}, {}, {}
@@ -103,35 +125,60 @@ def subject_view(images: SubjectImages, pixels: float) -> SubjectView:
         errors[method] = np.where(inside, output.data - truth.data, 0)
     scale = max((float(np.percentile(np.abs(e[inside]), 98)) for e in errors.values()), default=0.0) or 1.0
 
+    layers = {"source": Layer(np.where(inside, source.data, low), (low, high)),
+              "truth": Layer(np.where(inside, truth.data, low), (low, high))}  # fmt: skip
+    layers |= {f"output {m}": Layer(data, (low, high)) for m, data in outputs.items()}
+    layers |= {f"error {m}": Layer(data, (-scale, scale), coloured=True) for m, data in errors.items()}
+    found, pixel = cuts(layers, mask.with_data(inside), pixels)
+    planes = [
+        Plane(
+            name=cut.name,
+            position=cut.position,
+            size=cut.size,
+            marks=cut.marks,
+            source=cut.panels["source"],
+            truth=cut.panels["truth"],
+            outputs={m: cut.panels[f"output {m}"] for m in outputs},
+            errors={m: cut.panels[f"error {m}"] for m in errors},
+        )
+        for cut in found
+    ]
+    return SubjectView(planes, (low, high), scale, failures, pixel)
+
+
+def cuts(layers: Mapping[str, Layer], mask: Volume, pixels: float) -> tuple[list[Cut], float | None]:
+    """Axial, coronal and sagittal slices of images on the grid of a boolean `mask` in RAS+ order, cropped to it.
+
+    Through the middle of the mask; nothing is masked here. Also returns the size of a pixel in mm if panels had to be
+    reduced to stay below `pixels` together, else None. Raises ScanError for an empty mask.
+    """
+    grid = mask.grid
+    box = nifti.bounding_box(mask.data, margin=np.ceil(4 / grid.spacing).astype(int))
     middle = (box[0] + box[1]) // 2
-    world = (truth.affine @ np.append(middle, 1))[:3]
+    world = (grid.affine @ np.append(middle, 1))[:3]
     extent = (box[1] - box[0]) * grid.spacing
-    area = sum(np.prod(np.delete(box[1] - box[0], axis)) for axis in range(3)) * (2 + 2 * len(outputs))
+    area = sum(np.prod(np.delete(box[1] - box[0], axis)) for axis in range(3)) * len(layers)
     reduction = max(float(np.sqrt(area / pixels)), 1.0)
 
-    def cut(data: Array, axis: int, bounds: tuple[float, float], coloured: bool = False) -> bytes:
+    def cut(layer: Layer, axis: int) -> bytes:
         index = [slice(a, b) for a, b in zip(*box, strict=True)]
         index[axis] = slice(middle[axis], middle[axis] + 1)
-        flat = np.flipud(data[tuple(index)].squeeze(axis).T)
-        return _encode(_bytes(flat, bounds, reduction), coloured)
+        flat = np.flipud(layer.data[tuple(index)].squeeze(axis).T)
+        return _encode(_bytes(flat, layer.bounds, reduction), layer.coloured)
 
-    planes = []
+    result = []
     for name, axis, marks in (("Axial", 2, "LR"), ("Coronal", 1, "LR"), ("Sagittal", 0, "PA")):
         width, height = np.delete(extent, axis)
-        planes.append(
-            Plane(
+        result.append(
+            Cut(
                 name=name,
                 position=f"{'xyz'[axis]} = {round(world[axis])} mm".replace("-", "−"),
                 size=(round(float(width), 2), round(float(height), 2)),
                 marks=(marks[0], marks[1]),
-                source=cut(np.where(inside, source.data, low), axis, (low, high)),
-                truth=cut(np.where(inside, truth.data, low), axis, (low, high)),
-                outputs={m: cut(data, axis, (low, high)) for m, data in outputs.items()},
-                errors={m: cut(data, axis, (-scale, scale), True) for m, data in errors.items()},
+                panels={key: cut(layer, axis) for key, layer in layers.items()},
             )
         )
-    pixel = float(grid.spacing.min() * reduction) if reduction > 1 else None
-    return SubjectView(planes, (low, high), scale, failures, pixel)
+    return result, float(grid.spacing.min() * reduction) if reduction > 1 else None
 
 
 def _oriented(what: str, path: Path) -> Volume:

@@ -1,0 +1,260 @@
+import numpy as np
+import pytest
+import torch
+import yaml
+from upfield import application, bids, config, intensity, nifti, predict, preprocess
+from upfield.application import Application, resolve
+from upfield.files import merged, read_json, write_json
+from upfield.nifti import Grid, Volume
+
+
+@pytest.fixture
+def dataset(bids_tree):
+    return bids_tree(
+        {
+            "sub-01/ses-1/anat/sub-01_ses-1_T2w.nii.gz": None,
+            "sub-01/ses-2/anat/sub-01_ses-2_T2w.nii.gz": None,
+            "sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz": None,
+            "sub-02/anat/sub-02_run-1_T2w.nii.gz": None,
+            "sub-02/anat/sub-02_run-2_T2w.nii.gz": b"this is not an image",
+        }
+    )
+
+
+@pytest.fixture
+def resolved(dataset, tmp_path):
+    """The configuration of a run, from what the user gives."""
+
+    def make(**given):
+        given = {"bids_dir": str(dataset), "output_dir": str(tmp_path / "out"), **given}
+        defaults = yaml.safe_load((config.ROOT / "config" / "config.yaml").read_text())
+        return resolve(merged(defaults, given), given)
+
+    return make
+
+
+# What the card decides
+
+
+def test_card_says_how_scans_are_prepared_and_the_user_which(resolved, trained):
+    found = resolved(model=trained())
+    assert found["study"] == "apply-unet3d"
+    assert found["preprocess"]["n4"] is False and found["preprocess"]["brain"] == {"method": "none"}
+    assert found["source"]["entities"] == {"suffix": ["T2w"]}
+    mine = resolved(model=trained(), study="mine", source={"entities": {"session": "1"}, "brain": {"method": "none"}})
+    assert mine["study"] == "mine"
+    assert mine["source"]["entities"] == {"suffix": ["T2w"], "session": "1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"preprocess": {"n4": True}}, ["preprocess has no effect with model"]),
+        ({"source": {"bids_dir": "/data"}}, ["source.bids_dir has no effect", "bids_dir"]),
+        ({"train": {"epochs": 3}}, ["train.epochs has no effect"]),
+        ({"bids": "/data"}, ["bids is not a known key", "bids_dir"]),
+        ({"out_of_range": "ignore"}, ["out_of_range", "'ignore'", "warn, refuse"]),
+    ],
+)
+def test_contradictions_are_named(resolved, trained, refused, given, words):
+    with refused("config", *words):
+        resolved(model=trained(), **given)
+
+
+def test_dataset_must_be_given(resolved, trained, refused):
+    with refused("bids_dir is not set"):
+        Application(resolved(model=trained(), bids_dir=None))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda folder: (folder / "model.safetensors").unlink(), ["no model.safetensors", "results/"]),
+        (lambda folder: (folder / "model.json").unlink(), ["no model.json"]),
+        (lambda folder: (folder / "model.json").write_text("{"), ["model.json", "not a JSON file"]),
+        (lambda folder: (folder / "model.json").write_text('{"a": 1}'), ["model.json", "is missing"]),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"cut"), ["model.safetensors cannot be read"]),
+    ],
+)
+def test_folder_that_holds_no_usable_model(resolved, trained, refused, tmp_path, damage, words):
+    folder = trained()
+    damage(tmp_path / "model")
+    with refused(*words):
+        resolved(model=folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"method": "toy"}, ["toy", "config/methods/"]),
+        # A card must not choose which code is run.
+        ({"module": "/tmp/other.py"}, ["unet3d has other code in /tmp/other.py"]),
+        ({"settings": {"base": 2}}, ["unet3d has other settings", "levels", "Upfield 0.1.0"]),
+        ({"scale": [2, 2]}, ["model.json: scale"]),
+        ({"domain": {"source": {}}}, ["domain", "is missing"]),
+    ],
+)
+def test_foreign_or_incompatible_card(resolved, trained, refused, changes, words):
+    folder = trained()
+    write_json(f"{folder}/model.json", read_json(f"{folder}/model.json") | changes)
+    with refused(*words):
+        resolved(model=folder)
+
+
+def test_models_that_are_averaged_must_go_together(resolved, trained, refused):
+    first, second = trained(name="a"), trained(name="b", seed=43)
+    assert application.folders_of(resolved(model=[first, second])["model"]) == [first, second]
+    other = merged(read_json(f"{first}/model.json")["preprocess"], {"spacing": 1.0})
+    with refused("differ in preprocess", first):
+        resolved(model=[first, trained(name="c", preprocess=other)])
+
+
+# Which scans
+
+
+def test_every_matching_scan_is_enhanced_and_the_others_say_why_not(resolved, trained):
+    study = Application(resolved(model=trained()))
+    assert sorted(study.scans) == ["sub-01_ses-1", "sub-01_ses-2", "sub-02_run-1"]
+    assert study.enhanced(study.scans["sub-01_ses-1"]).endswith(
+        "apply-unet3d/sub-01/ses-1/anat/sub-01_ses-1_desc-unet3d_T1w.nii.gz"
+    )
+    (broken,) = study.index.excluded
+    assert "run-2" in broken.path and "cannot be read" in broken.reason
+    assert not study.pairs and not study.tested and not study.folds
+
+
+def test_two_contrasts_of_one_name_cannot_both_be_enhanced(resolved, trained):
+    study = Application(resolved(model=trained(), source={"entities": {"suffix": ["T1w", "T2w"]}}))
+    reasons = [row.reason for row in study.index.excluded if "sub-01" in row.path]
+    assert reasons == ["sub-01_ses-2_T1w.nii.gz has the same entities"]
+
+
+def test_no_scan_at_all_is_a_mistake(resolved, trained, refused):
+    with refused("no scan was found", "no scan matches"):
+        Application(resolved(model=trained(), source={"entities": {"session": "9"}}))
+
+
+@pytest.mark.parametrize(("choice", "expected"), [("warn", "applied"), ("refuse", "excluded")])
+def test_scans_out_of_range_are_kept_or_refused_as_asked(resolved, trained, choice, expected):
+    study = Application(resolved(model=trained(), out_of_range=choice))
+    like = {
+        "RobustRange": [0.0, 250.0],
+        "IntensityProfile": [0.15, 0.35, 0.55, 0.75, 0.85],
+        "NativeVoxelSize": [2.0, 2.0, 4.0],
+        "BrainVolume": 110.0,
+        "IntensityOffset": 0.0,
+        "IntensityScale": 250.0,
+    }
+    sidecars = {
+        "sub-01_ses-1": like,
+        "sub-01_ses-2": {**like, "NativeVoxelSize": [1.0, 1.0, 1.0]},
+        "sub-02_run-1": {"Excluded": "brain extraction found 3 cm3"},
+    }
+    for name, content in sidecars.items():
+        write_json(bids.sidecar(study.standardised(study.scans[name])), content)
+    table = study.screened().set_index("scan")
+    assert table.columns.tolist() == [name for name in application.COLUMNS if name != "scan"]
+    assert table.loc["sub-01_ses-1_T2w", "status"] == "applied"
+    assert table.loc["sub-01_ses-1_T2w", "warnings"] is None
+    other = table.loc["sub-01_ses-2_T2w"]
+    assert other["status"] == expected and "voxels of 1 x 1 x 1 mm" in other["warnings"]
+    assert (other["output"] is None) == (choice == "refuse")
+    assert table.loc["sub-02_run-1_T2w", ["status", "reason"]].tolist() == ["excluded", "brain extraction found 3 cm3"]
+    assert "cannot be read" in table.loc["sub-02_run-2_T2w", "reason"]
+
+
+# How scans are prepared, and where outputs lie
+
+
+@pytest.fixture
+def scan(tmp_path):
+    """A textured ball of 20 mm on an oblong grid, 2 x 1.5 x 4 mm, with axes in another order; files of it."""
+
+    def write():
+        affine = np.array([[0, -2.0, 0, 30], [1.5, 0, 0, -30], [0, 0, 4.0, -40], [0, 0, 0, 1]])
+        shape = (40, 32, 20)
+        where = np.tensordot(affine[:3, :3], np.indices(shape), axes=1) + affine[:3, 3][:, None, None, None]
+        inside = (where**2).sum(0) < 20**2
+        data = np.where(inside, 200 + 5 * where[0] + 3 * where[1], 0).astype(np.float32)
+        nifti.save(Volume(data, affine), tmp_path / "scan.nii.gz")
+        nifti.save(Volume(inside.astype(np.uint8), affine), tmp_path / "mask.nii.gz", np.uint8)
+        write_json(tmp_path / "mask.json", {})
+        return str(tmp_path / "scan.nii.gz"), str(tmp_path / "mask.nii.gz"), str(tmp_path / "preproc.nii.gz")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("spacing", "typical", "scale", "expected"),
+    [
+        (3.0, [1, 1, 1], (1, 1, 1), [3, 3, 3]),
+        ("native", [1.0, 1.5, 2.0], (1, 1, 1), [1, 1.5, 2]),
+        # Alike is good enough: nothing is interpolated.
+        ("native", [2.05, 1.5, 4.1], (1, 1, 1), [2, 1.5, 4]),
+        ("native", [1.0, 1.0, 1.0], (2, 2, 1), [2, 1.5, 4]),
+        (1.0, [1, 1, 1], (2, 2, 1), [2, 2, 1]),
+    ],
+)
+def test_scan_is_prepared_on_the_voxels_that_the_model_takes(scan, spacing, typical, scale, expected):
+    image, mask, output = scan()
+    settings = {"spacing": spacing, "normalize": {"method": "percentile"}}
+    preprocess.prepare(image, mask, output, settings, typical, scale)
+    made, native = nifti.load(output), nifti.reorient(nifti.load(image))
+    np.testing.assert_allclose(made.grid.spacing, expected)
+    if expected == [2, 1.5, 4]:
+        assert nifti.cut_out(native, made.grid) is not None, "its own voxels, copied"
+    facts = read_json(bids.sidecar(output))
+    assert facts["NativeVoxelSize"] == [2, 1.5, 4]
+    # 4/3 pi 20^3 mm3, in voxels.
+    assert abs(facts["BrainVolume"] - 33.5) < 1
+    assert facts["IntensityProfile"] == sorted(facts["IntensityProfile"])
+
+
+@pytest.mark.parametrize(
+    ("spacing", "method", "scale", "over", "parts"),
+    [
+        (2.0, "unet3d", (1, 1, 1), {"base": 2, "levels": 1}, (1, 1, 2)),
+        (4.0, "unet3d", (1, 1, 1), {"base": 2, "levels": 1}, (1, 1, 1)),
+        ("native", "srdcgan", (4, 4, 1), {"width": 2, "factor": 4}, (4, 4, 1)),
+    ],
+)
+def test_output_lies_on_the_native_grid_divided_to_the_models_resolution(
+    scan, trained, tmp_path, spacing, method, scale, over, parts
+):
+    torch.manual_seed(0)
+    image, mask, prepared = scan()
+    settings = {"spacing": spacing, "normalize": {"method": "percentile"}}
+    preprocess.prepare(image, mask, prepared, settings, [1, 1, 1], scale)
+    folder = trained(method=method, scale=scale, over=over)
+    output = tmp_path / "out.nii.gz"
+    predict.apply(
+        image, mask, prepared, str(output), [folder, folder], overlap=0.5, tta=False, device="cpu", precision="fp32"
+    )
+    made, native = nifti.load(output), nifti.load(image)
+    assert made.grid.matches(nifti.refine(native.grid, parts))
+    # In its place, on the scale of the card: networks start near interpolation. Far from the brain there is nothing.
+    brain = nifti.load_mask(mask)
+    share = nifti.resample(brain.with_data(brain.data.astype(np.float32)), made.grid).data
+    assert 50 < np.median(made.data[share > 0.99]) < 450
+    far = nifti.mask_on(brain.with_data(~preprocess.widened(brain, 8.0)), made.grid)
+    assert far.any() and not made.data[far].any()
+    facts = read_json(bids.sidecar(output))
+    assert (facts["IntensityOffset"], facts["IntensityScale"]) == (50, 400)
+    assert [entry["Folder"] for entry in facts["Models"]] == [folder, folder]
+    assert len(facts["Models"][0]["Digest"]) == 16 and facts["Models"][0]["TrainingParticipants"] == 2
+
+
+def test_refining_undoes_coarsening():
+    grid = Grid((8, 6, 4), np.array([[0, -2.0, 0, 30], [1.5, 0, 0, -30], [0, 0, 4.0, -40], [0, 0, 0, 1]]))
+    for scale in ((1, 1, 1), (2, 3, 4)):
+        assert nifti.coarsen(nifti.refine(grid, scale), scale).matches(grid, 1e-9)
+        assert nifti.refine(nifti.coarsen(grid, (2, 2, 2)), (2, 2, 2)).matches(grid, 1e-9)
+    assert nifti.world_axes(grid.affine) == (1, 0, 2)
+
+
+def test_profile_does_not_depend_on_units():
+    data = np.random.default_rng(0).gamma(4, 50, (20, 20, 20)).astype(np.float32)
+    mask = np.ones(data.shape, dtype=bool)
+    expected = intensity.profile(data, mask)
+    np.testing.assert_allclose(intensity.profile(data * 7 + 100, mask), expected, atol=2e-4)
+    assert intensity.profile(np.arange(10001.0).reshape(73, 137, 1), np.ones((73, 137, 1), dtype=bool))[2] == 0.5

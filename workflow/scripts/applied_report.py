@@ -1,0 +1,30 @@
+"""Adapter of rule applied_report."""
+
+from upfield.job import job
+
+with job(snakemake):
+    from pathlib import Path
+
+    from upfield.application import Application
+    from upfield.files import read_tsv
+    from upfield.provenance import record
+    from upfield.report import Enhanced, build_applied
+
+    study = Application(snakemake.config, rescan=False)
+    table = read_tsv(snakemake.input.table)
+    wanted = set(table.loc[table["status"] == "applied", "path"])
+    scans = [
+        Enhanced(scan.key, Path(study.corrected(scan)), Path(study.mask(scan)), Path(study.enhanced(scan)))
+        for scan in study.scans.values()
+        if scan.path in wanted
+    ]
+    build_applied(
+        Path(snakemake.output[0]),
+        config=snakemake.config,
+        provenance=record(snakemake.config, study.cards[0]["split_sha"]),
+        table=table,
+        scans=scans[: snakemake.params.options["subjects"]],
+        cards=study.cards,
+        domain=study.domain,
+        benchmarks=Path(study.root) / "benchmarks",
+    )

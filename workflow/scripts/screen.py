@@ -1,0 +1,13 @@
+"""Adapter of checkpoint screen."""
+
+from upfield.job import job
+
+with job(snakemake):
+    from upfield import bids
+    from upfield.application import Application
+    from upfield.files import write_text, write_tsv
+
+    study = Application(snakemake.config, rescan=False)
+    write_tsv(snakemake.output.table, study.screened())
+    bids.write_description(snakemake.output.description, study.config)
+    write_text(snakemake.output.ignore, bids.IGNORED)

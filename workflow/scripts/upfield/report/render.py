@@ -1,0 +1,87 @@
+"""Pages from templates: what every page has in it, and how values are written there."""
+
+import base64
+import itertools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from upfield.config import MODEL_FREE
+from upfield.report import harmonisation, tables
+
+HERE = Path(__file__).parent
+
+
+def render(template: str, *, config: Mapping[str, Any], **values: Any) -> str:
+    """A page from the template of this name, with style, script and the configuration as YAML beside `values`."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"uri": _uri, "label": label, "number": _number, "duration": _duration}
+    environment.globals |= {
+        "kinds": tables.KINDS,
+        "model_free": (*MODEL_FREE, harmonisation.FEATURES_ONLY),
+        "new_id": itertools.count().__next__,
+    }
+    return environment.get_template(template).render(
+        css=_verbatim("style.css"),
+        script=_verbatim("script.js"),
+        config=config,
+        config_yaml=yaml.safe_dump(json.loads(json.dumps(config, default=str)), sort_keys=False, allow_unicode=True),
+        **values,
+    )
+
+
+def inline(value: Any) -> str:
+    """A configuration value on one line, nested mappings included, empty entries left out."""
+    if isinstance(value, Mapping):
+        kept = {k: v for k, v in value.items() if v not in (None, [], {})}
+        return ", ".join(f"{k} {inline(v)}" for k, v in kept.items()) or "defaults"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(inline, value))
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
+def _verbatim(name: str) -> Markup:
+    """A file beside this one, to be put into the page as it is."""
+    return Markup((HERE / name).read_text(encoding="utf-8"))
+
+
+def _uri(picture: bytes) -> str:
+    """PNG or WebP bytes as a data URI."""
+    kind = "webp" if picture[8:12] == b"WEBP" else "png"
+    return f"data:image/{kind};base64," + base64.b64encode(picture).decode()
+
+
+def label(metric: str) -> str:
+    """A metric as a column heading."""
+    return tables.LABELS.get(metric, metric.replace("_", " "))
+
+
+def _number(value: Any, metric: str = "") -> str:
+    """A number as text: two decimals for dB, three significant digits otherwise; n/a if there is none."""
+    if value is None or pd.isna(value):
+        return "n/a"
+    if metric == "p":
+        return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    plain = ",.0f" if abs(value) >= 1000 else "#.3g"
+    fixed = {"psnr": ".2f", "ssim": ".4f", "ms_ssim": ".4f", "pearson": ".4f", "scanner_auc": ".2f",
+             "ssim_source": ".3f", "gradient_correlation": ".3f"}  # fmt: skip
+    pattern = fixed.get(metric, plain)
+    return f"{value:{pattern}}".rstrip(".").replace("-", "−")
+
+
+def _duration(seconds: float | None) -> str:
+    """Seconds as a reader says them."""
+    if seconds is None or pd.isna(seconds):
+        return "n/a"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
