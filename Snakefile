@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 from upfield import resources
 from upfield.application import Application, resolve
 from upfield.bids import sidecar
-from upfield.config import MODEL_FREE, SUPERVISED, typed
+from upfield.config import MODEL_FREE, typed
 from upfield.errors import UpfieldError
 from upfield.files import read_tsv
 from upfield.nifti import SAME
@@ -56,6 +56,7 @@ wildcard_constraints:
     folder=r"sub-[A-Za-z0-9]+(/ses-[A-Za-z0-9]+)?/[a-z]+",
     scan=r"sub-[^/]+",
     participant=r"sub-[A-Za-z0-9]+",
+    store=r"(sub|pair)-[A-Za-z0-9-]+",
     suffix=r"[A-Za-z0-9]+",
     method=r"[a-z0-9_]+",
     fold=r"[A-Za-z0-9]+",
@@ -63,9 +64,9 @@ wildcard_constraints:
     label="|".join(STUDY.labels),
 
 
-TABLES = [f"{ROOT}/metrics/{name}.tsv" for name in ("per_subject", "leaderboard", "comparisons", "ranks", "agreement")]
+TABLES = [f"{ROOT}/metrics/{name}.tsv" for name in STUDY.tables]
 # Metrics against a truth, of which an unpaired study has none.
-EXPORTS = [f"{ROOT}/metrics/lohiresgan/{method}.csv" for method in STUDY.methods if config["pairing"] != "unpaired"]
+EXPORTS = [f"{ROOT}/metrics/lohiresgan/{method}.csv" for method in STUDY.methods if not STUDY.unpaired]
 PREDICTIONS = [STUDY.prediction(method, participant) for participant in STUDY.tested for method in STUDY.methods]
 DEVIATIONS = [STUDY.deviation(method, participant) for participant in STUDY.tested for method in STUDY.uncertain]
 TABLES += [f"{ROOT}/metrics/calibration.tsv"] if STUDY.uncertain else []
@@ -123,7 +124,7 @@ rule preprocess:
 rule qc:
     input:
         f"{ROOT}/qc/quality.tsv",
-        [STUDY.pictures(participant) for participant in STUDY.pairs],
+        [STUDY.pictures(name) for name in STUDY.pair_names],
 
 
 rule split:
@@ -133,7 +134,7 @@ rule split:
 
 rule patches:
     input:
-        [STUDY.store(participant) for participant in STUDY.pairs],
+        [STUDY.store(name) for name in STUDY.contents],
 
 
 rule train:
@@ -162,6 +163,13 @@ include: "rules/patches.smk"
 include: "rules/train.smk"
 include: "rules/predict.smk"
 include: "rules/evaluate.smk"
+
+
+if STUDY.unpaired:
+
+    include: "rules/harmonise.smk"
+
+
 include: "rules/report.smk"
 
 

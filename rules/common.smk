@@ -25,9 +25,12 @@ def pair_images(scan):
 
 
 def registered_pair(wildcards):
-    """A participant's pair, and the transform that leads from its target to its source."""
-    source = STUDY.pairs[wildcards.participant].source
-    return pair_images(source.name) | {"transform": STUDY.transform(source)}
+    """A pair, and the transform that leads from its target to its source; or a scan of an unpaired study, alone."""
+    source, target = STUDY.contents[wildcards.store]
+    if source is not None and target is not None:
+        return pair_images(source.name) | {"transform": STUDY.transform(source)}
+    scan = source or target
+    return {scan.role: STUDY.corrected(scan), f"{scan.role}_mask": STUDY.mask(scan)}
 
 
 def native_images(wildcards):
@@ -37,13 +40,13 @@ def native_images(wildcards):
         "image": STUDY.corrected(scan),
         "mask": STUDY.mask(scan),
         "target_mask": STUDY.mask(STUDY.pair_of(scan).target),
-        "verdict": STUDY.verdict(scan.participant),
+        "verdict": STUDY.verdict(STUDY.pair_name(STUDY.pair_of(scan))),
     }
     return inputs | ({"transform": STUDY.transform(scan)} if scan.role == "source" else {})
 
 
-def stores(*parts):
-    return lambda wildcards: [STUDY.store(person) for person in STUDY.members(wildcards.fold, *parts)]
+def stores(*parts, role=None):
+    return lambda wildcards: STUDY.drawn(wildcards.fold, *parts, role=role)
 
 
 def model_files(wildcards):
@@ -58,11 +61,11 @@ def pair_files(wildcards):
     pair = STUDY.pair_of(scan)
     return pair_images(wildcards.scan) | {
         "transform": STUDY.transform(scan),
-        "source_preproc": STUDY.preprocessed(scan),
-        "target_preproc": STUDY.preprocessed(pair.target),
+        "source_preproc": STUDY.on_pair(scan),
+        "target_preproc": STUDY.on_pair(pair.target),
         "sidecars": [
-            sidecar(STUDY.preprocessed(scan)),
-            sidecar(STUDY.preprocessed(pair.target)),
+            sidecar(STUDY.on_pair(scan)),
+            sidecar(STUDY.on_pair(pair.target)),
         ],
     }
 
@@ -92,6 +95,18 @@ def labels(networks, spread=False):
     return "|".join(wanted) or "none"
 
 
+def store_images(wildcards):
+    """What a patch store is made from: a pair on one grid, or the one scan of somebody in an unpaired study."""
+    scans = dict(zip(("source", "target"), STUDY.contents[wildcards.store]))
+    found = {side: scan for side, scan in scans.items() if scan is not None}
+    place = STUDY.on_pair if len(found) == 2 else STUDY.preprocessed
+    owner = found.get("target", found.get("source"))
+    return {side: place(scan) for side, scan in found.items()} | {
+        "mask": STUDY.mask(owner),
+        "reduced": [STUDY.on_pair(found["source"], scale) for scale in STUDY.scales],
+    }
+
+
 def size(wildcards):
     """What a job's memory and time grow with: its participant's largest image, or how many participants there are."""
     named = dict(wildcards.items())
@@ -99,6 +114,8 @@ def size(wildcards):
         named["participant"] = STUDY.scans[named["scan"]].participant
     elif "number" in named:
         named["participant"] = f"sub-{named['number']}"
+    elif "store" in named:
+        named["participant"] = next(scan for scan in STUDY.contents[named["store"]] if scan is not None).participant
     return STUDY.megavoxels[named["participant"]] if "participant" in named else len(STUDY.megavoxels)
 
 

@@ -100,12 +100,20 @@ rule segment:
 rule summarise:
     """The tables of the contract, and what else the participants' values allow to be said."""
     input:
-        values=[f"{ROOT}/metrics/participants/{participant}.tsv" for participant in STUDY.tested],
-        own=[f"{ROOT}/metrics/participants/{participant}_truth.tsv" for participant in STUDY.tested],
+        # Nothing of an unpaired study is measured against a truth: rules/harmonise.smk says what is.
+        values=[
+            f"{ROOT}/metrics/participants/{participant}{'_harmonised' if STUDY.unpaired else ''}.tsv"
+            for participant in STUDY.tested
+        ],
+        own=[
+            f"{ROOT}/metrics/participants/{participant}_truth.tsv"
+            for participant in STUDY.tested
+            if not STUDY.unpaired
+        ],
         segmentations=[
             f"{ROOT}/metrics/participants/{participant}_tissues.tsv"
             for participant in STUDY.tested
-            if config["evaluate"]["segmentation"]
+            if config["evaluate"]["segmentation"] and not STUDY.unpaired
         ],
     output:
         per_subject=f"{ROOT}/metrics/per_subject.tsv",
@@ -136,7 +144,7 @@ rule summarise:
     params:
         version=EVALUATION_VERSION,
         methods=[method for method in STUDY.methods if method in NETWORKS],
-        baselines=[*MODEL_FREE, SUPERVISED],
+        baselines=STUDY.baselines,
         seed=config["evaluate"]["seed"],
     script:
         "../workflow/scripts/summarise.py"

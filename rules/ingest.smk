@@ -104,7 +104,8 @@ rule cohort:
     input:
         inventory=rules.inventory.output.inventory,
         sidecars=[sidecar(STUDY.preprocessed(scan)) for scan in STUDY.scans.values()],
-        verdicts=[STUDY.verdict(participant) for participant in STUDY.pairs],
+        verdicts=[STUDY.verdict(participant) for participant in STUDY.contents],
+        linked=[sidecar(STUDY.on_pair(pair.source)) for pair in STUDY.pairs.values()],
     output:
         pairs=f"{ROOT}/pairs.tsv",
         excluded=f"{ROOT}/excluded.tsv",

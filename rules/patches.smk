@@ -1,24 +1,19 @@
-"""Patch stores: random access to each participant's pair.
+"""Patch stores: random access to each pair, or to each scan of an unpaired study.
 
-1. patch_store  source (on the grid of every scale), target and mask of one participant in one memory-mapped file
+1. patch_store  source (on the grid of every scale), target and mask in one memory-mapped file
 """
 
 
 rule patch_store:
     """The store from which patches are drawn while training."""
     input:
-        source=lambda wildcards: STUDY.preprocessed(STUDY.pairs[wildcards.participant].source),
-        target=lambda wildcards: STUDY.preprocessed(STUDY.pairs[wildcards.participant].target),
-        mask=lambda wildcards: STUDY.mask(STUDY.pairs[wildcards.participant].target),
-        reduced=lambda wildcards: [
-            STUDY.preprocessed(STUDY.pairs[wildcards.participant].source, scale) for scale in STUDY.scales
-        ],
+        unpack(store_images),
     output:
-        f"{ROOT}/patches/{{participant}}.safetensors",
+        f"{ROOT}/patches/{{store}}.safetensors",
     log:
-        f"{ROOT}/logs/patches/{{participant}}.log",
+        f"{ROOT}/logs/patches/{{store}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/patches/{{participant}}.tsv"
+        f"{ROOT}/benchmarks/patches/{{store}}.tsv"
     group:
         "preprocess"
     conda:

@@ -6,6 +6,7 @@
 4. register     rigid transform from source to target
 5. standardise  each scan on the pair's working grid, skull stripped and normalised, with the inverse stored
 6. reduce       the source on the working grid coarsened by a method's scale, for methods that enlarge
+7. normalise    each scan of an unpaired study, on a working grid of its own
 """
 
 PREPROCESS = config["preprocess"]
@@ -170,5 +171,37 @@ rule reduce:
         settings={key: PREPROCESS[key] for key in ("spacing", "normalize")},
         multiple=STUDY.multiple,
         scale=lambda wildcards: [int(factor) for factor in wildcards.scale.split("x")],
+    script:
+        "../workflow/scripts/standardise.py"
+
+
+rule normalise:
+    """A scan of an unpaired study on a working grid of its own, skull stripped and normalised."""
+    input:
+        image=f"{ROOT}/{{folder}}/{{scan}}_desc-biascorr_{{suffix}}.nii.gz",
+        mask=f"{ROOT}/{{folder}}/{{scan}}_desc-brain_mask.nii.gz",
+        target_mask=f"{ROOT}/{{folder}}/{{scan}}_desc-brain_mask.nii.gz",
+        verdict=lambda wildcards: STUDY.verdict(STUDY.scans[wildcards.scan].participant),
+    output:
+        image=f"{ROOT}/{{folder}}/{{scan}}_desc-preproc_{{suffix}}.nii.gz",
+        sidecar=f"{ROOT}/{{folder}}/{{scan}}_desc-preproc_{{suffix}}.json",
+    log:
+        f"{ROOT}/logs/preprocess/{{folder}}/{{scan}}_{{suffix}}_normalise.log",
+    benchmark:
+        f"{ROOT}/benchmarks/preprocess/{{folder}}/{{scan}}_{{suffix}}_normalise.tsv"
+    wildcard_constraints:
+        scan=r"(?!\S*_space-)sub-[^/]+",
+    group:
+        "preprocess"
+    conda:
+        "../envs/preprocess.yaml"
+    resources:
+        mem_mb=memory("standardise"),
+        runtime=minutes("standardise"),
+    params:
+        version=PREPROCESSING_VERSION,
+        settings={key: PREPROCESS[key] for key in ("spacing", "normalize")},
+        multiple=SAME,
+        scale=SAME,
     script:
         "../workflow/scripts/standardise.py"

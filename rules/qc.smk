@@ -11,15 +11,15 @@ QUALITY_VERSION = 1
 
 
 rule quality:
-    """Metrics of one pair, and whether it may be used."""
+    """Metrics of one pair, or of one scan of an unpaired study, and whether it may be used."""
     input:
         unpack(registered_pair),
     output:
-        STUDY.verdict("{participant}"),
+        STUDY.verdict("{store}"),
     log:
-        f"{ROOT}/logs/qc/{{participant}}_quality.log",
+        f"{ROOT}/logs/qc/{{store}}_quality.log",
     benchmark:
-        f"{ROOT}/benchmarks/qc/{{participant}}_quality.tsv"
+        f"{ROOT}/benchmarks/qc/{{store}}_quality.tsv"
     group:
         "preprocess"
     conda:
@@ -30,7 +30,7 @@ rule quality:
     params:
         version=QUALITY_VERSION,
         suffixes=lambda wildcards: {
-            side: getattr(STUDY.pairs[wildcards.participant], side).suffix for side in ("source", "target")
+            scan.role: scan.suffix for scan in STUDY.contents[wildcards.store] if scan is not None
         },
         thresholds=QC["thresholds"],
     script:
@@ -42,11 +42,11 @@ rule quality_figures:
     input:
         unpack(registered_pair),
     output:
-        STUDY.pictures("{participant}"),
+        STUDY.pictures("{store}"),
     log:
-        f"{ROOT}/logs/qc/{{participant}}_figures.log",
+        f"{ROOT}/logs/qc/{{store}}_figures.log",
     benchmark:
-        f"{ROOT}/benchmarks/qc/{{participant}}_figures.tsv"
+        f"{ROOT}/benchmarks/qc/{{store}}_figures.tsv"
     group:
         "preprocess"
     conda:
@@ -61,7 +61,7 @@ rule quality_figures:
 rule quality_table:
     """All measurements of the study in one table."""
     input:
-        [STUDY.verdict(participant) for participant in STUDY.pairs],
+        [STUDY.verdict(name) for name in STUDY.contents],
     output:
         f"{ROOT}/qc/quality.tsv",
     log:

@@ -16,9 +16,7 @@ rule html_report:
                 "pairs",
                 "excluded",
                 "splits",
-                "metrics/per_subject",
-                "metrics/leaderboard",
-                "metrics/comparisons",
+                *(f"metrics/{table}" for table in STUDY.tables),
             )
         ],
         calibration=f"{ROOT}/metrics/calibration.tsv" if STUDY.uncertain else [],
@@ -30,11 +28,14 @@ rule html_report:
             for name in ("model.json", "history.tsv")
         ],
         images=[STUDY.prediction(method, participant) for participant in SHOWN for method in STUDY.methods],
-        truths=[STUDY.corrected(STUDY.pairs[participant].target) for participant in SHOWN],
+        truths=[] if STUDY.unpaired else [STUDY.corrected(STUDY.pairs[participant].target) for participant in SHOWN],
+        masks=[
+            STUDY.mask(STUDY.alone[participant] if STUDY.unpaired else STUDY.pairs[participant].target)
+            for participant in SHOWN
+        ],
         quality=f"{ROOT}/qc/quality.tsv",
         validation=f"{ROOT}/qc/validation.tsv",
-        pictures=[path for participant in STUDY.pairs for path in STUDY.pictures(participant)],
-        masks=[STUDY.mask(STUDY.pairs[participant].target) for participant in SHOWN],
+        pictures=[path for name in STUDY.pair_names for path in STUDY.pictures(name)],
     output:
         report(
             f"{ROOT}/report/index.html",

@@ -5,9 +5,9 @@
 
 
 rule splits:
-    """The frozen split; participants whose pair was excluded are left out, nobody else moves."""
+    """The frozen split; participants whose pair or scan was excluded are left out, nobody else moves."""
     input:
-        pairs=rules.cohort.output.pairs,
+        excluded=rules.cohort.output.excluded,
     output:
         f"{ROOT}/splits.tsv",
     log:
@@ -21,5 +21,7 @@ rule splits:
         runtime=minutes("splits"),
     params:
         assignment=SPLITS.values.tolist(),
+        cohorts=STUDY.cohorts,
+        together=STUDY.companions,
     script:
         "../workflow/scripts/splits.py"

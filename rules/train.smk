@@ -15,8 +15,8 @@ rule train_model:
         val=stores("val"),
         sidecars=lambda wildcards: [
             sidecar(STUDY.preprocessed(scan))
-            for person in STUDY.members(wildcards.fold, "train")
-            for scan in (STUDY.pairs[person].source, STUDY.pairs[person].target)
+            for scan in STUDY.index.used
+            if scan.participant in STUDY.members(wildcards.fold, "train")
         ],
         splits=rules.splits.output,
         start=lambda wildcards: STUDY.start(wildcards.method),
@@ -51,7 +51,7 @@ rule train_model:
 rule fit_histogram:
     """Quantiles of the training targets."""
     input:
-        train=stores("train"),
+        train=stores("train", role="target"),
         splits=rules.splits.output,
     output:
         model=f"{ROOT}/models/histogram_match/fold-{{fold}}_seed-{{seed}}/model.safetensors",

@@ -179,7 +179,7 @@ def test_useless_scans_are_left_out_with_reasons(damaged):
 def test_inventory_has_every_scan_and_says_which_are_used(damaged):
     table = bids.inventory_table(damaged)
     assert len(table) == len(damaged.scans) == 12
-    used = table[table["status"] == "paired"]
+    used = table[table["status"] == "used"]
     assert sorted(used["participant_id"]) == ["sub-01", "sub-01", "sub-06", "sub-06"]
     left_out = table[table["status"] == "excluded"]
     assert len(left_out) == 8
@@ -322,10 +322,10 @@ def test_sidecar_stands_beside_the_image():
 def test_participants_of_two_datasets(bids_tree):
     one = bids_tree({"participants.tsv": "participant_id\tsex\nsub-01\tF\nsub-02\tn/a\n"}, "one")
     two = bids_tree({"participants.tsv": "participant_id\tsex\nsub-02\tM\nsub-03\tM\n"}, "two")
-    table = bids.participants_table([str(one), str(two), None, str(one)])
+    table = bids.participants_table({"source": str(one), "target": str(two)})
     assert table["participant_id"].tolist() == ["sub-01", "sub-02", "sub-03"]
     assert table["sex"].tolist() == ["F", "n/a", "M"]
-    empty = bids.participants_table([str(bids_tree({}, "none"))])
+    empty = bids.participants_table({"source": str(bids_tree({}, "none"))})
     assert len(empty) == 0 and "participant_id" in empty.columns
 
 

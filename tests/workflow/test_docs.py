@@ -257,7 +257,7 @@ def test_outputs_page_lists_every_table_column():
 
     page = code_words("docs/outputs.md")
     columns = [
-        *bids.inventory_table(bids.Index([bids.Scan("sub-1", "source", "p", "f", "n", "T1w")], [], [])).columns,
+        *bids.inventory_table(bids.Index([bids.Scan("sub-1", "source", "p", "f", "n", "T1w")], [], [], [])).columns,
         *bids.pairs_table([]).columns,
         *bids.excluded_table([]).columns,
         *splits.COLUMNS,

@@ -41,6 +41,7 @@ ORDER = [
     "export",
     "evaluate",
     "calibration",
+    "unpaired",
     "report",
     "provenance",
     "phantom",

@@ -15,7 +15,7 @@ with job(snakemake):
         report.SubjectImages(
             participant_id=person,
             source=outputs["identity"],
-            truth=Path(snakemake.input.truths[number]),
+            truth=Path(snakemake.input.truths[number]) if snakemake.input.truths else None,
             mask=Path(snakemake.input.masks[number]),
             outputs=outputs,
         )

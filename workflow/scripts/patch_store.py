@@ -6,8 +6,8 @@ with job(snakemake):
     from upfield import patches
 
     patches.extract(
-        snakemake.input.source,
-        snakemake.input.target,
+        snakemake.input.get("source"),
+        snakemake.input.get("target"),
         snakemake.input.mask,
         snakemake.output[0],
         {tuple(scale): path for scale, path in zip(snakemake.params.scales, snakemake.input.reduced, strict=True)},

@@ -112,6 +112,8 @@ class Application(Study):
     def __init__(self, settings: Mapping[str, Any], rescan: bool = True) -> None:
         """Read the cards and index the dataset. Raises UpfieldError."""
         super().__init__(settings, rescan)
+        # Scans are taken one by one, whatever the model has learned from.
+        self.unpaired = False
         self.folders = folders_of(settings["model"])
         self.cards = [read_card(folder) for folder in self.folders]
         self.domain = domain.joined([card["domain"] for card in self.cards])
@@ -135,7 +137,7 @@ class Application(Study):
         if len(excluded) == len(found):
             why = "; ".join(f"{row.participant}: {row.reason}" for row in excluded[:3]) or "no scan matches the filters"
             raise UpfieldError(f"config: no scan was found to apply the model to ({why})")
-        return Index(found, [], excluded)
+        return Index(found, [], excluded, [])
 
     @property
     def splits(self) -> pd.DataFrame:

@@ -18,6 +18,8 @@ METHOD_FILES = ROOT / "config" / "methods"
 
 MODEL_FREE = ("identity", "spline", "histogram_match")
 SUPERVISED = "unet3d"
+# What needs a truth to learn from, or another grid to interpolate to: baselines that an unpaired study cannot have.
+NEED_A_TRUTH = ("spline", SUPERVISED)
 # Names of convolutions in a file of VGG weights.
 FEATURE_WEIGHT = r"features\.(\d+)\.weight"
 # Keys of `train` that change how training is watched, fed and spread, and no weight.
@@ -101,13 +103,21 @@ def _check_datasets(config: Mapping[str, Any]) -> None:
         folder = config[side]["bids_dir"]
         if config["phantom"] is None or folder is None:
             check_dataset(f"{side}.bids_dir", folder)
+    if config["pairs"] is not None and config["pairing"] != "unpaired":
+        raise UpfieldError(f"config: pairs is for pairing: unpaired; pairing is {config['pairing']}")
     if config["phantom"] is not None and config["pairing"] != "paired":
         raise UpfieldError(f"config: phantom makes paired scans; pairing is {config['pairing']}")
 
 
 def methods(config: Mapping[str, Any]) -> list[str]:
     """Every method of a study in report order: the model-free baselines, the supervised one, then the models."""
-    return list(dict.fromkeys([*MODEL_FREE, SUPERVISED, *config["methods"]]))
+    return list(dict.fromkeys([*baselines(config), *config["methods"]]))
+
+
+def baselines(config: Mapping[str, Any]) -> list[str]:
+    """What models are compared with: in an unpaired study only what needs no truth."""
+    every = [*MODEL_FREE, SUPERVISED]
+    return [name for name in every if config["pairing"] != "unpaired" or name not in NEED_A_TRUTH]
 
 
 def trained_methods(config: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from upfield import degrade
-from upfield.config import FEATURE_WEIGHT, MODEL_FREE, SUPERVISED, hint, method_file, method_settings
+from upfield.config import FEATURE_WEIGHT, MODEL_FREE, NEED_A_TRUTH, hint, method_file, method_settings, methods
 from upfield.errors import UpfieldError
 from upfield.nifti import SAME, Scale
 
@@ -47,7 +47,10 @@ def check(config: Mapping[str, Any]) -> None:
         raise UpfieldError(
             f"config: simulate.factor is {simulate['factor']:g}; expected a whole number for kind {simulate['kind']}"
         )
-    for name in [SUPERVISED, *config["methods"]]:
+    if config["pairing"] == "unpaired":
+        _check_unpaired(config)
+    networks = [name for name in methods(config) if name not in MODEL_FREE]
+    for name in networks:
         _check_method(config, name)
         _check_features(config, name)
     _check_training(config)
@@ -109,6 +112,22 @@ def _check_uncertainty(config: Mapping[str, Any]) -> None:
             )
 
 
+def _check_unpaired(config: Mapping[str, Any]) -> None:
+    """What an unpaired study cannot have."""
+    useless = next((name for name in config["methods"] if name in NEED_A_TRUTH), None)
+    if useless is not None:
+        raise UpfieldError(f"config: pairing is unpaired; {useless} in methods needs source and target of one person")
+    if config["preprocess"]["spacing"] == "native":
+        raise UpfieldError(
+            "config: preprocess.spacing is native; expected mm, since the scans of an unpaired study share no grid"
+        )
+    if config["predict"]["uncertainty"]:
+        raise UpfieldError(
+            f"config: predict.uncertainty is {config['predict']['uncertainty']}; expected 0 in an unpaired study, which"
+            " has no truth to judge it by"
+        )
+
+
 def _check_training(config: Mapping[str, Any]) -> None:
     """Methods named by `train` are trained, and models to start from are there."""
     processes, accumulate = (config["train"][key] for key in ("processes", "accumulate"))
@@ -117,7 +136,7 @@ def _check_training(config: Mapping[str, Any]) -> None:
             f"config: train.processes is {processes} and train.accumulate {accumulate}; expected as many"
             " batches in a step as processes, or a multiple"
         )
-    networks = list(dict.fromkeys([SUPERVISED, *config["methods"]]))
+    networks = [name for name in methods(config) if name not in MODEL_FREE]
     for key in ("init_from", "layer_lr"):
         unknown = next((name for name in config["train"][key] if name not in networks), None)
         if unknown is not None:

@@ -46,6 +46,7 @@ def ensemble(
     tta: bool,
     window: int | None = None,
     memory: int | None = None,
+    reverse: bool = False,
 ) -> tuple[Array, Array | None]:
     """The enhanced volume, mean over `methods` and samples of each, and the standard deviation over these members.
 
@@ -65,6 +66,8 @@ def ensemble(
         fits. A 2-D method is shown whole axial slices in any case.
     memory
         Bytes that this process may hold in all, which a scheduler enforces; None for what the machine has.
+    reverse
+        From target to source, by methods that can.
 
     Returns two volumes (X, Y, Z) times `scale`, float32 in normalised target units. The standard deviation has n - 1
     in its denominator; it is None if there is one member only. Mirror images are averaged within a member.
@@ -75,7 +78,7 @@ def ensemble(
     count = 0
     mean = squares = torch.zeros(())
     for number, method in enumerate(methods):
-        method = method.to(device).eval()
+        method = (Reversed(method) if reverse else method).to(device).eval()
         for sample in range(samples) if samples and has_dropout(method) else [None]:
             with nullcontext() if sample is None else sampled(method, DROPOUT_SEED, number, sample):
                 results = [_run(method, view.to(device), device, dtype, overlap, window, memory) for view in views]
@@ -87,6 +90,19 @@ def ensemble(
             squares = squares + change * (output - mean)
     spread = (squares / (count - 1)).sqrt()[0, 0].numpy() if count > 1 else None
     return np.asarray(mean[0, 0].numpy()), spread
+
+
+class Reversed(Method):
+    """A method that works both ways, the other way round."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+        self.dims, self.divisor, self.scale = method.dims, method.divisor, method.scale  # type: ignore[misc]
+
+    def forward(self, source: Tensor) -> Tensor:
+        """Target to source."""
+        return self.method.reverse(source)
 
 
 def _run(

@@ -13,8 +13,8 @@ from safetensors.numpy import load_file
 
 from upfield import baselines, domain, inference, model, nifti, registration
 from upfield.errors import ScanError
-from upfield.files import digest
-from upfield.intensity import Scaling
+from upfield.files import digest, read_json
+from upfield.intensity import Scaling, robust_range
 from upfield.nifti import SAME, Grid, Scale, Volume, mask_on
 from upfield.preprocess import SOURCE_RIM, save_image, scaling_of, widened
 from upfield.training import device as devices
@@ -143,6 +143,85 @@ def _summary(folder: str, card: Mapping[str, Any]) -> dict[str, Any]:
         "TrainingParticipants": len(card["participants"]["train"]),
         **{"".join(part.capitalize() for part in key.split("_")): card[key] for key in kept if key in card},
     }
+
+
+def harmonise(
+    method: str,
+    files: Any,
+    output: str,
+    *,
+    overlap: float,
+    tta: bool,
+    device: str,
+    precision: str,
+    memory: int | None = None,
+) -> None:
+    """A source scan of an unpaired study on its own native grid, in intensities of the target's scanner.
+
+    `files` names the native `image` and `mask`, the `preprocessed` scan, `models` (none for `identity`) and `targets`,
+    the sidecars of the training participants of the target. `identity` is the scan itself, its robust range put on
+    that of the target's scanner as every method's is, and not interpolated. The sidecar of a network's output says how
+    far the scan is from where the way back leads, `CycleError`: mean absolute difference in the brain, relative to the
+    scan's robust range.
+    """
+    native, mask = nifti.load(files.image), nifti.load_mask(files.mask)
+    metadata: dict[str, Any] = {
+        "Sources": [files.image, files.mask, files.preprocessed],
+        "SpatialReference": files.image,
+        "Method": method,
+    }
+    try:
+        own, scale = scaling_of(files.preprocessed), cohort_scaling(files.targets)
+    except ScanError as error:
+        save_image(native, output, metadata | {"Excluded": str(error), "SkullStripped": False})
+        return
+    folders = list(dict.fromkeys(str(Path(path).parent) for path in files.models))
+    if method in baselines.ORDERS:
+        data = own.apply(native.data)
+        if method == "histogram_match":
+            data = baselines.match_histogram(data, mask.data, load_file(files.models[0])["quantiles"])
+        result = native.with_data(scale.invert(data))
+    else:
+        where = devices.choose(device)
+        options: dict[str, Any] = {
+            "device": where,
+            "dtype": devices.precision(precision, where),
+            "overlap": overlap,
+            "tta": tta,
+            "memory": memory,
+        }
+        networks = [model.load(folder)[0] for folder in folders]
+        source = nifti.load(files.preprocessed)
+        outputs = [inference.enhance([network], source.data, **options) for network in networks]
+        cycled = np.mean(
+            [inference.enhance([n], o, reverse=True, **options) for n, o in zip(networks, outputs, strict=True)], axis=0
+        )
+        inside = mask_on(mask, source.grid)
+        low, high = robust_range(source.data, inside)
+        metadata["CycleError"] = float(np.abs(cycled - source.data)[inside].mean() / (high - low))
+        intensities = Volume(scale.invert(np.mean(outputs, axis=0)), source.affine)
+        moved = nifti.resample(intensities, native.grid, order=3)
+        result = moved.with_data(np.where(mask.data, moved.data, 0))
+    metadata |= {
+        "SkullStripped": bool(folders) and method not in baselines.ORDERS,
+        "Models": folders,
+        "Intensity": "intensities on the median scale of the target's training participants",
+        "IntensityOffset": scale.offset,
+        "IntensityScale": scale.scale,
+    }
+    save_image(result.with_data(result.data.astype(np.float32)), output, metadata)
+
+
+def cohort_scaling(sidecars: Sequence[str]) -> Scaling:
+    """The median of the scalings of several scans, from their sidecars, excluded ones left out.
+
+    Raises ScanError if none is left.
+    """
+    found = [metadata for metadata in map(read_json, sidecars) if "Excluded" not in metadata]
+    if not found:
+        raise ScanError("no usable target among the training participants")
+    offset, scale = (float(np.median([m[key] for m in found])) for key in ("IntensityOffset", "IntensityScale"))
+    return Scaling(offset, scale)
 
 
 def _scales(files: Any) -> tuple[Scaling, Scaling]:

@@ -6,6 +6,7 @@ one bad scan never stops the others.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from upfield.files import read_json, write_json
 from upfield.intensity import Scaling
 from upfield.nifti import SAME, Array, Grid, Scale, Volume
 
+# Role of the rows of excluded.tsv that leave the scans themselves in.
+PAIR = "pair"
 # Room around the brain on the working grid, in mm.
 MARGIN = 8.0
 # The rim of a low-field mask is uncertain: this much (mm) around the source's brain is left for the network to judge.
@@ -232,18 +235,46 @@ def cohort(
 
     `preprocessed` says where a scan's image is, `verdict` where the verdict on a participant's pair is.
     """
-    used, left_out = [], []
-    for pair in pairs:
-        judged = read_json(verdict(pair.participant))
-        if "Excluded" in judged:
-            scan = pair.source if judged["Role"] == "source" else pair.target
-            left_out.append(Exclusion(pair.participant, judged["Role"], scan.path, "qc", judged["Excluded"]))
-            continue
-        for scan in (pair.source, pair.target):
-            reason = excluded(preprocessed(scan))
-            if reason is not None:
-                left_out.append(Exclusion(pair.participant, scan.role, scan.path, "preprocess", reason))
-                break
-        else:
+    rows = [
+        _fault(pair.participant, (pair.source, pair.target), preprocessed, verdict(pair.participant)) for pair in pairs
+    ]
+    used = [pair for pair, row in zip(pairs, rows, strict=True) if row is None]
+    return used, [row for row in rows if row is not None]
+
+
+def cohorts(
+    scans: Sequence[Scan],
+    pairs: Mapping[str, Pair],
+    images: tuple[Callable[[Scan], str], Callable[[Scan], str]],
+    verdict: Callable[[str], str],
+) -> tuple[list[Pair], list[Exclusion]]:
+    """As `cohort` for the `scans` of an unpaired study and its linked `pairs`, by the names of their verdicts.
+
+    `images` say where a scan's image is, on its own grid and on its pair's. A row of the role `pair` says that two
+    scans of one person cannot be used together, which leaves both in their cohorts.
+    """
+    alone, on_pair = images
+    rows = [_fault(scan.participant, (scan,), alone, verdict(scan.participant)) for scan in scans]
+    left_out = [row for row in rows if row is not None]
+    lost = {row.participant for row in left_out}
+    used = []
+    for name, pair in pairs.items():
+        row = _fault(pair.participant, (pair.source, pair.target), on_pair, verdict(name))
+        if row is None:
             used.append(pair)
+        elif not lost & {pair.source.participant, pair.target.participant}:
+            left_out.append(replace(row, role=PAIR))
     return used, left_out
+
+
+def _fault(participant: str, scans: Sequence[Scan], image: Callable[[Scan], str], verdict: str) -> Exclusion | None:
+    """Why scans that are judged together cannot be used, if they cannot."""
+    judged = read_json(verdict)
+    if "Excluded" in judged:
+        scan = next((scan for scan in scans if scan.role == judged["Role"]), scans[-1])
+        return Exclusion(participant, judged["Role"], scan.path, "qc", judged["Excluded"])
+    for scan in scans:
+        reason = excluded(image(scan))
+        if reason is not None:
+            return Exclusion(participant, scan.role, scan.path, "preprocess", reason)
+    return None

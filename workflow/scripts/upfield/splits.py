@@ -29,22 +29,90 @@ def assign(participants: Sequence[str], config: Mapping[str, Any], table: pd.Dat
     people = sorted(set(participants))
     if config["file"] is not None:
         return from_file(config["file"], people)
-    order = _stratified_order(people, config, table)
-    if config["scheme"] == "holdout":
-        result = _rows(order, "0", _counts(len(order), config["fractions"]))
-    else:
-        folds = config["folds"]
-        if len(order) < folds:
-            raise UpfieldError(f"config: splits.folds is {folds} but only {len(order)} participants are usable")
-        dealt = [order[start::folds] for start in range(folds)]
-        frames = []
-        for k in range(folds):
-            test, val = dealt[k], dealt[(k + 1) % folds]
-            train = [p for p in order if p not in test and p not in val]
-            frames.append(_frame({"train": train, "val": val, "test": test}, str(k)))
-        result = pd.concat(frames, ignore_index=True)
+    result = _deal(_stratified_order(people, config, table), config)
     check(result)
     return result
+
+
+def _deal(order: list[str], config: Mapping[str, Any]) -> pd.DataFrame:
+    """The parts of every fold, picked from `order` at even distances."""
+    if config["scheme"] == "holdout":
+        return _rows(order, "0", _counts(len(order), config["fractions"]))
+    _check_folds(order, config)
+    return _folds([order[start :: config["folds"]] for start in range(config["folds"])])
+
+
+def _check_folds(people: Sequence[str], config: Mapping[str, Any]) -> None:
+    if len(people) < config["folds"]:
+        raise UpfieldError(f"config: splits.folds is {config['folds']} but only {len(people)} participants are usable")
+
+
+def _folds(tests: Sequence[Sequence[str]]) -> pd.DataFrame:
+    """A fold for each group of people: that group tests, the next validates, the others train."""
+    frames = []
+    for k, test in enumerate(tests):
+        val = tests[(k + 1) % len(tests)]
+        train = [person for group in tests for person in group if person not in test and person not in val]
+        frames.append(_frame({"train": train, "val": val, "test": test}, str(k)))
+    return pd.concat(frames, ignore_index=True)
+
+
+def assign_cohorts(
+    cohorts: tuple[Sequence[str], Sequence[str]],
+    together: Mapping[str, str],
+    config: Mapping[str, Any],
+    table: pd.DataFrame,
+) -> pd.DataFrame:
+    """Split the source and the target participants of an unpaired study, each in the fractions or folds of `config`.
+
+    `together` maps a target participant to the source participant who is the same person: both are in one part, and
+    the other targets are dealt so that the parts of the targets come as near to their sizes as they can. Otherwise
+    as `assign`. Raises UpfieldError also if somebody of a user's file is on two sides of a split.
+    """
+    sources, targets = (sorted(set(people)) for people in cohorts)
+    if config["file"] is not None:
+        result = from_file(config["file"], sorted([*sources, *targets]))
+    else:
+        # Those who are in both cohorts come first, so that picks at even distances are balanced over them.
+        order = _stratified_order(sources, config, table)
+        result = _deal(sorted(order, key=lambda person: person not in together.values()), config)
+        free = [person for person in _stratified_order(targets, config, table) if person not in together]
+        tied = [person for person in targets if person in together]
+        if config["scheme"] == "holdout":
+            place = dict(zip(result["participant_id"], result["split"], strict=True))
+            counts = _counts(len(targets), config["fractions"])
+            left = {part: max(n - sum(place[together[p]] == part for p in tied), 0) for part, n in counts.items()}
+            followers = _frame({part: [p for p in tied if place[together[p]] == part] for part in PARTS}, "0")
+            result = pd.concat([result, _rows(free, "0", left), followers], ignore_index=True)
+        else:
+            _check_folds(targets, config)
+            tests = result[result["split"] == "test"].set_index("participant_id")["fold"]
+            groups = [[p for p in tied if tests[together[p]] == str(k)] for k in range(config["folds"])]
+            for person in free:
+                min(groups, key=len).append(person)
+            result = pd.concat([result, _folds(groups)], ignore_index=True)
+        result = result.sort_values("fold", kind="stable", key=lambda folds: folds.astype(int), ignore_index=True)
+    check(result)
+    check_cohorts(result, (sources, targets), together)
+    return result
+
+
+def check_cohorts(
+    table: pd.DataFrame, cohorts: tuple[Sequence[str], Sequence[str]], together: Mapping[str, str]
+) -> None:
+    """Raise UpfieldError for a part without source or target, or one person in two parts of a fold under two names."""
+    for fold, rows in table.groupby("fold"):
+        place = dict(zip(rows["participant_id"], rows["split"], strict=True))
+        for side, people in zip(("source", "target"), cohorts, strict=True):
+            for part in PARTS:
+                if part not in {place.get(person) for person in people}:
+                    raise UpfieldError(f"splits: fold {fold} has no {part} participant of the {side}")
+        leak = next(((t, s) for t, s in together.items() if t in place and s in place and place[t] != place[s]), None)
+        if leak is not None:
+            raise UpfieldError(
+                f"splits: {leak[1]} and {leak[0]} are one person, in {place[leak[1]]} and {place[leak[0]]} of fold"
+                f" {fold}; that is a leak"
+            )
 
 
 def _stratified_order(people: list[str], config: Mapping[str, Any], table: pd.DataFrame) -> list[str]:

@@ -31,8 +31,10 @@ class Study:
         self.cache = Path(self.root) / ".upfield" / "index.json"
         self.index = self._find(rescan)
         self.pairs: dict[str, Pair] = {pair.participant: pair for pair in self.index.pairs}
-        self.scans: dict[str, Scan] = {scan.name: scan for p in self.index.pairs for scan in (p.source, p.target)}
+        self.scans: dict[str, Scan] = {scan.name: scan for scan in self.index.used}
+        self.unpaired = settings["pairing"] == "unpaired"
         self.methods = config.methods(settings)
+        self.baselines = config.baselines(settings)
         self.trained = config.trained_methods(settings)
         self.labels = _labels(self.methods)
 
@@ -78,10 +80,34 @@ class Study:
 
     @cached_property
     def splits(self) -> pd.DataFrame:
-        """`participant_id, fold, split` of every pair, known before anything runs."""
-        folders = [self.config[side]["bids_dir"] for side in ("source", "target")]
-        table = bids.participants_table(folders)
+        """`participant_id, fold, split` of everybody with a usable scan or pair, known before anything runs."""
+        folders = {side: self.config[side]["bids_dir"] for side in ("source", "target")}
+        table = bids.participants_table(folders, self.unpaired)
+        if self.unpaired:
+            return splits.assign_cohorts(self.cohorts, self.companions, self.config["splits"], table)
         return splits.assign(list(self.pairs), self.config["splits"], table)
+
+    @cached_property
+    def alone(self) -> dict[str, Scan]:
+        """The one scan of each participant of an unpaired study, sources first; empty in others."""
+        return {scan.participant: scan for scan in self.index.used} if self.unpaired else {}
+
+    @cached_property
+    def cohorts(self) -> tuple[list[str], list[str]]:
+        """Participants of the source and of the target of an unpaired study."""
+        source, target = ([p for p, scan in self.alone.items() if scan.role == role] for role in ("source", "target"))
+        return source, target
+
+    @cached_property
+    def companions(self) -> dict[str, str]:
+        """Target participants of an unpaired study who are a source participant too, and which one."""
+        return bids.companions(self.index) if self.unpaired else {}
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables of metrics."""
+        own = ["appearance", "harmonisation"] if self.unpaired else []
+        return ["per_subject", "leaderboard", "comparisons", "ranks", "agreement", *own]
 
     @cached_property
     def folds(self) -> list[str]:
@@ -90,6 +116,11 @@ class Study:
 
     @cached_property
     def tested(self) -> dict[str, str]:
+        """The fold of each test participant that has a prediction: in an unpaired study those of the source."""
+        return {person: fold for person, fold in self.test_folds.items() if person not in self.cohorts[1]}
+
+    @cached_property
+    def test_folds(self) -> dict[str, str]:
         """Each test participant's fold."""
         rows = self.splits[self.splits["split"] == "test"]
         return dict(zip(rows["participant_id"], rows["fold"], strict=True))
@@ -115,15 +146,15 @@ class Study:
         Reads the sidecars of the preprocessed training scans, which must exist.
         """
         people = set(self.members(fold, "train"))
-        pairs = [pair for pair in self.described().pairs if pair.participant in people]
-        sources, targets = ([(scan, read_json(sidecar(self.preprocessed(scan)))) for scan in side]
-                            for side in ([p.source for p in pairs], [p.target for p in pairs]))  # fmt: skip
+        used = [scan for scan in self.described().used if scan.participant in people]
+        sources, targets = ([(scan, read_json(sidecar(self.preprocessed(scan)))) for scan in used if scan.role == side]
+                            for side in ("source", "target"))  # fmt: skip
         return {
             "phantom": self.config["phantom"] is not None,
             "pairing": self.config["pairing"],
             "simulate": self.config["simulate"] if self.config["pairing"] == "simulated" else None,
             # Of a source: a side may have brains of its own kind.
-            "preprocess": {**self.config["preprocess"], "brain": self.brain(pairs[0].source)},
+            "preprocess": {**self.config["preprocess"], "brain": self.brain(sources[0][0])},
             "domain": domain.describe(sources, targets),
         }
 
@@ -155,6 +186,13 @@ class Study:
 
     def preprocessed(self, scan: Scan, scale: Scale = SAME) -> str:
         """Normalised, skull stripped, on the pair's working grid, or on that grid coarsened by `scale`."""
+        # Nothing is registered across people: each scan of an unpaired study has a grid of its own.
+        if self.unpaired:
+            return derivative(self.root, scan, "preproc")
+        return self.on_pair(scan, scale)
+
+    def on_pair(self, scan: Scan, scale: Scale = SAME) -> str:
+        """Preprocessed on the grid of the target that the scan is paired with."""
         extra = "space-target" if scale == SAME else f"space-target_res-{'x'.join(map(str, scale))}"
         return derivative(self.root, scan, "preproc", extra=extra)
 
@@ -184,17 +222,51 @@ class Study:
         sides = ("target",) if self.config["pairing"] == "simulated" else ("source", "target")
         return list(dict.fromkeys(self.config[side]["bids_dir"] for side in sides))
 
-    def verdict(self, participant: str) -> str:
-        """What quality control measures of a pair, and whether it may be used."""
-        return f"{self.root}/qc/participants/{participant}.json"
+    def verdict(self, name: str) -> str:
+        """What quality control measures of the content of a store, and whether it may be used."""
+        return f"{self.root}/qc/participants/{name}.json"
 
-    def pictures(self, participant: str) -> list[str]:
+    def pictures(self, name: str) -> list[str]:
         """Brain masks and registration of a pair, to look at."""
-        return [f"{self.root}/qc/figures/{participant}_{name}.webp" for name in PICTURES]
+        return [f"{self.root}/qc/figures/{name}_{what}.webp" for what in PICTURES]
 
-    def store(self, participant: str) -> str:
-        """Patch store."""
-        return f"{self.root}/patches/{participant}.safetensors"
+    def store(self, name: str) -> str:
+        """Patch store of a participant, or of a linked pair."""
+        return f"{self.root}/patches/{name}.safetensors"
+
+    @cached_property
+    def contents(self) -> dict[str, tuple[Scan | None, Scan | None]]:
+        """What each patch store holds, by its name: source scan, target scan.
+
+        In an unpaired study one scan, and for those scanned on both sides a store of both besides.
+        """
+        if not self.unpaired:
+            return {person: (pair.source, pair.target) for person, pair in self.pairs.items()}
+        single = {
+            person: (scan, None) if scan.role == "source" else (None, scan) for person, scan in self.alone.items()
+        }
+        return single | {self.pair_name(pair): (pair.source, pair.target) for pair in self.pairs.values()}
+
+    def pair_name(self, pair: Pair) -> str:
+        """What the store of a pair is called: after the participant, or after both in an unpaired study."""
+        if not self.unpaired:
+            return pair.participant
+        return "-".join(["pair", *(scan.participant.removeprefix("sub-") for scan in (pair.source, pair.target))])
+
+    @property
+    def pair_names(self) -> list[str]:
+        """Names of the stores of all pairs."""
+        return [self.pair_name(pair) for pair in self.pairs.values()]
+
+    def drawn(self, fold: str, *parts: str, role: str | None = None) -> list[str]:
+        """Paths of the stores of some parts of a fold; with `role` only those of participants of that side."""
+        people = self.members(fold, *parts)
+        if role is not None and self.unpaired:
+            return [self.store(person) for person in people if self.alone[person].role == role]
+        linked = (
+            [self.pair_name(pair) for person, pair in self.pairs.items() if person in people] if self.unpaired else []
+        )
+        return [self.store(name) for name in [*people, *linked]]
 
     def model(self, method: str, fold: str, seed: int) -> str:
         """Folder of a model."""
@@ -211,7 +283,12 @@ class Study:
         return list(self.config["train"]["seeds"])[: 1 if method in config.MODEL_FREE else None]
 
     def prediction(self, method: str, participant: str) -> str:
-        """Enhanced image on the target's native grid; named after the source, with the target's suffix."""
+        """Enhanced image on the target's native grid; named after the source, with the target's suffix.
+
+        In an unpaired study on the source's own grid, with its suffix.
+        """
+        if self.unpaired:
+            return derivative(self.root, self.alone[participant], method)
         pair = self.pairs[participant]
         return derivative(self.root, pair.source, method, pair.target.suffix, "space-target")
 
@@ -225,8 +302,11 @@ class Study:
 
     @cached_property
     def uncertain(self) -> list[str]:
-        """The methods whose predictions are means of several, and so have a standard deviation, in report order."""
-        return [method for method in self.methods if self.outputs(method) > 1]
+        """The methods whose predictions are means of several, and so have a standard deviation, in report order.
+
+        None in an unpaired study, where there is no truth to judge a standard deviation by.
+        """
+        return [] if self.unpaired else [name for name in self.methods if self.outputs(name) > 1]
 
     def deviation(self, method: str, participant: str) -> str:
         """Standard deviation of a prediction, on the same grid."""
@@ -235,7 +315,7 @@ class Study:
 
     def pair_of(self, scan: Scan) -> Pair:
         """The pair that a scan is part of."""
-        return self.pairs[scan.participant]
+        return self.pairs[self.companions.get(scan.participant, scan.participant)]
 
     def training(self, method: str) -> dict[str, Any]:
         """What of the `train` block decides on a method's weights, besides seed and start."""

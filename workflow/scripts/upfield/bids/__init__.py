@@ -1,6 +1,7 @@
 """BIDS in and out: which scans there are, which belong together, how derivatives are called."""
 
 from upfield.bids.choose import choose
+from upfield.bids.cohorts import assemble_cohorts, cohort_label, companions, read_links
 from upfield.bids.find import ENTITY_KEYS, find, inspect
 from upfield.bids.index import build_index, read_scans
 from upfield.bids.names import derivative, label, reconstructed, sidecar
@@ -25,8 +26,11 @@ __all__ = [
     "Pair",
     "Scan",
     "assemble",
+    "assemble_cohorts",
     "build_index",
     "choose",
+    "cohort_label",
+    "companions",
     "derivative",
     "excluded_table",
     "find",
@@ -36,6 +40,7 @@ __all__ = [
     "pair",
     "pairs_table",
     "participants_table",
+    "read_links",
     "read_scans",
     "reconstructed",
     "sidecar",

@@ -8,6 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from upfield.bids.choose import choose
+from upfield.bids.cohorts import assemble_cohorts, read_links
 from upfield.bids.find import find, inspect, listing
 from upfield.bids.pairing import assemble
 from upfield.bids.scan import Index, Scan, changed
@@ -17,11 +18,14 @@ from upfield.files import digest, read_json, write_json
 def build_index(config: Mapping[str, Any], cache: Path | None = None, rescan: bool = True) -> Index:
     """Find, inspect and pair the scans of a study; `cache` and `rescan` as for `read_scans`.
 
-    Raises UpfieldError if no pair is left.
+    Raises UpfieldError if no pair is left, or, in an unpaired study, no scan of one side.
     """
     sides = ["target"] if config["pairing"] == "simulated" else ["source", "target"]
     scans = read_scans(config, sides, cache, rescan)
-    return assemble(choose(scans, config["participants"], config["duplicates"]), config["pairing"])
+    wanted = choose(scans, config["participants"], config["duplicates"])
+    if config["pairing"] == "unpaired":
+        return assemble_cohorts(wanted, read_links(config["pairs"]) if config["pairs"] is not None else [])
+    return assemble(wanted, config["pairing"])
 
 
 def read_scans(

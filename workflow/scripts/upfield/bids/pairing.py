@@ -14,33 +14,41 @@ def pair(sources: Iterable[Scan], targets: Iterable[Scan]) -> tuple[list[Pair], 
     Left out, each with a reason: a scan that cannot be read, a second scan of one side (the first by path is
     used), a scan without a counterpart.
     """
-    excluded: list[Exclusion] = []
     usable: dict[str, dict[str, Scan]] = {}
-    everyone: dict[str, None] = {}
-    for scan in [*sources, *targets]:
-        everyone[scan.participant] = None
-        found = usable.setdefault(scan.participant, {})
-        if scan.problem:
-            excluded.append(_exclude(scan, scan.problem))
-        elif scan.role in found:
-            excluded.append(
-                _exclude(scan, f"more than one {scan.role} scan; {Path(found[scan.role].path).name} is used")
-            )
-        else:
-            found[scan.role] = scan
+    excluded: list[Exclusion] = []
+    everyone: set[str] = set()
+    for role, scans in (("source", list(sources)), ("target", list(targets))):
+        everyone |= {scan.participant for scan in scans}
+        usable[role], left_out = first_of_each(scans)
+        excluded += left_out
     pairs = []
     for participant in sorted(everyone):
-        found = usable[participant]
+        found = [usable[role][participant] for role in ("source", "target") if participant in usable[role]]
         if len(found) == 2:
-            pairs.append(_named_apart(Pair(participant, found["source"], found["target"])))
+            pairs.append(_named_apart(Pair(participant, *found)))
         # A counterpart that cannot be read has its own row, which names the participant already.
         elif len(found) == 1:
-            (scan,) = found.values()
+            (scan,) = found
             other = "target" if scan.role == "source" else "source"
             broken = any(row.participant == participant and row.role == other for row in excluded)
             if not broken:
                 excluded.append(_exclude(scan, f"no {other} scan of this participant matches the filters"))
     return pairs, excluded
+
+
+def first_of_each(scans: Iterable[Scan]) -> tuple[dict[str, Scan], list[Exclusion]]:
+    """The first usable scan of each participant, by participant, and why the others are left out."""
+    found: dict[str, Scan] = {}
+    excluded = []
+    for scan in scans:
+        if scan.problem:
+            excluded.append(_exclude(scan, scan.problem))
+        elif scan.participant in found:
+            used = Path(found[scan.participant].path).name
+            excluded.append(_exclude(scan, f"more than one {scan.role} scan; {used} is used"))
+        else:
+            found[scan.participant] = scan
+    return found, excluded
 
 
 def _exclude(scan: Scan, reason: str) -> Exclusion:
@@ -74,4 +82,4 @@ def assemble(scans: Sequence[Scan], pairing: str) -> Index:
     if not pairs:
         reasons = "; ".join(f"{row.participant}: {row.reason}" for row in excluded[:3]) or "no scan matches the filters"
         raise UpfieldError(f"config: no pair of source and target scans was found ({reasons})")
-    return Index(scans, pairs, excluded)
+    return Index(scans, pairs, excluded, [scan for found in pairs for scan in (found.source, found.target)])

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 # Stands for the path of a scan that nobody acquired.
@@ -13,7 +14,8 @@ class Scan:
     """One scan: where it is, what BIDS says of it, and why it cannot be used (`problem`, empty if it can).
 
     `name` is its file name without suffix and extension (`sub-01_ses-1`); `folder` its folder relative to the
-    dataset (`sub-01/ses-1/anat`). Derivatives keep both. `acquired` is when, ISO 8601, empty if unknown.
+    dataset (`sub-01/ses-1/anat`). Derivatives keep both. `acquired` is when, ISO 8601, empty if unknown. `original` is
+    what the dataset calls the participant, where an unpaired study calls it otherwise.
     """
 
     participant: str
@@ -29,6 +31,12 @@ class Scan:
     size: int = 0
     problem: str = ""
     acquired: str = ""
+    original: str = ""
+
+    @property
+    def root(self) -> str:
+        """Folder of the dataset that it is from."""
+        return str(Path(self.path).parents[len(Path(self.folder).parts)])
 
     @property
     def key(self) -> str:
@@ -63,11 +71,15 @@ class Exclusion:
 
 @dataclass(frozen=True)
 class Index:
-    """All scans that the filters match, the pairs they form, and what was left out."""
+    """All scans that the filters match, the pairs they form, what was left out, and the scans that are used.
+
+    These are the scans of the pairs; in an unpaired study every usable scan, whether in a pair or not.
+    """
 
     scans: Sequence[Scan]
     pairs: Sequence[Pair]
     excluded: Sequence[Exclusion]
+    used: Sequence[Scan]
 
 
 def changed(scan: Scan, **changes: Any) -> Scan:

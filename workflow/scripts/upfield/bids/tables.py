@@ -1,12 +1,13 @@
 """The index as tables, and the files that make a study a BIDS dataset."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 import upfield
+from upfield.bids.cohorts import cohort_label
 from upfield.bids.scan import Exclusion, Index, Pair
 from upfield.files import write_json
 
@@ -18,13 +19,14 @@ IGNORED = "".join(
 
 
 def inventory_table(index: Index) -> pd.DataFrame:
-    """Every scan found, one row each, with `status` (paired | excluded) and `reason`."""
+    """Every scan found, one row each, with `status` (used | excluded) and `reason`."""
     reasons = {(row.role, row.path): row.reason for row in index.excluded}
-    used = {(scan.role, scan.path) for pair in index.pairs for scan in (pair.source, pair.target)}
+    used = {(scan.role, scan.path) for scan in index.used}
     unpaired = "the scan it belongs with cannot be used"
     rows = [
         {
             "participant_id": scan.participant,
+            "original_id": scan.original or scan.participant,
             "role": scan.role,
             "session": scan.session,
             "path": scan.path,
@@ -33,7 +35,7 @@ def inventory_table(index: Index) -> pd.DataFrame:
             "field_strength_t": scan.metadata.get("MagneticFieldStrength", "n/a"),
             "manufacturer": scan.metadata.get("Manufacturer", "n/a"),
             "bytes": scan.size,
-            "status": "paired" if (scan.role, scan.path) in used else "excluded",
+            "status": "used" if (scan.role, scan.path) in used else "excluded",
             "reason": "n/a" if (scan.role, scan.path) in used else reasons.get((scan.role, scan.path), unpaired),
         }
         for scan in index.scans
@@ -54,16 +56,21 @@ def excluded_table(excluded: Sequence[Exclusion]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["participant_id", "role", "path", "stage", "reason"])
 
 
-def participants_table(bids_dirs: Iterable[str | None]) -> pd.DataFrame:
-    """participants.tsv of the datasets, laid under each other; empty where there is none."""
-    tables = [
-        pd.read_csv(Path(folder) / "participants.tsv", sep="\t", dtype=str, keep_default_na=False)
-        for folder in dict.fromkeys(bids_dirs)
-        if folder is not None and (Path(folder) / "participants.tsv").is_file()
-    ]
+def participants_table(bids_dirs: Mapping[str, str | None], cohorts: bool = False) -> pd.DataFrame:
+    """participants.tsv of the datasets of both sides, laid under each other; empty where there is none.
+
+    With `cohorts` the participants are called as in an unpaired study.
+    """
+    tables = []
+    for side, folder in bids_dirs.items():
+        if folder is not None and (Path(folder) / "participants.tsv").is_file():
+            table = pd.read_csv(Path(folder) / "participants.tsv", sep="\t", dtype=str, keep_default_na=False)
+            if cohorts:
+                table["participant_id"] = [cohort_label(side, name) for name in table["participant_id"]]
+            tables.append(table)
     if not tables:
         return pd.DataFrame({"participant_id": pd.Series(dtype=str)})
-    return pd.concat(tables).drop_duplicates("participant_id").reset_index(drop=True)
+    return pd.concat(tables).drop_duplicates("participant_id").reset_index(drop=True).fillna("n/a")
 
 
 def write_description(path: str | Path, config: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from upfield import statistics
 from upfield.evaluate import tissues
 from upfield.files import read_tsv
 from upfield.metrics import ALONE, HIGHER, LOWER, definitions
+from upfield.metrics.registry import KNOWN
 
 # What `summarise` makes, by name.
 TABLES = (
@@ -37,7 +38,8 @@ def summarise(
     """
     measured = pd.concat([part for part in (values, tissues.scores(segmentation)) if len(part)] or [values])
     quantities = pd.concat([of_one_image(values, own), tissues.volumes(segmentation)], ignore_index=True)
-    names = list(dict.fromkeys(measured["metric"]))
+    # Those of an unpaired study are defined in the guide.
+    names = [name for name in dict.fromkeys(measured["metric"]) if name in KNOWN]
     return {
         "per_subject": measured.reset_index(drop=True),
         "leaderboard": statistics.leaderboard(measured, seed),

@@ -23,12 +23,12 @@ def assess(
     suffixes: Mapping[str, str],
     thresholds: Mapping[str, Any],
 ) -> None:
-    """Measure and judge one pair: JSON with the metrics of `source`, `target` and `pair`, and the verdict.
+    """Measure and judge one pair or one scan: JSON with the metrics of `source`, `target` and `pair`, and the verdict.
 
     Parameters
     ----------
     files
-        `source`, `target` (bias-corrected, native), `source_mask`, `target_mask` and `transform`.
+        `source`, `target` (bias-corrected, native), `source_mask`, `target_mask` and `transform`; or one side alone.
     suffixes
         The contrast of each side, as BIDS names it.
     thresholds
@@ -40,7 +40,7 @@ def assess(
     """
     found: dict[str, dict[str, float]] = {SIDES[0]: {}, SIDES[1]: {}, PAIR: {}}
     brains = {}
-    for side in SIDES:
+    for side in (side for side in SIDES if side in files):
         image, mask = nifti.load(files[side]), nifti.load_mask(files[f"{side}_mask"])
         if mask.data.any():
             found[side] = scan.metrics(image, mask.data, suffixes[side])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from upfield.config import MODEL_FREE
+from upfield.config import MODEL_FREE, NEED_A_TRUTH
 from upfield.errors import ScanError
 from upfield.files import write_text
 from upfield.report import figures, harmonisation, panels, review, tables, uncertainty
@@ -89,6 +89,12 @@ def notices(config: Mapping[str, Any]) -> list[str]:
         result.append(
             f"The source images are simulated from the target images ({config['simulate']['kind']}), not acquired."
             " Results on acquired images will differ."
+        )
+    if config["pairing"] == "unpaired":
+        left_out = " and ".join(NEED_A_TRUTH)
+        result.append(
+            "Source and target are different people, so there is no truth: no number here compares an output with the"
+            f" image that it should have been. The baselines {left_out} are left out, since they need one."
         )
     return result
 

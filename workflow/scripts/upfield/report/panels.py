@@ -22,12 +22,13 @@ class SubjectImages:
     """NIfTI files of one subject, all on one native grid.
 
     `source` is the input resampled to that grid (the identity baseline), `truth` the target, `mask` the target's
-    brain (non-zero is brain), `outputs` one image per method in the intensities of the target.
+    brain (non-zero is brain), `outputs` one image per method in the intensities of the target. In an unpaired study
+    there is no truth, and the grid and the mask are the source's.
     """
 
     participant_id: str
     source: Path
-    truth: Path
+    truth: Path | None
     mask: Path
     outputs: dict[str, Path]
 
@@ -66,7 +67,7 @@ class Plane:
     size: tuple[float, float]
     marks: tuple[str, str]
     source: bytes
-    truth: bytes
+    truth: bytes | None
     outputs: dict[str, bytes]
     errors: dict[str, bytes]
 
@@ -97,10 +98,11 @@ def subject_view(images: SubjectImages, pixels: float) -> SubjectView:
 
     Only voxels inside the mask count: outside it grey panels are black and errors zero. The window is the 0.5-99.5
     percentile range of the truth, for every panel; the error scale is the 98th percentile of |output - truth| over
-    all methods. Panels keep one pixel per voxel unless together they exceed `pixels`. Raises ScanError if the
-    source, the truth or the mask cannot be read, the mask is empty, or their grids differ.
+    all methods. Without a truth the source stands for it: errors are what a method changed. Panels keep one pixel per
+    voxel unless together they exceed `pixels`. Raises ScanError if the source, the truth or the mask cannot be read,
+    the mask is empty, or their grids differ.
     """
-    truth = _oriented("truth", images.truth)
+    truth = _oriented("truth", images.truth) if images.truth else _oriented("input", images.source)
     grid = truth.grid
     source = _oriented("input", images.source)
     mask = _oriented("brain mask", images.mask)
@@ -137,7 +139,7 @@ def subject_view(images: SubjectImages, pixels: float) -> SubjectView:
             size=cut.size,
             marks=cut.marks,
             source=cut.panels["source"],
-            truth=cut.panels["truth"],
+            truth=cut.panels["truth"] if images.truth else None,
             outputs={m: cut.panels[f"output {m}"] for m in outputs},
             errors={m: cut.panels[f"error {m}"] for m in errors},
         )
