@@ -1,0 +1,127 @@
+"""From features of scans to the table of cohorts: who teaches ComBat, who is judged, who is one person."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from upfield import harmonisation, nifti, predict, unpaired
+from upfield.bids import sidecar
+from upfield.errors import ScanError
+from upfield.files import write_json
+from upfield.nifti import Volume
+from upfield.preprocess import save_image, standardise
+
+ANATOMY = np.diag([2.0, 2.0, 2.0, 1.0])
+
+
+def features(person, scanner, method="identity"):
+    """A scan's features: those of the target are brighter by 3 standard deviations."""
+    random = np.random.default_rng(sum(map(ord, person + method)))
+    shift = 3.0 if scanner == "target" else 0.0
+    rows = [("brain", f"percentile_{n:02d}.5", n / 100 + 0.01 * random.normal()) for n in range(100)]
+    rows += [(str(block), f"f{n}", shift + random.normal()) for block in range(1, 7) for n in range(5)]
+    table = pd.DataFrame(rows, columns=["block", "feature", "value"])
+    return table.assign(participant_id=person, scanner=scanner, method=method)[harmonisation.COLUMNS]
+
+
+@pytest.fixture
+def study():
+    """Eight people of each scanner in two folds, the features of their scans, and the split."""
+    people = {side: [f"sub-{side}{n}" for n in range(8)] for side in ("source", "target")}
+    values = pd.concat([features(person, side) for side, names in people.items() for person in names])
+    rows = [
+        (person, str(fold), "test" if number % 2 == fold else "train" if number < 6 else "val")
+        for names in people.values()
+        for number, person in enumerate(names)
+        for fold in (0, 1)
+    ]
+    return values, pd.DataFrame(rows, columns=["participant_id", "fold", "split"])
+
+
+def test_scanners_are_told_apart_before_and_less_after_combat(study):
+    values, splits = study
+    table, cohorts = unpaired.scanners(values, splits, {}, 1)
+    auc = cohorts[cohorts["metric"] == "scanner_auc"].set_index("method")
+    assert auc.loc["identity", "value"] > 0.9 and auc.loc["combat", "value"] < 0.8
+    assert (auc[["n_source", "n_target"]] == 8).all(axis=None), "out of fold, everybody is judged"
+    assert set(table["method"]) == {"identity", "combat"}
+
+
+def test_combat_never_sees_whom_it_changes(study):
+    values, splits = study
+    alone = splits[splits["fold"] == "0"]
+    strange = values.copy()
+    tested = set(alone[alone["split"] == "test"]["participant_id"])
+    strange.loc[strange["participant_id"].isin(tested - {"sub-source0"}), "value"] += 100
+    found = [unpaired.scanners(table, alone, {}, 1)[0] for table in (values, strange)]
+    one, other = (t[(t["method"] == "combat") & (t["participant_id"] == "sub-source0")]["value"] for t in found)
+    assert np.array_equal(one, other) and len(one)
+    assert set(found[0]["participant_id"]) == tested, "nobody who taught is judged"
+
+
+def test_too_few_to_teach_combat_leave_it_out(study, caplog):
+    values, splits = study
+    few = splits[(splits["fold"] == "0") & ((splits["split"] == "test") | splits["participant_id"].str.endswith("1"))]
+    table, cohorts = unpaired.scanners(values, few, {}, 1)
+    assert set(cohorts["method"]) == set(table["method"]) == {"identity"}
+    assert "two of each" in caplog.text
+
+
+def test_somebody_seen_by_both_scanners_is_one_person(study):
+    values, splits = study
+    table, _ = unpaired.scanners(values, splits, {"sub-target3": "sub-source3"}, 1)
+    assert "sub-target3" not in set(table["participant_id"])
+    assert set(table[table["participant_id"] == "sub-source3"]["scanner"]) == {"source", "target"}
+
+
+# Files
+
+
+@pytest.fixture
+def scan(tmp_path, blob):
+    """A bias-corrected scan, its mask and its preprocessed image."""
+    volume = blob("oblique", sigma=14.0)
+    paths = {name: str(tmp_path / f"sub-source1_{name}.nii.gz") for name in ("T1w", "mask", "preproc")}
+    save_image(volume.with_data(50 + volume.data), paths["T1w"], {})
+    save_image(volume.with_data(volume.data > 30), paths["mask"], {}, np.uint8)
+    settings = {"spacing": 2.0, "normalize": {"method": "percentile"}}
+    standardise(paths["T1w"], paths["mask"], paths["mask"], None, paths["preproc"], settings)
+    return paths
+
+
+def test_a_scan_that_nobody_changed_comes_back_as_it_went(scan, tmp_path):
+    targets = []
+    for number, (offset, scale) in enumerate(((10, 400), (20, 500), (90, 510))):
+        targets.append(str(tmp_path / f"{number}.json"))
+        write_json(targets[-1], {"IntensityOffset": offset, "IntensityScale": scale})
+    write_json(tmp_path / "bad.json", {"Excluded": "no brain"})
+    files = type("Files", (), {"image": scan["T1w"], "mask": scan["mask"], "preprocessed": scan["preproc"],
+                               "models": [], "targets": [*targets, str(tmp_path / "bad.json")]})  # fmt: skip
+    output = str(tmp_path / "out.nii.gz")
+    options = {"overlap": 0.5, "tta": False, "device": "cpu", "precision": "fp32"}
+    predict.harmonise("identity", files, output, **options)
+    mask = nifti.load_mask(scan["mask"])
+    inside = nifti.load(output).data[mask.data]
+    assert np.percentile(inside, [0.5, 99.5]) == pytest.approx([20, 520], abs=1), "the median of the targets"
+    back = unpaired.read_back(output, mask, scan["preproc"])
+    np.testing.assert_allclose(back, nifti.load(scan["preproc"]).data, atol=2e-4)
+
+
+def test_a_scale_needs_a_usable_target(tmp_path):
+    write_json(tmp_path / "bad.json", {"Excluded": "no brain"})
+    with pytest.raises(ScanError, match="no usable target"):
+        predict.cohort_scaling([str(tmp_path / "bad.json")])
+
+
+def test_an_excluded_scan_has_no_rows(scan):
+    metadata = {"Excluded": "no brain was found"}
+    write_json(sidecar(scan["preproc"]), metadata)
+    images = (scan["preproc"], scan["mask"])
+    assert not len(unpaired.measure({}, images, [], participant="sub-source1", fold="0", seeds={}))
+    assert not len(unpaired.appearance({}, images, participant="sub-source1", scanner="source", suffix="T1w"))
+
+
+def test_an_output_on_another_grid_is_refused(scan, tmp_path, refused):
+    path = str(tmp_path / "other.nii.gz")
+    save_image(Volume(np.random.default_rng(1).random((8, 8, 8)), ANATOMY), path, {})
+    with refused("not on the grid of its source", "rerun"):
+        unpaired.read_back(path, nifti.load_mask(scan["mask"]), scan["preproc"])
