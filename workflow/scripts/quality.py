@@ -8,7 +8,7 @@ with job(snakemake):
     stage.assess(
         dict(snakemake.input.items()),
         snakemake.output[0],
-        participant=snakemake.wildcards.participant,
+        participant=snakemake.wildcards.store,
         suffixes=snakemake.params.suffixes,
         thresholds=snakemake.params.thresholds,
     )
