@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 from upfield import resources
 from upfield.application import Application, resolve
 from upfield.bids import sidecar
-from upfield.config import MODEL_FREE, typed
+from upfield.config import MODEL_FREE, TRUTH, reading_pairs, typed
 from upfield.errors import UpfieldError
 from upfield.files import read_tsv
 from upfield.nifti import SAME
@@ -89,6 +89,7 @@ localrules:
     train,
     predict,
     evaluate,
+    reader_study,
 
 
 rule report:
@@ -100,6 +101,12 @@ rule report:
         MODELS,
         PREDICTIONS,
         DEVIATIONS,
+
+
+rule reader_study:
+    input:
+        f"{ROOT}/reader_study/key.csv",
+        f"{ROOT}/reader_study/for_readers",
 
 
 rule apply:
@@ -171,6 +178,7 @@ if STUDY.unpaired:
 
 
 include: "rules/report.smk"
+include: "rules/reading.smk"
 
 
 if APPLYING:

@@ -51,7 +51,11 @@ def stores(*parts, role=None):
 
 def model_files(wildcards):
     """The models of a method that never saw this participant."""
-    folders = STUDY.models(STUDY.labels[wildcards.label], STUDY.scans[wildcards.scan].participant)
+    return model_paths(STUDY.labels[wildcards.label], STUDY.scans[wildcards.scan].participant)
+
+
+def model_paths(method, participant):
+    folders = STUDY.models(method, participant)
     return [f"{folder}/model.{extension}" for folder in folders for extension in ("safetensors", "json")]
 
 
@@ -78,6 +82,20 @@ def tested_images(wildcards):
         "truth": STUDY.corrected(pair.target),
         "mask": STUDY.mask(pair.target),
         "sidecars": [sidecar(STUDY.preprocessed(scan)) for scan in (pair.source, pair.target)],
+    }
+
+
+def lesion_images(wildcards):
+    """What the lesion test repeats: the pair as a prediction sees it, the models and inputs of all methods, outputs."""
+    pair = STUDY.pairs[wildcards.participant]
+    files = pair_images(pair.source.name)
+    return files | {
+        "transform": STUDY.transform(pair.source),
+        "source_preproc": STUDY.preprocessed(pair.source),
+        "target_preproc": STUDY.preprocessed(pair.target),
+        "network_inputs": [STUDY.network_input(pair.source, method) for method in NETWORKS],
+        "models": [path for method in STUDY.trained for path in model_paths(method, wildcards.participant)],
+        **{key: value for key, value in tested_images(wildcards).items() if key in ("predictions", "sidecars")},
     }
 
 

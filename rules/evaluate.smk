@@ -5,12 +5,22 @@
 3. segment      one participant: the tissues found in every output against those of the target
 4. summarise    all participants: every value, the leaderboard, the comparisons, ranks, outliers and agreement
 5. export       the table of each method as LoHiResGAN writes it
-6. calibrate    one participant: predicted standard deviation against error, where predictions have one
-7. calibration  the same of all participants in one table
+6. audit        one participant: what stands out in the residuals, added or removed
+7. lesions      one participant: synthetic lesions in the source, and how much of them is in the outputs
+8. findings     audit and lesions of all participants
+9. calibrate    one participant: predicted standard deviation against error, where predictions have one
+10. calibration  the same of all participants in one table
 """
 
 # Raised on purpose when a change of the code changes the numbers; nothing else about the code measures again.
 EVALUATION_VERSION = 1
+# Tables of all participants by what they are gathered from.
+FINDINGS = {}
+if "audit" in STUDY.tables:
+    FINDINGS["audit"] = [f"{ROOT}/metrics/audit/{participant}.tsv" for participant in STUDY.tested]
+    FINDINGS["structures"] = [f"{ROOT}/metrics/audit/{participant}_structures.tsv" for participant in STUDY.tested]
+if "lesions" in STUDY.tables:
+    FINDINGS["lesions"] = [f"{ROOT}/metrics/lesions/{participant}.tsv" for participant in STUDY.tested]
 
 
 rule tissues:
@@ -43,7 +53,7 @@ rule measure:
     """Metrics of one test participant."""
     input:
         unpack(tested_images),
-        labels=lambda wildcards: tissue_labels(wildcards) if config["evaluate"]["regions"] else [],
+        labels=lambda wildcards: [tissue_labels(wildcards)] if config["evaluate"]["regions"] else [],
     output:
         values=f"{ROOT}/metrics/participants/{{participant}}.tsv",
         own=f"{ROOT}/metrics/participants/{{participant}}_truth.tsv",
@@ -73,7 +83,7 @@ rule segment:
     """Tissues of every output of one test participant, against those of the target."""
     input:
         unpack(tested_images),
-        tissues=lambda wildcards: tissue_labels(wildcards),
+        tissues=tissue_labels,
     output:
         f"{ROOT}/metrics/participants/{{participant}}_tissues.tsv",
     log:
@@ -173,6 +183,90 @@ rule export:
         },
     script:
         "../workflow/scripts/export.py"
+
+
+rule audit:
+    """Structures that stand out in the residuals of one test participant, and whether they were added or removed."""
+    input:
+        unpack(tested_images),
+        deviations=lambda wildcards: [STUDY.deviation(method, wildcards.participant) for method in STUDY.uncertain],
+    output:
+        summary=f"{ROOT}/metrics/audit/{{participant}}.tsv",
+        structures=f"{ROOT}/metrics/audit/{{participant}}_structures.tsv",
+        maps=directory(f"{ROOT}/metrics/audit/{{participant}}"),
+    log:
+        f"{ROOT}/logs/evaluate/{{participant}}_audit.log",
+    benchmark:
+        f"{ROOT}/benchmarks/evaluate/{{participant}}_audit.tsv"
+    group:
+        "evaluate"
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=memory("audit"),
+        runtime=minutes("audit"),
+    params:
+        version=EVALUATION_VERSION,
+        methods=STUDY.methods,
+        uncertain=STUDY.uncertain,
+        fold=lambda wildcards: STUDY.tested[wildcards.participant],
+        seeds=lambda wildcards: {method: STUDY.seeds(method) for method in STUDY.trained},
+    script:
+        "../workflow/scripts/audit.py"
+
+
+rule lesions:
+    """Synthetic lesions in the source of one test participant, processed by every method."""
+    input:
+        unpack(lesion_images),
+    output:
+        f"{ROOT}/metrics/lesions/{{participant}}.tsv",
+    log:
+        f"{ROOT}/logs/evaluate/{{participant}}_lesions.log",
+    benchmark:
+        f"{ROOT}/benchmarks/evaluate/{{participant}}_lesions.tsv"
+    conda:
+        "../envs/model.yaml"
+    threads: 2
+    resources:
+        mem_mb=memory("lesions"),
+        runtime=minutes("lesions"),
+        gpu=gpus,
+    params:
+        version=EVALUATION_VERSION,
+        methods=STUDY.methods,
+        models=lambda wildcards: {method: model_paths(method, wildcards.participant) for method in STUDY.trained},
+        network_inputs=lambda wildcards: {
+            method: STUDY.network_input(STUDY.pairs[wildcards.participant].source, method) for method in NETWORKS
+        },
+        fold=lambda wildcards: STUDY.tested[wildcards.participant],
+        seeds=lambda wildcards: {method: STUDY.seeds(method) for method in STUDY.trained},
+        seed=config["evaluate"]["seed"],
+        predict={key: config["predict"][key] for key in ("overlap", "tta")},
+        train={key: config["train"][key] for key in ("device", "precision")},
+    script:
+        "../workflow/scripts/lesions.py"
+
+
+if FINDINGS:
+
+    rule findings:
+        """What was found in all participants."""
+        input:
+            **FINDINGS,
+        output:
+            **{name: f"{ROOT}/metrics/{name}.tsv" for name in FINDINGS},
+        log:
+            f"{ROOT}/logs/evaluate/findings.log",
+        benchmark:
+            f"{ROOT}/benchmarks/evaluate/findings.tsv"
+        conda:
+            "../envs/report.yaml"
+        resources:
+            mem_mb=memory("summarise"),
+            runtime=minutes("summarise"),
+        script:
+            "../workflow/scripts/gather.py"
 
 
 if STUDY.uncertain:

@@ -254,6 +254,7 @@ def test_numbers_of_the_presets_are_those_of_the_file(path):
 
 def test_outputs_page_lists_every_table_column():
     from upfield import bids, evaluate, metrics, splits, statistics
+    from upfield.evaluate import audit, lesions
 
     page = code_words("docs/outputs.md")
     columns = [
@@ -263,6 +264,9 @@ def test_outputs_page_lists_every_table_column():
         *splits.COLUMNS,
         *evaluate.COLUMNS,
         *evaluate.SEGMENTATION,
+        *audit.AUDIT,
+        *audit.STRUCTURES,
+        *lesions.LESIONS,
         *statistics.LEADERBOARD,
         *statistics.COMPARISONS,
         *statistics.RANKS,

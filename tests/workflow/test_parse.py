@@ -115,6 +115,8 @@ def test_whole_study_is_planned_before_anything_runs(configfile, dataset, tmp_pa
         "tissues": test,
         "measure": test,
         "segment": test,
+        "audit": test,
+        "findings": 1,
         "summarise": 1,
         "export": 1,
         "html_report": 1,

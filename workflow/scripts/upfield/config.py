@@ -20,6 +20,8 @@ MODEL_FREE = ("identity", "spline", "histogram_match")
 SUPERVISED = "unet3d"
 # What needs a truth to learn from, or another grid to interpolate to: baselines that an unpaired study cannot have.
 NEED_A_TRUTH = ("spline", SUPERVISED)
+# How the reading set calls the target; the source is `identity`.
+TRUTH = "truth"
 # Names of convolutions in a file of VGG weights.
 FEATURE_WEIGHT = r"features\.(\d+)\.weight"
 # Keys of `train` that change how training is watched, fed and spread, and no weight.
@@ -78,6 +80,9 @@ def check(config: Mapping[str, Any]) -> None:
         raise UpfieldError(f"config: method_overrides.{free} has no effect; {free} has no settings")
     for name in [SUPERVISED, *config["methods"], *config["method_overrides"]]:
         method_settings(config, name)
+    shown = [*methods(config), *([] if config["pairing"] == "unpaired" else [TRUTH])]
+    for name in (name for pair in config["reader_study"]["pairs"] for name in pair if name not in shown):
+        raise UpfieldError(f"config: reader_study.pairs names {name!r}{hint(name, shown)}")
 
 
 def check_schema(config: Mapping[str, Any]) -> None:
@@ -118,6 +123,15 @@ def baselines(config: Mapping[str, Any]) -> list[str]:
     """What models are compared with: in an unpaired study only what needs no truth."""
     every = [*MODEL_FREE, SUPERVISED]
     return [name for name in every if config["pairing"] != "unpaired" or name not in NEED_A_TRUTH]
+
+
+def reading_pairs(config: Mapping[str, Any]) -> list[list[str]]:
+    """Names of the two images of each case of the reading set; by default every model beside what it should be like.
+
+    In an unpaired study there is no truth, and the other image is the source.
+    """
+    other = "identity" if config["pairing"] == "unpaired" else TRUTH
+    return config["reader_study"]["pairs"] or [[other, name] for name in config["methods"] or [SUPERVISED]]
 
 
 def trained_methods(config: Mapping[str, Any]) -> list[str]:

@@ -50,6 +50,9 @@ MEASURED: Mapping[str, Cost] = {
     # Two methods at once; every metric, of six methods.
     "measure": Cost(400, 250, 0.1, 0.1),
     "segment": Cost(350, 60, 0.1, 0.6),
+    "audit": Cost(350, 60, 0.1, 0.1),
+    # Every network once more.
+    "lesions": Cost(2000, 500, 1, 3),
     # Per participant.
     "phantom_dataset": Cost(150, 0, 0.1, 0),
     "validate": Cost(400, 0.5, 0.5, 0.01),
@@ -62,6 +65,7 @@ MEASURED: Mapping[str, Cost] = {
     "train_model": Cost(5000, 1, 0, 0),
     "summarise": Cost(300, 1, 0.1, 0.01),
     "html_report": Cost(600, 1, 0.3, 0.01),
+    "reading_set": Cost(600, 0, 0.2, 0.2),
 }
 
 

@@ -106,7 +106,8 @@ class Study:
     @property
     def tables(self) -> list[str]:
         """Names of the tables of metrics."""
-        own = ["appearance", "harmonisation"] if self.unpaired else []
+        found = [name for name in ("audit", "lesions") if self.config["evaluate"][name]]
+        own = ["appearance", "harmonisation"] if self.unpaired else found
         return ["per_subject", "leaderboard", "comparisons", "ranks", "agreement", *own]
 
     @cached_property

@@ -12,10 +12,10 @@ from upfield.bids.scan import Exclusion, Index, Pair
 from upfield.files import write_json
 
 # Folders and files of a study that BIDS has no name for.
-IGNORED = "".join(
-    f"{pattern}\n"
-    for pattern in ("patches", "models", "metrics", "qc", "report", "logs", "benchmarks", "*.tsv", "**/*_xfm.*")
-)
+NOT_BIDS = (
+    "patches", "models", "metrics", "qc", "report", "reader_study", "logs", "benchmarks", "*.tsv", "**/*_xfm.*",
+)  # fmt: skip
+IGNORED = "".join(f"{pattern}\n" for pattern in NOT_BIDS)
 
 
 def inventory_table(index: Index) -> pd.DataFrame:

@@ -16,10 +16,11 @@ TABLES = (
 )  # fmt: skip
 
 
-def gathered(paths: Iterable[str], columns: Sequence[str]) -> pd.DataFrame:
-    """The rows of several files; none, with these columns, if there is no file or row."""
-    tables = [table for path in paths if len(table := read_tsv(path))]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+def gathered(paths: Iterable[str], columns: Sequence[str] = ()) -> pd.DataFrame:
+    """The rows of several files; none, with the columns of the files or those given, if there is no row."""
+    tables = [read_tsv(path) for path in paths]
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else (tables or [pd.DataFrame(columns=columns)])[0]
 
 
 def summarise(

@@ -1,0 +1,23 @@
+"""Adapter of rule lesions."""
+
+from upfield.job import job
+
+with job(snakemake):
+    from upfield.evaluate import lesions
+    from upfield.files import write_tsv
+
+    params, inputs = snakemake.params, snakemake.input
+    names = ("source", "source_mask", "target", "target_mask", "transform", "source_preproc", "target_preproc")
+    table = lesions.lesion_test(
+        {name: inputs[name] for name in names},
+        dict(zip(params.methods, inputs.predictions, strict=True)),
+        params.models,
+        params.network_inputs,
+        sidecars=inputs.sidecars,
+        participant=snakemake.wildcards.participant,
+        fold=params.fold,
+        seeds=params.seeds,
+        seed=params.seed,
+        options={**params.predict, **params.train},
+    )
+    write_tsv(snakemake.output[0], table)

@@ -1,0 +1,109 @@
+"""A blinded reading: pairs of images for radiologists, in random order, under names that say nothing.
+
+What readers get (`for_readers/`) and what they must not see (`key.csv`) lie apart. Files carry no name, date, place in
+the world or intensity unit; the two images of a case lie on one grid and are scaled alike.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from upfield import intensity, nifti
+from upfield.errors import ScanError, UpfieldError
+from upfield.files import digest, write_text
+from upfield.nifti import Array, Volume
+from upfield.preprocess import excluded
+
+KEY = ["case", "participant_id", "A", "B"]
+QUESTIONS = ("sharpness_A", "sharpness_B", "noise_A", "noise_B", "artefacts_A", "artefacts_B", "diagnostic_A",
+             "diagnostic_B", "preferred", "suspicious_structure_A", "suspicious_structure_B", "comment")  # fmt: skip
+# Brightest value of an image: the 99.9 percentile of what is shown.
+TOP = 1000
+MARGIN = 5.0  # mm around the brain
+INSTRUCTIONS = """\
+Each case is one person: images A and B, case-<number>_A.nii.gz and case-<number>_B.nii.gz, on the same grid.
+Which is which is random. Please fill in one row of scores.csv for each case, without talking to other readers:
+
+sharpness, noise, artefacts, diagnostic  1 (very poor) to 5 (excellent), for A and for B
+preferred                                A, B or same
+suspicious_structure                     yes or no: something that does not look like anatomy or known pathology
+comment                                  free text
+
+Intensities run from 0 to about 1000 in every image; the window may be changed. The images are not oriented in the
+world; the first axis runs from left to right, the second to the front, the third upwards.
+"""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Files of one participant: images by name (`truth`, `input` or a method), the mask, sidecars that may exclude."""
+
+    participant_id: str
+    images: Mapping[str, str]
+    mask: str
+    sidecars: Sequence[str]
+
+
+def reading_set(
+    participants: Sequence[Reading], compare: Sequence[Sequence[str]], folder: Path, *, skull_stripped: bool, seed: int
+) -> None:
+    """Write a reading set: a case for every participant and every pair of image names in `compare`.
+
+    The order of cases and of the two images of each depends on `seed`. `for_readers/` holds the images, int16, the
+    sheet `scores.csv` and `README.txt`; `key.csv` says what each image is. Participants that were excluded have no
+    case. Raises UpfieldError if nobody is left.
+    """
+    usable = [person for person in participants if all(excluded(path) is None for path in person.sidecars)]
+    cases = [(person, pair) for person in usable for pair in compare]
+    if not cases:
+        raise UpfieldError("reader_study: no test participant can be shown; see excluded.tsv")
+    random = np.random.default_rng(int(digest(["reader_study", seed]), 16))
+    digits = max(3, len(str(len(cases))))
+    key = []
+    for number, place in enumerate(random.permutation(len(cases)), start=1):
+        person, pair = cases[place]
+        case = f"case-{number:0{digits}d}"
+        shown = list(random.permutation(list(pair)))
+        mask = nifti.load_mask(person.mask)
+        for side, name in zip("AB", shown, strict=True):
+            image = _load(person.images[name], mask)
+            nifti.save(
+                blinded(image, mask.data, skull_stripped), folder / "for_readers" / f"{case}_{side}.nii.gz", np.int16
+            )
+        key.append([case, person.participant_id, *shown])
+    sheet = pd.DataFrame({"case": [row[0] for row in key]}).reindex(columns=["case", "reader", *QUESTIONS])
+    write_text(folder / "for_readers" / "scores.csv", sheet.to_csv(index=False))
+    write_text(folder / "for_readers" / "README.txt", INSTRUCTIONS)
+    write_text(folder / "key.csv", pd.DataFrame(key, columns=KEY).to_csv(index=False))
+
+
+def blinded(image: Volume, mask: Array, skull_stripped: bool) -> Volume:
+    """An image that says nothing about where it comes from: RAS+ axes, cut to the brain, 0 to about 1000, no world.
+
+    `mask` is the brain, boolean, of the image's shape. With `skull_stripped` everything outside it is 0; without, the
+    whole field of view stays. Only voxel sizes are left of the affine.
+    """
+    canonical, brain = nifti.reorient(image), nifti.reorient(image.with_data(mask)).data
+    low, _ = intensity.robust_range(canonical.data, brain)
+    top = float(np.percentile(canonical.data[brain], 99.9))
+    data = np.clip((canonical.data - min(low, 0.0)) / (top - min(low, 0.0)), 0, 1.5) * TOP
+    spacing = canonical.grid.spacing
+    if skull_stripped:
+        data = np.where(brain, data, 0)
+        low_corner, high_corner = nifti.bounding_box(brain, np.ceil(MARGIN / spacing).astype(int))
+        data = data[tuple(map(slice, low_corner, high_corner))]
+    return Volume(np.ascontiguousarray(data, dtype=np.float32), np.diag([*spacing, 1.0]))
+
+
+def _load(path: str, mask: Volume) -> Volume:
+    """An image on the grid of the mask. Raises UpfieldError if it is none."""
+    try:
+        image = nifti.load(path)
+    except ScanError as error:
+        raise UpfieldError(f"{path}: {error}; rerun the prediction") from None
+    if not image.grid.matches(mask.grid):
+        raise UpfieldError(f"{path} is not on the grid of the brain mask; rerun the prediction")
+    return image
