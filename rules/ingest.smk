@@ -1,9 +1,10 @@
 """Ingestion: which scans there are and which belong together.
 
 1. phantom_subject, phantom_dataset  the demo dataset, where the study asks for one
-2. inventory                         every scan that the filters match, read and described; what is left out and why
-3. validate                          what the BIDS validator says of the datasets
-4. cohort                            pairs.tsv and excluded.tsv: what ingestion, preprocessing and quality control left over
+2. dicom                             a DICOM series as NIfTI, where the study's table names one
+3. inventory                         every scan that the filters match, read and described; what is left out and why
+4. validate                          what the BIDS validator says of the datasets
+5. cohort                            pairs.tsv and excluded.tsv: what ingestion, preprocessing and quality control left over
 """
 
 if config["phantom"] is not None:
@@ -53,6 +54,26 @@ if config["phantom"] is not None:
             settings=config["phantom"],
         script:
             "../workflow/scripts/phantom_dataset.py"
+
+
+rule dicom:
+    """The image of a DICOM series, without what could identify a person."""
+    output:
+        image=f"{ROOT}/sourcedata/raw/{{folder}}/{{image}}.nii.gz",
+        sidecar=f"{ROOT}/sourcedata/raw/{{folder}}/{{image}}.json",
+    log:
+        f"{ROOT}/logs/ingest/{{folder}}/{{image}}_dicom.log",
+    benchmark:
+        f"{ROOT}/benchmarks/ingest/{{folder}}/{{image}}_dicom.tsv"
+    conda:
+        "../envs/preprocess.yaml"
+    resources:
+        mem_mb=memory("dicom"),
+        runtime=minutes("dicom"),
+    params:
+        series=lambda wildcards, output: STUDY.series[output.image],
+    script:
+        "../workflow/scripts/dicom.py"
 
 
 rule inventory:

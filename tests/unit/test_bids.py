@@ -24,6 +24,7 @@ def study(source, target, pairing="paired"):
     everybody = {"include": [], "exclude": []}
     return {
         "source": source, "target": target, "pairing": pairing, "participants": everybody, "duplicates": "first",
+        "samples": None, "output_dir": "results", "study": "test",
     }  # fmt: skip
 
 
@@ -440,3 +441,51 @@ def test_without_the_validator_the_verdict_is_unknown(bids_tree, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     (row,) = bids.validation_table([bids_tree({})]).to_dict("records")
     assert row["severity"] == "unknown" and "not installed" in row["message"]
+
+
+# Scans outside BIDS
+
+
+@pytest.fixture
+def samples(tmp_path):
+    """Write a table beside a few images, and return a study of it."""
+    for name in ("a", "b", "c"):
+        data = np.random.default_rng(1).uniform(1, 100, (6, 7, 8)).astype(np.float32)
+        nifti.save(Volume(data, np.eye(4)), tmp_path / "scans" / f"{name}.nii.gz")
+    (tmp_path / "scans" / "b.json").write_text('{"MagneticFieldStrength": 3}')
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series" / "1.dcm").write_bytes(b"x")
+    (tmp_path / "nothing").mkdir()
+
+    def write(text):
+        (tmp_path / "samples.tsv").write_text(text)
+        folder = side(None, suffix="T1w")
+        return study(folder, folder) | {"samples": str(tmp_path / "samples.tsv")}
+
+    return write
+
+
+def test_a_table_names_scans_outside_bids(samples, tmp_path):
+    config = samples(
+        "participant_id\tsession\tsource\ttarget\n"
+        "sub-01\tbase\tscans/a.nii.gz\tscans/b.nii.gz\n"
+        f"02\tn/a\t{tmp_path}/scans/c.nii.gz\tmissing.nii.gz\n"
+        "03\tn/a\tseries\tscans/b.nii.gz\n"
+        "04\tn/a\tscans/a.nii.gz\tnothing\n"
+    )
+    index = bids.build_index(config)
+    first, second = index.pairs
+    assert first.source.path == str(tmp_path / "scans/a.nii.gz")
+    assert (first.source.key, first.target.key) == ("sub-01_ses-base_rec-source_T1w", "sub-01_ses-base_T1w")
+    assert first.target.folder == "sub-01/ses-base/anat" and first.target.metadata == {"MagneticFieldStrength": 3}
+    assert second.source.dicom == str(tmp_path / "series")
+    assert second.source.path == "results/test/sourcedata/raw/sub-03/anat/sub-03_rec-source_T1w.nii.gz"
+    reasons = {row.participant: row.reason for row in index.excluded}
+    assert reasons == {"sub-02": "the file does not exist", "sub-04": "the DICOM folder is empty"}
+
+
+def test_a_table_that_cannot_be_used_is_refused(samples, refused):
+    with refused("target", "missing"):
+        bids.build_index(samples("participant_id\tsource\nsub-01\tscans/a.nii.gz\n"))
+    with refused("'0 1'", "letters and digits"):
+        bids.build_index(samples("participant_id\tsource\ttarget\n0 1\tscans/a.nii.gz\tscans/b.nii.gz\n"))

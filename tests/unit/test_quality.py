@@ -63,8 +63,8 @@ def test_what_the_scanner_did_is_measured(head):
     low = scan.metrics(head.low, pair.mask_on(head.brain, head.low.grid, np.linalg.inv(head.displacement)), "T1w")
     high = scan.metrics(head.high, head.brain.data > 0, "T1w")
     # The phantom's scanners have a signal-to-noise ratio of 18 and 60 in white matter.
-    assert low["snr_air"] == pytest.approx(phantom.scanner.LOW.snr, rel=0.2)
-    assert high["snr_air"] == pytest.approx(phantom.scanner.HIGH.snr, rel=0.2)
+    assert low["snr_air"] == pytest.approx(phantom.scanner.SCANNERS["64mT"].snr, rel=0.2)
+    assert high["snr_air"] == pytest.approx(phantom.scanner.SCANNERS["3T"].snr, rel=0.2)
     assert low["cnr"] < high["cnr"] and low["cjv"] > high["cjv"] and low["fber"] < high["fber"]
     voxel = float(np.prod(head.brain.grid.spacing))
     assert high["volume_cm3"] == pytest.approx((head.brain.data > 0).sum() * voxel / 1000, rel=1e-3)

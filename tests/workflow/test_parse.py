@@ -311,3 +311,23 @@ def test_mistake_stops_the_run_with_one_line(configfile, tmp_path, change, words
     assert "Traceback" not in text
     assert not re.search(r"^(?:local)?rule \w+:", text, re.MULTILINE)
     assert not (tmp_path / "out").exists()
+
+
+def test_dicom_series_of_a_table_are_converted_first(configfile, dataset, tmp_path):
+    """Three of a table's scans are files, three are DICOM series."""
+    lines = ["participant_id\tsource\ttarget"]
+    for number in (1, 2, 3):
+        series = tmp_path / f"series-{number}"
+        series.mkdir()
+        (series / "1.dcm").write_bytes(b"not read when a study is planned")
+        lines.append(
+            f"{number:02d}\t{series.name}\t{dataset}/sub-{number:02d}/ses-2/anat/sub-{number:02d}_ses-2_T1w.nii.gz"
+        )
+    table = tmp_path / "samples.tsv"
+    table.write_text("\n".join(lines) + "\n")
+    sides = {side: {"bids_dir": None, "entities": {"suffix": "T1w"}} for side in ("source", "target")}
+    jobs = plan("preprocess", *configfile(samples=str(table), **sides))
+    found = count(jobs)
+    assert (found["dicom"], found["brain"], found["register"]) == (3, 6, 3)
+    converted = tmp_path / "out/fake/sourcedata/raw/sub-02/anat/sub-02_rec-source_T1w.nii.gz"
+    assert str(converted) in outputs(jobs)

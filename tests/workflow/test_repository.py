@@ -20,6 +20,7 @@ ORDER = [
     "config",
     "nifti",
     "bids",
+    "dicom",
     "degrade",
     "registration",
     "brain",

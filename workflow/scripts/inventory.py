@@ -11,3 +11,5 @@ with job(snakemake):
     write_tsv(snakemake.output.inventory, bids.inventory_table(study.described()))
     bids.write_description(snakemake.output.description, study.config)
     write_text(snakemake.output.ignore, bids.IGNORED)
+    if study.series:
+        bids.describe_converted(f"{study.root}/sourcedata/raw", study.config["study"])

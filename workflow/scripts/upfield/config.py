@@ -103,15 +103,28 @@ def check_dataset(key: str, folder: str | None) -> None:
 
 def _check_datasets(config: Mapping[str, Any]) -> None:
     """Folders exist where they must."""
-    sides = ["target"] if config["pairing"] == "simulated" else ["source", "target"]
-    for side in sides:
-        folder = config[side]["bids_dir"]
-        if config["phantom"] is None or folder is None:
-            check_dataset(f"{side}.bids_dir", folder)
+    if config["samples"] is not None:
+        _check_samples(config)
+    else:
+        sides = ["target"] if config["pairing"] == "simulated" else ["source", "target"]
+        for side in sides:
+            folder = config[side]["bids_dir"]
+            if config["phantom"] is None or folder is None:
+                check_dataset(f"{side}.bids_dir", folder)
     if config["pairs"] is not None and config["pairing"] != "unpaired":
         raise UpfieldError(f"config: pairs is for pairing: unpaired; pairing is {config['pairing']}")
     if config["phantom"] is not None and config["pairing"] != "paired":
         raise UpfieldError(f"config: phantom makes paired scans; pairing is {config['pairing']}")
+
+
+def _check_samples(config: Mapping[str, Any]) -> None:
+    """The table of scans is there, and nothing else says where scans are."""
+    if config["phantom"] is not None:
+        raise UpfieldError("config: samples and phantom both say where scans are; one of them must be null")
+    if config["pairing"] == "unpaired":
+        raise UpfieldError("config: samples is for pairing: paired or simulated; pairing is unpaired")
+    if not Path(config["samples"]).is_file():
+        raise UpfieldError(f"config: samples is {config['samples']}, which is no file; expected a table")
 
 
 def methods(config: Mapping[str, Any]) -> list[str]:

@@ -42,8 +42,18 @@ def excluded(image: str | Path) -> str | None:
 
 def simulate(target: str | Path, output: str | Path, settings: Mapping[str, Any], participant: str) -> None:
     """Make the source scan of `pairing: simulated` from a target scan."""
-    made = degrade.degrade(nifti.load(target), settings, participant)
-    save_image(made, output, {"Sources": [str(target)], "Simulated": True, "Simulation": dict(settings)})
+    metadata: dict[str, Any] = {"Sources": [str(target)], "Simulated": True, "Simulation": dict(settings)}
+    image, reason = nifti.load(target), _unusable(target)
+    if reason is None:
+        image = degrade.degrade(image, settings, participant)
+    else:
+        metadata["Excluded"] = reason
+    save_image(image, output, metadata)
+
+
+def _unusable(native: str | Path) -> str | None:
+    """Why a scan could not even be converted or simulated; None if it could."""
+    return excluded(native) if sidecar(native).is_file() else None
 
 
 def extract_brain(image: str | Path, output: str | Path, method: str) -> None:
@@ -51,6 +61,9 @@ def extract_brain(image: str | Path, output: str | Path, method: str) -> None:
     volume = nifti.load(image)
     metadata: dict[str, Any] = {"Sources": [str(image)], "Type": "Brain", "BrainExtraction": method}
     try:
+        reason = _unusable(image)
+        if reason is not None:
+            raise ScanError(reason)
         mask = brain.extract(volume, method)
     except ScanError as error:
         mask = np.zeros(volume.data.shape, dtype=bool)

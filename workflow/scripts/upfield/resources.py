@@ -55,6 +55,7 @@ MEASURED: Mapping[str, Cost] = {
     "lesions": Cost(2000, 500, 1, 3),
     # Per participant.
     "phantom_dataset": Cost(150, 0, 0.1, 0),
+    "dicom": Cost(300, 0.2, 0.5, 0.001),
     "validate": Cost(400, 0.5, 0.5, 0.01),
     "inventory": Cost(300, 0.2, 0.2, 0.02),
     "cohort": Cost(300, 0.2, 0.2, 0.001),

@@ -70,8 +70,9 @@ class Study:
         return bids.assemble(bids.choose(found, self.config["participants"], self.config["duplicates"]), "paired")
 
     def described(self) -> Index:
-        """The index with every scan's geometry; a planned dataset must exist by now."""
-        return self.index if self.config["phantom"] is None else bids.build_index(self.config)
+        """The index with every scan's geometry; a planned dataset, and what is converted, must exist by now."""
+        planned = self.config["phantom"] is not None or self.series
+        return bids.build_index(self.config) if planned else self.index
 
     @property
     def phantom(self) -> Phantom:
@@ -218,10 +219,16 @@ class Study:
         return x, y, z
 
     @property
+    def series(self) -> dict[str, str]:
+        """The folder of the DICOM series that an image is converted from, by the image."""
+        return {scan.path: scan.dicom for scan in self.index.scans if scan.dicom}
+
+    @property
     def datasets(self) -> list[str]:
         """Folders of the BIDS datasets that the study reads."""
         sides = ("target",) if self.config["pairing"] == "simulated" else ("source", "target")
-        return list(dict.fromkeys(self.config[side]["bids_dir"] for side in sides))
+        folders = [] if self.config["samples"] is not None else [self.config[side]["bids_dir"] for side in sides]
+        return list(dict.fromkeys(folders))
 
     def verdict(self, name: str) -> str:
         """What quality control measures of the content of a store, and whether it may be used."""

@@ -6,9 +6,11 @@ from upfield.bids.find import ENTITY_KEYS, find, inspect
 from upfield.bids.index import build_index, read_scans
 from upfield.bids.names import derivative, label, reconstructed, sidecar
 from upfield.bids.pairing import assemble, pair, simulated_source
+from upfield.bids.samples import read_samples
 from upfield.bids.scan import SIMULATED, Exclusion, Index, Pair, Scan
 from upfield.bids.tables import (
     IGNORED,
+    describe_converted,
     excluded_table,
     inventory_table,
     pairs_table,
@@ -32,6 +34,7 @@ __all__ = [
     "cohort_label",
     "companions",
     "derivative",
+    "describe_converted",
     "excluded_table",
     "find",
     "inspect",
@@ -41,6 +44,7 @@ __all__ = [
     "pairs_table",
     "participants_table",
     "read_links",
+    "read_samples",
     "read_scans",
     "reconstructed",
     "sidecar",

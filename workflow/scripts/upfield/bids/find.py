@@ -108,6 +108,9 @@ def inspect(scan: Scan) -> Scan:
     """`scan` with shape, voxel size and bytes filled in; the image is read whole, and `problem` says what is wrong."""
     path = Path(scan.path)
     size = path.stat().st_size if path.is_file() else 0
+    if scan.dicom and not path.is_file():
+        # Not converted yet.
+        return scan if any(Path(scan.dicom).iterdir()) else changed(scan, problem="the DICOM folder is empty")
     try:
         volume = nifti.load(path)
     except ScanError as error:

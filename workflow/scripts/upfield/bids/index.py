@@ -11,6 +11,7 @@ from upfield.bids.choose import choose
 from upfield.bids.cohorts import assemble_cohorts, read_links
 from upfield.bids.find import find, inspect, listing
 from upfield.bids.pairing import assemble
+from upfield.bids.samples import read_samples
 from upfield.bids.scan import Index, Scan, changed
 from upfield.files import digest, read_json, write_json
 
@@ -37,20 +38,39 @@ def read_scans(
     again; without it (a cluster job) the file is trusted as it is and the dataset is not touched.
     """
     filters = {side: {key: config[side][key] for key in ("bids_dir", "entities", "metadata")} for side in sides}
-    key = digest(filters)
+    samples = config["samples"]
+    key = digest(filters if samples is None else [filters, digest(Path(samples))])
     known = read_json(cache) if cache is not None and cache.is_file() else {}
     if not rescan and known.get("key") == key:
         return [_from_json(row) for row in known["scans"]]
-    # Both sides are often in one dataset, which is looked through once.
-    files = {folder: listing(folder) for folder in {filters[side]["bids_dir"] for side in sides}}
-    found = [
-        scan for side in sides for scan in find(role=side, columns=files[filters[side]["bids_dir"]], **filters[side])
-    ]
+    found = _found(filters) if samples is None else _listed(config, sides)
     scans = _inspect_all(found, {row["path"]: row for row in known.get("scans", [])})
     fresh = {"key": key, "scans": [_to_json(scan) for scan in scans]}
     if cache is not None and fresh != known:
         write_json(cache, fresh)
     return scans
+
+
+def _found(filters: Mapping[str, Mapping[str, Any]]) -> list[Scan]:
+    """The scans that match the filters of each side."""
+    # Both sides are often in one dataset, which is looked through once.
+    files = {folder: listing(folder) for folder in {wanted["bids_dir"] for wanted in filters.values()}}
+    return [
+        scan
+        for side, wanted in filters.items()
+        for scan in find(role=side, columns=files[wanted["bids_dir"]], **wanted)
+    ]
+
+
+def _listed(config: Mapping[str, Any], sides: Sequence[str]) -> list[Scan]:
+    """The scans of the study's table."""
+    suffixes = {}
+    for side in sides:
+        suffix = config[side]["entities"].get("suffix", "T1w")
+        suffixes[side] = str(suffix[0] if isinstance(suffix, list) else suffix)
+    # BIDS knows this folder of a derivative dataset as that of the raw dataset it is made from.
+    converted = Path(config["output_dir"]) / config["study"] / "sourcedata" / "raw"
+    return read_samples(config["samples"], suffixes, converted)
 
 
 def _inspect_all(scans: list[Scan], known: Mapping[str, Mapping[str, Any]]) -> list[Scan]:

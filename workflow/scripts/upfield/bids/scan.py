@@ -15,7 +15,8 @@ class Scan:
 
     `name` is its file name without suffix and extension (`sub-01_ses-1`); `folder` its folder relative to the
     dataset (`sub-01/ses-1/anat`). Derivatives keep both. `acquired` is when, ISO 8601, empty if unknown. `original` is
-    what the dataset calls the participant, where an unpaired study calls it otherwise.
+    what the dataset calls the participant, where an unpaired study calls it otherwise. `dicom` is the folder of the
+    DICOM series that `path` will be converted from, empty for other scans.
     """
 
     participant: str
@@ -32,6 +33,7 @@ class Scan:
     problem: str = ""
     acquired: str = ""
     original: str = ""
+    dicom: str = ""
 
     @property
     def root(self) -> str:

@@ -73,6 +73,11 @@ def participants_table(bids_dirs: Mapping[str, str | None], cohorts: bool = Fals
     return pd.concat(tables).drop_duplicates("participant_id").reset_index(drop=True).fillna("n/a")
 
 
+def describe_converted(folder: str | Path, study: str) -> None:
+    """dataset_description.json of the images that were DICOM series."""
+    write_json(Path(folder) / "dataset_description.json", {"Name": f"{study}, converted", "BIDSVersion": "1.10.0"})
+
+
 def write_description(path: str | Path, config: Mapping[str, Any]) -> None:
     """dataset_description.json of a study's folder: a BIDS derivative dataset."""
     folders = dict.fromkeys(config[side]["bids_dir"] for side in ("source", "target"))

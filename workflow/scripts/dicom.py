@@ -1,0 +1,8 @@
+"""Adapter of rule dicom."""
+
+from upfield.job import job
+
+with job(snakemake):
+    from upfield import dicom
+
+    dicom.convert(snakemake.params.series, snakemake.output.image)

@@ -1,0 +1,77 @@
+"""Scans that are in no BIDS dataset: a table says whose they are; DICOM series among them are converted first."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from upfield.bids.find import KEPT_METADATA
+from upfield.bids.names import sidecar
+from upfield.bids.scan import Scan
+from upfield.errors import UpfieldError
+from upfield.files import read_json
+
+
+def read_samples(table: str | Path, suffixes: Mapping[str, str], converted: str | Path) -> list[Scan]:
+    """The scans of a table `participant_id, source, target[, session]`, in its order, sources first.
+
+    Parameters
+    ----------
+    table
+        Tab-separated. A cell is a NIfTI file or a folder with the DICOM files of one series, relative to the table's
+        folder or absolute; empty or `n/a` if there is none. `participant_id` and `session` with or without `sub-`,
+        `ses-`.
+    suffixes
+        Contrast of each side that is wanted, as BIDS names it.
+    converted
+        The dataset in which DICOM series will be, as NIfTI.
+
+    Raises UpfieldError for a table that cannot be read, columns that are missing, and labels that BIDS does not allow.
+
+    """
+    path = Path(table)
+    try:
+        rows = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    except (OSError, ValueError):
+        wanted = "participant_id, source, target"
+        raise UpfieldError(f"config: samples {path} cannot be read; expected a table {wanted}") from None
+    missing = [column for column in ("participant_id", *suffixes) if column not in rows.columns]
+    if missing:
+        raise UpfieldError(f"{path}: columns are {', '.join(rows.columns)}; {missing[0]} is missing")
+    scans = []
+    for side in suffixes:
+        for row in rows.to_dict("records"):
+            cell = row[side].strip()
+            if cell not in ("", "n/a"):
+                session = row.get("session", "").strip()
+                scans.append(_scan(path, row["participant_id"].strip(), session, side, suffixes[side], cell, converted))
+    return scans
+
+
+def _scan(
+    table: Path, participant: str, session: str, side: str, suffix: str, cell: str, converted: str | Path
+) -> Scan:
+    person, visit = participant.removeprefix("sub-"), session.removeprefix("ses-")
+    visit = "" if visit == "n/a" else visit
+    for label in (person, visit or person):
+        if not (label.isascii() and label.isalnum()):
+            raise UpfieldError(f"{table}: {label!r} is no BIDS label; expected letters and digits only")
+    name = f"sub-{person}" + (f"_ses-{visit}" if visit else "")
+    folder = f"sub-{person}/" + (f"ses-{visit}/" if visit else "") + "anat"
+    found = (table.parent / cell).resolve()
+    dicom = str(found) if found.is_dir() else ""
+    path = f"{converted}/{folder}/{name}_rec-{side}_{suffix}.nii.gz" if dicom else str(found)
+    beside = sidecar(path)
+    fields: dict[str, Any] = read_json(beside) if beside.is_file() else {}
+    return Scan(
+        participant=f"sub-{person}",
+        role=side,
+        path=path,
+        folder=folder,
+        name=name,
+        suffix=suffix,
+        session=visit or "n/a",
+        metadata={key: fields[key] for key in KEPT_METADATA if key in fields},
+        dicom=dicom,
+    )
