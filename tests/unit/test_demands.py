@@ -6,6 +6,7 @@ import pytest
 import torch
 import yaml
 from upfield import config, demands, methods
+from upfield.errors import UpfieldError
 from upfield.files import merged
 
 METHOD = {
@@ -45,6 +46,15 @@ def test_files_say_what_their_methods_are(name):
     assert wanted.scale == method.scale
     assert set(wanted.pairings) == method.pairings
     assert wanted.normalize == ("percentile" if method.value_range else None)
+    assert wanted.multichannel == _takes(settings, name, 2)
+
+
+def _takes(settings, name, contrasts):
+    try:
+        with torch.device("meta"):
+            return methods.build(config.method_settings(settings, name), contrasts).in_channels == contrasts
+    except UpfieldError:
+        return False
 
 
 def test_scale_follows_the_settings(study, methods_folder):

@@ -24,6 +24,7 @@ class Demands:
     scale: Scale
     pairings: tuple[str, ...]
     normalize: str | None
+    multichannel: bool
 
 
 def of(config: Mapping[str, Any], name: str) -> Demands:
@@ -37,7 +38,8 @@ def of(config: Mapping[str, Any], name: str) -> Demands:
     if not all(isinstance(factor, int) and factor >= 1 for factor in scale):
         raise UpfieldError(f"config: {name} enlarges by {scale}; expected whole numbers of at least 1")
     pairings = tuple(document.get("pairings", ("paired", "simulated")))
-    return Demands(cast(Scale, scale), pairings, document.get("normalize"))
+    normalize, multichannel = document.get("normalize"), document.get("multichannel", not settings)
+    return Demands(cast(Scale, scale), pairings, normalize, multichannel)
 
 
 def check(config: Mapping[str, Any]) -> None:

@@ -22,12 +22,15 @@ def method_class(module: str) -> type[Method]:
     return method
 
 
-def build(settings: Mapping[str, Any]) -> Method:
+def build(settings: Mapping[str, Any], in_channels: int = 1) -> Method:
     """A method with fresh weights from its resolved settings (`module`, `preset` and one entry per setting).
 
-    Raises UpfieldError if a setting is missing, unknown, or of the wrong type.
+    `in_channels` is the number of contrasts of the source. Raises UpfieldError if a setting is missing, unknown, or of
+    the wrong type, and if the method takes one contrast only.
     """
     values = {key: value for key, value in settings.items() if key not in ("module", "preset")}
+    if in_channels > 1:
+        values["in_channels"] = in_channels
     try:
         return method_class(settings["module"])(**values)
     except (TypeError, ValueError) as error:

@@ -16,8 +16,8 @@ class Augmentation:
     """Probabilities of each change, drawn for every item of a batch.
 
     Spatial changes (`flip` left-right, `rotate90` in the axial plane, `affine` of up to 0.1 rad and 5 voxels with
-    border padding) move source, target and masks alike; `intensity` (scale 1 +- 0.1, shift +- 0.1) and `noise`
-    (Gaussian, 0.01) change the source only.
+    border padding) move source, target and masks alike; `intensity` (scale 1 +- 0.1, shift +- 0.1, of each channel
+    its own) and `noise` (Gaussian, 0.01) change the source only.
     """
 
     flip: float = 0.0
@@ -39,6 +39,10 @@ class Augmentation:
         turns, scale, shift = int(generator.integers(1, 4)), generator.uniform(0.9, 1.1), generator.uniform(-0.1, 0.1)
         angles, moves = generator.uniform(-0.1, 0.1, 3), generator.uniform(-5, 5, 3)
         noise_seed = int(generator.integers(2**31))
+        channels = len(item["source"])
+        # Drawn last: whether there are more channels changes nothing about the first.
+        scales = np.array([scale, *generator.uniform(0.9, 1.1, channels - 1)])
+        shifts = np.array([shift, *generator.uniform(-0.1, 0.1, channels - 1)])
         if chance[0] < self.flip:
             item = {key: value.flip(1) for key, value in item.items()}
         square = item["source"].shape[1] == item["source"].shape[2]
@@ -48,7 +52,8 @@ class Augmentation:
             item = {key: _affine(value, angles, moves, nearest=key.endswith("mask")) for key, value in item.items()}
         source = item["source"]
         if chance[3] < self.intensity:
-            source = source * scale + shift
+            around = (channels, *[1] * (source.ndim - 1))
+            source = source * source.new_tensor(scales).view(around) + source.new_tensor(shifts).view(around)
         if chance[4] < self.noise:
             own = torch.Generator().manual_seed(noise_seed)
             source = source + 0.01 * torch.randn(source.shape, generator=own).to(source)

@@ -40,7 +40,8 @@ class Method(nn.Module):
 
     A subclass takes its settings as keyword arguments, makes its networks as submodules, and defines `plans`,
     `training_step` and `forward`. Images are (B, 1, X, Y, Z) normalised values, or (B, 1, X, Y) axial slices where
-    `dims` is 2. Normalised means that the brain's robust range is about [0, 1] and the background just below 0.
+    `dims` is 2; a source has `in_channels` contrasts in place of the 1, the main one first. Normalised means that the
+    brain's robust range is about [0, 1] and the background just below 0.
     """
 
     dims: ClassVar[int] = 3
@@ -51,6 +52,8 @@ class Method(nn.Module):
     value_range: ClassVar[tuple[float, float] | None] = None
     # Size of the output divided by the size of the input along X, Y, Z.
     scale: tuple[int, int, int] = (1, 1, 1)
+    # Contrasts of the source, which the study decides: a keyword argument of methods that can take more than one.
+    in_channels: int = 1
     # Sizes of the input must be multiples of this.
     divisor: int = 1
     # The smallest edge of a training patch, voxels.
@@ -74,8 +77,9 @@ class Method(nn.Module):
     def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         """Learn from one batch (`source`, `target`, `mask`); returns detached losses to log, by name.
 
-        `target` and `mask` are `scale` times as large as `source`. In an unpaired study, `paired` (B,) is 1 where
-        source and target are of the same person at the same place and 0 elsewhere; absent means all 1.
+        `source` has `in_channels` channels; `target` and `mask` have one and are `scale` times as large. In an unpaired
+        study, `paired` (B,) is 1 where source and target are of the same person at the same place and 0 elsewhere;
+        absent means all 1.
         """
         raise NotImplementedError
 
@@ -90,9 +94,9 @@ class Method(nn.Module):
     def panels(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
         """What a preview of training shows of one pair, side by side and by title: input, output and truth.
 
-        Every panel has the size of `source` or of `target`, which are as in `training_step`.
+        Every panel has one channel and the size of `source` or of `target`, which are as in `training_step`.
         """
-        return {"input": source, "output": self(source), "truth": target}
+        return {"input": source[:, :1], "output": self(source), "truth": target}
 
     def reverse(self, target: Tensor) -> Tensor:
         """The image of `target` as the source's scanner would give it; methods of unpaired studies have it."""

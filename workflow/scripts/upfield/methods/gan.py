@@ -76,9 +76,9 @@ class GAN(Method):
 class PairedGAN(GAN):
     """One `generator` and one `discriminator`; generator loss: content + `lambda_adv` adversarial.
 
-    With `input_residual` the generator's output is added to the (cubically enlarged) input. `content` holds the
-    weights of `losses.Content`, whose terms `perceptual` and `gram` take the outputs of `perceptual_layers` of the
-    network in the file `perceptual_weights`. A subclass makes the two networks.
+    With `input_residual` the generator's output is added to the first channel of the input (cubically enlarged).
+    `content` holds the weights of `losses.Content`, whose terms `perceptual` and `gram` take the outputs of
+    `perceptual_layers` of the network in the file `perceptual_weights`. A subclass makes the two networks.
     """
 
     generator: nn.Module
@@ -97,6 +97,7 @@ class PairedGAN(GAN):
         perceptual_weights: str | None = None,
         perceptual_layers: Sequence[int] = (),
         reduction: str = "mean",
+        in_channels: int = 1,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
@@ -104,12 +105,12 @@ class PairedGAN(GAN):
         self.content = Content(content, self.span, reduction, self.low, features)
         if not any(content.values()) and not lambda_adv:
             raise ValueError("content and lambda_adv are all 0; expected something to learn from")
-        self.lambda_adv, self.input_residual = lambda_adv, input_residual
+        self.lambda_adv, self.input_residual, self.in_channels = lambda_adv, input_residual, in_channels
 
     def enhanced(self, source: Tensor) -> Tensor:
         """The output for `source`, both in network units."""
         output = self.generator(source)
-        return output + interpolated(source, self.scale[: self.dims]) if self.input_residual else output
+        return output + interpolated(source[:, :1], self.scale[: self.dims]) if self.input_residual else output
 
     def criticised(self, image: Tensor, source: Tensor) -> Tensor:
         """Logits of the discriminator for `image`, an output or target of `source`."""

@@ -33,7 +33,7 @@ class Residual(nn.Module):
 
 
 class ResidualUNet2D(nn.Module):
-    """(B, 1, X, Y) -> (B, 1, X, Y), sizes divisible by 16; tanh output, or linear and zero at the start.
+    """(B, inputs, X, Y) -> (B, 1, X, Y), sizes divisible by 16; tanh output, or linear and zero at the start.
 
     Encoder: four convolutions 4x4 of stride 2 to base x 1, 2, 4, 8 channels, each with BN, leaky ReLU and a residual
     block. `blocks` residual blocks at the bottom. Decoder: transposed convolutions 4x4 of stride 2 with BN and leaky
@@ -41,10 +41,10 @@ class ResidualUNet2D(nn.Module):
     convolution 3x3. Weights start from N(0, 0.02).
     """
 
-    def __init__(self, base: int, blocks: int, dropout: float, tanh: bool) -> None:
+    def __init__(self, inputs: int, base: int, blocks: int, dropout: float, tanh: bool) -> None:
         super().__init__()
         self.encoders = nn.ModuleList()
-        channels = 1
+        channels = inputs
         for width in (base, 2 * base, 4 * base, 8 * base):
             down = nn.Conv2d(channels, width, 4, stride=2, padding=1)
             self.encoders.append(
@@ -122,8 +122,9 @@ class LoHiResGAN(PairedGAN):
         super().__init__(**shared)
         if update not in ("alternating", "simultaneous"):
             raise ValueError(f"update is {update!r}; expected alternating or simultaneous")
-        self.generator = ResidualUNet2D(base, blocks, dropout, tanh=not self.input_residual)
-        self.discriminator = PatchDiscriminator2D(1 + conditional, discriminator_base, spectral_norm)
+        self.generator = ResidualUNet2D(self.in_channels, base, blocks, dropout, tanh=not self.input_residual)
+        seen = 1 + self.in_channels * conditional
+        self.discriminator = PatchDiscriminator2D(seen, discriminator_base, spectral_norm)
         self.conditional, self.simultaneous = conditional, update == "simultaneous"
 
     def criticised(self, image: Tensor, source: Tensor) -> Tensor:

@@ -18,20 +18,20 @@ class Block(nn.Sequential):
 
 
 class Generator(nn.Module):
-    """(B, 1, X, Y) -> (B, 1, factor X, factor Y), factor 1, 2 or 4; tanh output, or linear and zero at the start.
+    """(B, inputs, X, Y) -> (B, 1, factor X, factor Y), factor 1, 2 or 4; tanh output, or linear and zero at the start.
 
     Widths: channels, w, w, (up) 3w, 3w, 3w, (up) w, w, channels; at factor 2 the second `up` keeps the size, at
     1 both do.
-    23,196 parameters at 3 channels, w 9 and factor 4. With several channels the image is given to all, and the
-    output is their mean. The blocks of 3w have `dropout`.
+    23,196 parameters at 3 channels, w 9 and factor 4. An image of one contrast is given to all channels, several take
+    their place; the output is the mean of its channels. The blocks of 3w have `dropout`.
     """
 
-    def __init__(self, channels: int, width: int, factor: int, dropout: float, tanh: bool) -> None:
+    def __init__(self, inputs: int, channels: int, width: int, factor: int, dropout: float, tanh: bool) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels = channels if inputs == 1 else inputs
         last = nn.Conv2d(width, channels, 3, padding=1)
         self.body = nn.Sequential(
-            Block(channels, width),
+            Block(self.channels, width),
             Block(width, width),
             Block(width, 3 * width, up=factor > 1, dropout=dropout),
             Block(3 * width, 3 * width, dropout=dropout),
@@ -87,7 +87,7 @@ class SRDCGAN(PairedGAN):
         if factor not in (1, 2, 4):
             raise ValueError(f"factor is {factor!r}; expected 1, 2 or 4")
         super().__init__(scale=(factor, factor, 1), **shared)
-        self.generator = Generator(channels, width, factor, dropout, tanh=not self.input_residual)
+        self.generator = Generator(self.in_channels, channels, width, factor, dropout, tanh=not self.input_residual)
         self.discriminator = Discriminator(channels, width, discriminator_grid)
 
 

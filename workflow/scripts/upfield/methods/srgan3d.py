@@ -46,7 +46,7 @@ def enlarging(variant: str, inputs: int) -> tuple[list[nn.Module], int]:
 
 
 class Generator(nn.Sequential):
-    """(B, 1, X, Y, Z) -> (B, 1, factor X, factor Y, factor Z), factor 1, 2 or 4.
+    """(B, inputs, X, Y, Z) -> (B, 1, factor X, factor Y, factor Z), factor 1, 2 or 4.
 
     Stem (conv, BN, leaky ReLU 0.25), `blocks` residual blocks (conv, BN, leaky ReLU, conv, BN, dropout) and a conv with
     BN, all of these with a skip over the blocks; doublings; a last convolution. Linear output, tanh where asked for;
@@ -54,13 +54,21 @@ class Generator(nn.Sequential):
     """
 
     def __init__(
-        self, filters: int, blocks: int, factor: int, variant: str, dropout: float, residual: bool, tanh: bool
+        self,
+        inputs: int,
+        filters: int,
+        blocks: int,
+        factor: int,
+        variant: str,
+        dropout: float,
+        residual: bool,
+        tanh: bool,
     ) -> None:
         def block() -> Residual:
             first = [conv(filters, filters), nn.BatchNorm3d(filters), nn.LeakyReLU(0.25)]
             return Residual(*first, conv(filters, filters), nn.BatchNorm3d(filters), Dropout(dropout))
 
-        layers: list[nn.Module] = [conv(1, filters), nn.BatchNorm3d(filters), nn.LeakyReLU(0.25)]
+        layers: list[nn.Module] = [conv(inputs, filters), nn.BatchNorm3d(filters), nn.LeakyReLU(0.25)]
         trunk = [block() for _ in range(blocks)]
         layers.append(Residual(*trunk, conv(filters, filters), nn.BatchNorm3d(filters)))
         channels = filters
@@ -125,7 +133,8 @@ class SRGAN3D(PairedGAN):
             raise ValueError(f"factor is {factor!r}; expected 1, 2 or 4")
         super().__init__(scale=(factor, factor, factor), **shared)
         tanh = variant == "nn" and not self.input_residual
-        self.generator = Generator(filters, blocks, factor, variant, dropout, self.input_residual, tanh)
+        residual = self.input_residual
+        self.generator = Generator(self.in_channels, filters, blocks, factor, variant, dropout, residual, tanh)
         self.discriminator = Discriminator(discriminator_base, discriminator_dense, discriminator_grid)
         self.labels = Labels(real_label, fake_label, label_flip)
         # Part of the state, so that a resumed run draws the labels an uninterrupted one would have.

@@ -37,17 +37,20 @@ class Block(nn.Sequential):
 
 
 class UNet3D(nn.Module):
-    """3-D U-Net, (B, 1, X, Y, Z) -> (B, 1, X, Y, Z), sizes divisible by 2**levels, linear output.
+    """3-D U-Net, (B, inputs, X, Y, Z) -> (B, 1, X, Y, Z), sizes divisible by 2**levels, linear output.
 
     Stem to `base` channels; each level: two blocks (the first doubles the channels), skip, strided convolution; two
     blocks at the bottom; each decoder level: transposed convolution, concatenation, two blocks. 58,817,985
-    parameters at base 32 and 4 levels with an affine norm. The blocks at the bottom and of the decoder have `dropout`.
+    parameters at base 32, 4 levels and 1 input with an affine norm. The blocks at the bottom and of the decoder have
+    `dropout`.
     """
 
-    def __init__(self, base: int = 32, levels: int = 4, norm: str = "batch", dropout: float = 0.0) -> None:
+    def __init__(
+        self, base: int = 32, levels: int = 4, norm: str = "batch", dropout: float = 0.0, inputs: int = 1
+    ) -> None:
         super().__init__()
         widths = [base * 2 ** (level + 1) for level in range(levels)]
-        self.stem = Block(1, base, norm)
+        self.stem = Block(inputs, base, norm)
         self.encoders = nn.ModuleList()
         self.downs = nn.ModuleList()
         channels = base
@@ -81,7 +84,7 @@ class UNet3D(nn.Module):
 
 
 class SupervisedUNet(Method):
-    """The U-Net with an L1 loss. With `input_residual` it learns the difference from its input."""
+    """The U-Net with an L1 loss. With `input_residual` it learns the difference from the first channel."""
 
     def __init__(
         self,
@@ -98,9 +101,11 @@ class SupervisedUNet(Method):
         batch_size: int,
         gradient_clip: float,
         augmentation: Mapping[str, float],
+        in_channels: int = 1,
     ) -> None:
         super().__init__()
-        self.generator = UNet3D(base, levels, norm, dropout)
+        self.in_channels = in_channels
+        self.generator = UNet3D(base, levels, norm, dropout, in_channels)
         if input_residual:
             # Starts as the identity: what is there already need not be learned again.
             nn.init.zeros_(self.generator.head.weight)
@@ -129,7 +134,7 @@ class SupervisedUNet(Method):
     def forward(self, source: Tensor) -> Tensor:
         """The enhanced image."""
         output = self.generator(source)
-        return source + output if self.input_residual else output
+        return source[:, :1] + output if self.input_residual else output
 
 
 METHOD = SupervisedUNet
