@@ -14,13 +14,14 @@ def applied():
 
 
 def pair_images(scan):
-    """Bias-corrected images and masks of the pair that a source scan is part of."""
-    pair = STUDY.pair_of(STUDY.scans[scan])
+    """Bias-corrected images and masks of a source scan, of any contrast, and of its target."""
+    source = STUDY.scans[scan]
+    target = STUDY.pair_of(source).target
     return {
-        "source": STUDY.corrected(pair.source),
-        "source_mask": STUDY.mask(pair.source),
-        "target": STUDY.corrected(pair.target),
-        "target_mask": STUDY.mask(pair.target),
+        "source": STUDY.corrected(source),
+        "source_mask": STUDY.mask(source),
+        "target": STUDY.corrected(target),
+        "target_mask": STUDY.mask(target),
     }
 
 
@@ -81,7 +82,7 @@ def tested_images(wildcards):
         "predictions": [STUDY.prediction(method, wildcards.participant) for method in STUDY.methods],
         "truth": STUDY.corrected(pair.target),
         "mask": STUDY.mask(pair.target),
-        "sidecars": [sidecar(STUDY.preprocessed(scan)) for scan in (pair.source, pair.target)],
+        "sidecars": [sidecar(STUDY.preprocessed(scan)) for scan in (*pair.sources, pair.target)],
     }
 
 
@@ -115,13 +116,17 @@ def labels(networks, spread=False):
 
 def store_images(wildcards):
     """What a patch store is made from: a pair on one grid, or the one scan of somebody in an unpaired study."""
-    scans = dict(zip(("source", "target"), STUDY.contents[wildcards.store]))
-    found = {side: scan for side, scan in scans.items() if scan is not None}
-    place = STUDY.on_pair if len(found) == 2 else STUDY.preprocessed
-    owner = found.get("target", found.get("source"))
-    return {side: place(scan) for side, scan in found.items()} | {
-        "mask": STUDY.mask(owner),
-        "reduced": [STUDY.on_pair(found["source"], scale) for scale in STUDY.scales],
+    source, target = STUDY.contents[wildcards.store]
+    if source is None:
+        return {"source": [], "target": STUDY.preprocessed(target), "mask": STUDY.mask(target), "reduced": []}
+    if target is None:
+        return {"source": [STUDY.preprocessed(source)], "mask": STUDY.mask(source), "reduced": []}
+    sources = STUDY.pair_of(source).sources
+    return {
+        "source": [STUDY.on_pair(scan) for scan in sources],
+        "target": STUDY.on_pair(target),
+        "mask": STUDY.mask(target),
+        "reduced": [STUDY.on_pair(scan, scale) for scan in sources for scale in STUDY.scales],
     }
 
 

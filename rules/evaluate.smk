@@ -283,7 +283,7 @@ if STUDY.uncertain:
             sidecars=lambda wildcards: [
                 sidecar(STUDY.preprocessed(scan))
                 for scan in (
-                    STUDY.pairs[wildcards.participant].source,
+                    *STUDY.pairs[wildcards.participant].sources,
                     STUDY.pairs[wildcards.participant].target,
                 )
             ],

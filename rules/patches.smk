@@ -1,6 +1,6 @@
 """Patch stores: random access to each pair, or to each scan of an unpaired study.
 
-1. patch_store  source (on the grid of every scale), target and mask in one memory-mapped file
+1. patch_store  source (its contrasts, on the grid of every scale), target and mask in one memory-mapped file
 """
 
 

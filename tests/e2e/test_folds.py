@@ -1,4 +1,7 @@
-"""Cross-validation with uncertainty: everybody predicted by models that never saw them, with a standard deviation."""
+"""Cross-validation with uncertainty: everybody predicted by models that never saw them, with a standard deviation.
+
+The networks see two contrasts.
+"""
 
 import json
 import shutil
@@ -9,7 +12,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
+from upfield import nifti
+from upfield.application import read_card
+from upfield.errors import UpfieldError
 from upfield.files import read_json, read_tsv
+from upfield.patches import Store
 
 pytestmark = pytest.mark.slow
 
@@ -19,12 +27,16 @@ SMALL = {"base": 4, "levels": 1, "lr": 2e-3, "batch_size": 1, "dropout": 0.2}
 
 @pytest.fixture(scope="module")
 def finished(study, balls):
-    """Three participants in three folds; one model each, sampled four times."""
-    data = balls(3)
+    """Three participants in three folds, one model each, sampled four times; a fourth has one of two contrasts."""
+    data = balls(4, t2w=True)
     made = study(
         {
             "study": "folds",
-            "source": {"bids_dir": str(data), "entities": {"session": "low"}},
+            "source": {
+                "bids_dir": str(data),
+                "entities": {"session": "low"},
+                "channels": [{"suffix": "T1w"}, {"suffix": "T2w"}],
+            },
             "target": {"bids_dir": str(data), "entities": {"session": "high"}},
             "preprocess": {
                 "spacing": 2.5,
@@ -57,6 +69,40 @@ def test_everybody_is_predicted_by_models_that_never_saw_them(finished):
         card = read_json(finished.root / "models" / "unet3d" / Path(folder).name / "model.json")
         assert card["fold"] == tested[person]
         assert person not in card["participants"]["train"] + card["participants"]["val"]
+
+
+def test_networks_see_both_contrasts_on_the_grid_of_the_target(finished):
+    for person in PEOPLE:
+        target, first, second = (
+            nifti.load(
+                next(finished.root.glob(f"{person}/*/anat/{person}_{name}_space-target_desc-preproc_{suffix}.nii.gz"))
+            )
+            for name, suffix in (("ses-high", "T1w"), ("ses-low", "T1w"), ("ses-low_rec-T2w", "T2w"))
+        )
+        assert target.grid.matches(first.grid) and target.grid.matches(second.grid)
+        # The second contrast is the inverse of the first, in its place.
+        core = ndimage.binary_erosion(target.data > 0, iterations=4)
+        assert np.corrcoef(first.data[core], second.data[core])[0, 1] < -0.9
+        store = Store(finished.root / f"patches/{person}.safetensors")
+        np.testing.assert_array_equal(store.whole()["source"], np.stack([first.data, second.data]))
+        (sidecar,) = finished.root.glob(f"{person}/ses-low/anat/*_desc-unet3d_T1w.json")
+        assert [path for path in read_json(sidecar)["Sources"] if path.endswith("_T2w.nii.gz")]
+    card = read_json(next(finished.root.glob("models/unet3d/*/model.json")))
+    assert card["channels"] == ["T1w", "T2w"] and card["in_channels"] == 2
+    assert "T1w, T2w" in (finished.root / "report/index.html").read_text()
+
+
+def test_who_lacks_a_contrast_is_left_out(finished):
+    (row,) = read_tsv(finished.root / "excluded.tsv").to_dict("records")
+    assert row["participant_id"] == "sub-04" and "contrast T2w" in row["reason"]
+    pairs = read_tsv(finished.root / "pairs.tsv")
+    assert sorted(pairs["participant_id"]) == PEOPLE and pairs["source_path_2"].str.endswith("_T2w.nii.gz").all()
+
+
+def test_a_model_of_several_contrasts_is_not_applied_to_one(finished):
+    (folder,) = finished.root.glob("models/unet3d/fold-0_*")
+    with pytest.raises(UpfieldError, match="takes T1w, T2w side by side"):
+        read_card(str(folder))
 
 
 def test_the_leaderboard_counts_everybody_once(finished):

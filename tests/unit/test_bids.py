@@ -489,3 +489,85 @@ def test_a_table_that_cannot_be_used_is_refused(samples, refused):
         bids.build_index(samples("participant_id\tsource\nsub-01\tscans/a.nii.gz\n"))
     with refused("'0 1'", "letters and digits"):
         bids.build_index(samples("participant_id\tsource\ttarget\n0 1\tscans/a.nii.gz\tscans/b.nii.gz\n"))
+
+
+# -- several contrasts ---------------------------------------------------------------------------------------------
+
+
+CONTRASTS = [{"suffix": "T1w"}, {"suffix": "T2w"}, {"suffix": "FLAIR"}]
+
+
+def several(folder, channels=CONTRASTS, target="T1w"):
+    source = side(folder, session="1") | {"channels": channels}
+    return study(source, side(folder, session="2", suffix=target))
+
+
+def whole_sessions(*missing):
+    """Three participants with three contrasts in session 1 and one in session 2, without the scans `missing`."""
+    scans = [scan_file(p, "1", suffix=row["suffix"]) for p in ("01", "02", "03") for row in CONTRASTS]
+    scans += [scan_file(p, "2") for p in ("01", "02", "03")]
+    return {path: None for path in scans if path not in missing}
+
+
+def test_contrasts_of_a_session_belong_together(bids_tree, tmp_path):
+    root = bids_tree(whole_sessions())
+    cache = tmp_path / "index.json"
+    config = several(root)
+    index = bids.build_index(config, cache)
+    assert [scan.suffix for scan in index.pairs[0].sources] == ["T1w", "T2w", "FLAIR"]
+    assert index.pairs[0].target.session == "2" and index.excluded == []
+    # Masks have no suffix in their names, so the names themselves differ.
+    assert [scan.name for scan in index.pairs[0].sources] == [
+        "sub-01_ses-1", "sub-01_ses-1_rec-T2w", "sub-01_ses-1_rec-FLAIR",
+    ]  # fmt: skip
+    assert bids.build_index(config, cache, rescan=False).pairs == index.pairs
+    assert set(bids.inventory_table(index)["status"]) == {"used"} and len(index.scans) == 12
+    table = bids.pairs_table(index.pairs)
+    assert list(table.columns[5:]) == ["source_path_2", "source_path_3"]
+    assert table["source_path_3"][1] == str(root / scan_file("02", "1", suffix="FLAIR"))
+    assert bids.contrast_names(config["source"]) == ["T1w", "T2w", "FLAIR"]
+    assert bids.contrast_names(side(root, suffix="T2w")) == ["T2w"]
+
+
+def test_who_lacks_a_contrast_is_left_out_with_a_reason(bids_tree):
+    broken = scan_file("03", "1", suffix="T2w")
+    root = bids_tree(whole_sessions(scan_file("02", "1", suffix="FLAIR")) | {broken: b"no image"})
+    index = bids.build_index(several(root))
+    assert [pair.participant for pair in index.pairs] == ["sub-01"]
+    reasons = {row.participant: (row.path, row.reason) for row in index.excluded}
+    assert len(index.excluded) == 2
+    path, reason = reasons["sub-02"]
+    assert path == str(root / scan_file("02", "1")) and "contrast FLAIR" in reason
+    assert reasons["sub-03"][0] == str(root / broken)
+    rows = bids.inventory_table(index).set_index("path")
+    assert rows.loc[str(root / scan_file("03", "1", suffix="FLAIR")), "reason"].startswith("the scan it belongs with")
+
+
+def test_contrasts_of_the_target_s_own_session(bids_tree):
+    root = bids_tree(whole_sessions())
+    config = several(root, CONTRASTS[1:])
+    config["target"] = side(root, session="1", suffix="T1w")
+    pair = bids.build_index(config).pairs[0]
+    assert [scan.name for scan in (pair.target, *pair.sources)] == [
+        "sub-01_ses-1", "sub-01_ses-1_rec-source", "sub-01_ses-1_rec-FLAIR",
+    ]  # fmt: skip
+
+
+def test_one_scan_is_not_two_contrasts_nor_the_target(bids_tree, refused):
+    root = bids_tree(whole_sessions())
+    with refused("source.channels", "match the same scan", "T2w"):
+        bids.build_index(several(root, [*CONTRASTS[:2], {"suffix": "T2w", "datatype": "anat"}]))
+    config = several(root)
+    config["target"] = side(root, session="1", suffix="FLAIR")
+    with refused("source.channels", "the target", "FLAIR"):
+        bids.build_index(config)
+
+
+def test_contrasts_differ_in_any_entity(bids_tree):
+    content = {scan_file("01", "1", f"_acq-{kind}", "T2w"): None for kind in ("axi", "cor")}
+    root = bids_tree(content | {scan_file("01", "2"): None})
+    channels = [{"suffix": "T2w", "acquisition": "axi"}, {"suffix": "T2w", "acquisition": "cor"}]
+    config = several(root, channels)
+    (pair,) = bids.build_index(config).pairs
+    assert [scan.name for scan in pair.sources] == ["sub-01_ses-1_acq-axi", "sub-01_ses-1_acq-cor"]
+    assert bids.contrast_names(config["source"]) == ["T2w axi", "T2w cor"]

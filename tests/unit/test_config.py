@@ -94,6 +94,11 @@ def test_every_default_has_its_schema_entry(study):
         ({"method_overrides": {"nobody": {}}}, ["'nobody'", "unet3d"]),
         ({"source": {"entities": ["session"] * 99}}, ["source.entities", "'session'", "expected object"]),
         ({"phantom": {"subjects": 10}, "pairing": "simulated"}, ["phantom", "simulated"]),
+        ({"source": {"channels": [{"suffix": "T2w"}]}, "pairing": "simulated"}, ["source.channels", "simulated"]),
+        ({"source": {"channels": [{"suffix": "T2w"}]}, "phantom": {"subjects": 5}}, ["source.channels", "phantom"]),
+        ({"source": {"channels": [{"suffix": "T2w"}] * 2}}, ["source.channels", "T2w", "more than once"]),
+        ({"source": {"channels": ["T2w"]}}, ["source.channels.0", "'T2w'", "expected object"]),
+        ({"target": {"channels": []}}, ["target.channels is not a known key"]),
     ],
 )
 def test_mistakes_are_named_in_one_line(study, refused, over, words):

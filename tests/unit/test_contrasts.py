@@ -3,13 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from upfield import methods
+from upfield import inference, methods, model, nifti
+from upfield.bids import sidecar
 from upfield.config import method_settings
 from upfield.errors import UpfieldError
+from upfield.files import read_json, write_json
 from upfield.methods.augmentation import Augmentation
 from upfield.methods.upsampling import interpolated
+from upfield.nifti import Volume
+from upfield.patches import Store, extract, write_store
+from upfield.training.run import train_model
 
 from tests.unit.test_methods import RATES, SMALL, Driver, batch_for, settings
+from tests.unit.test_training import PATCHES, TRAIN, volume
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -106,3 +112,104 @@ def test_contrasts_move_together_and_the_first_as_if_it_were_alone():
     alone = change({"source": image, "target": image}, (3, 4))["source"]
     together = change({"source": image.repeat(1, 3, 1, 1, 1), "target": image}, (3, 4))["source"]
     torch.testing.assert_close(together, alone.repeat(1, 3, 1, 1, 1))
+
+
+# Stores.
+
+
+def three(seed, shape=(16, 16, 16)):
+    """A source of three contrasts, target and mask."""
+    source, target, mask = volume(seed, shape)
+    return np.stack([source, 1 - source, target * 0.5]).astype(np.float32), target, mask
+
+
+def test_a_store_holds_contrasts_as_channels(tmp_path):
+    shape = (5, 16, 8)
+    source, target, mask = three(0, shape)
+    small = source[:, :, ::2, ::2]
+    write_store(tmp_path / "sub-1.safetensors", source, target, mask, 1.5, {(1, 2, 2): small})
+    store = Store(tmp_path / "sub-1.safetensors")
+    assert (store.channels, store.sides, store.paired) == (3, ("source", "target"), True)
+    np.testing.assert_array_equal(store.whole()["source"], source)
+    # Beyond the edge each contrast has the background of its own corner.
+    box = store.read((-2, 4, 0), (8, 8, 8))
+    expected = np.broadcast_to(source[:, 0, 0, 0][:, None, None, None], (3, 8, 8, 8)).copy()
+    expected[:, 2:7] = source[:, :, 4:12]
+    np.testing.assert_array_equal(box["source"], expected)
+    assert box["target"].shape == box["mask"].shape == (1, 8, 8, 8)
+    np.testing.assert_array_equal(store.read((0, 4, 0), (5, 8, 8), (1, 2, 2))["source"], small[:, :, 2:6])
+
+
+def test_one_contrast_is_stored_as_ever(tmp_path):
+    source, target, mask = volume(0)
+    write_store(tmp_path / "plain.safetensors", source, target, mask, 1.0)
+    write_store(tmp_path / "channel.safetensors", source[None], target, mask, 1.0)
+    assert (tmp_path / "plain.safetensors").read_bytes() == (tmp_path / "channel.safetensors").read_bytes()
+    assert Store(tmp_path / "plain.safetensors").channels == 1
+
+
+def preprocessed(folder, name, data, affine=None, **metadata):
+    path = folder / f"{name}.nii.gz"
+    nifti.save(Volume(data.astype(np.float32), np.diag([2.0, 2, 2, 1]) if affine is None else affine), path)
+    write_json(sidecar(path), {"RobustRange": [10.0, 30.0], "IntensityScale": 20.0, **metadata})
+    return str(path)
+
+
+def test_extraction_stacks_what_lies_on_one_grid(tmp_path, refused):
+    source, target, mask = three(0)
+    channels = [preprocessed(tmp_path, f"c{number}", image) for number, image in enumerate(source)]
+    truth = preprocessed(tmp_path, "target", target)
+    brain = preprocessed(tmp_path, "mask", mask)
+    output = tmp_path / "sub-1.safetensors"
+    extract(channels, truth, brain, str(output))
+    np.testing.assert_array_equal(Store(output).whole()["source"], source)
+    assert Store(output).range == 1.0
+    # One contrast that cannot be used, and nobody draws from the store.
+    write_json(sidecar(channels[2]), {"Excluded": "no brain was found"})
+    extract(channels, truth, brain, str(output))
+    assert len(Store(output).centres) == 0
+    moved = np.diag([2.0, 2, 2, 1])
+    moved[0, 3] = 5
+    channels[1] = preprocessed(tmp_path, "c1", source[1], moved)
+    with refused("c1.nii.gz", "not on one grid"):
+        extract(channels, truth, brain, str(output))
+
+
+# Training and prediction.
+
+
+@pytest.mark.parametrize("name", ["unet3d", "srdcgan"])
+def test_training_and_prediction_carry_the_contrasts(name, tmp_path):
+    paths, shown = [], {}
+    for seed in range(3):
+        source, target, mask = three(seed)
+        paths.append(str(tmp_path / f"sub-{seed}.safetensors"))
+        write_store(paths[-1], source, target, mask, 1.0)
+    over = {"unet3d": {"base": 2, "levels": 1}, "srdcgan": {"factor": 1, "width": 4, "batch_size": 4}}
+    train_model(
+        tmp_path / "model",
+        method=name,
+        version=1,
+        settings=method_settings({"method_overrides": over}, name),
+        train=TRAIN | {"epochs": 1},
+        patches=PATCHES | {"size": 12, "slices": 4},
+        stores={"train": paths[:2], "val": paths[2:]},
+        card={"fold": "0", "split_sha": "abc"},
+        preview=lambda epoch, panels: shown.update(panels),
+    )
+    assert shown["input"].shape == (16, 16)
+    card = read_json(tmp_path / "model" / "model.json")
+    assert card["in_channels"] == 3
+    method, _ = model.load(tmp_path / "model")
+    assert method.in_channels == 3
+    source = three(3, (18, 16, 17))[0]
+    options = {"device": torch.device("cpu"), "dtype": torch.float32, "overlap": 0.5}
+    whole = inference.enhance([method], source, tta=False, **options)
+    assert whole.shape == (18, 16, 17)
+    mirrored = inference.enhance([method], source, tta=True, **options)
+    flipped = inference.enhance([method], source[:, ::-1], tta=False, **options)[::-1]
+    # The volume is padded at its far end, which the mirror image has at the other.
+    np.testing.assert_allclose(mirrored, (whole + flipped) / 2, atol=1e-5)
+    if name == "unet3d":
+        tiled = inference.enhance([method], source, tta=False, window=16, **options)
+        assert np.abs(tiled - whole).mean() < 0.05 * whole.std()

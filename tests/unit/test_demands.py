@@ -9,6 +9,7 @@ from upfield import config, demands, methods
 from upfield.errors import UpfieldError
 from upfield.files import merged
 
+CHANNELS = [{"suffix": "T1w"}, {"suffix": "T2w"}]
 METHOD = {
     "module": "upfield.methods.toy",
     "preset": "plain",
@@ -92,10 +93,12 @@ def test_scale_follows_the_settings(study, methods_folder):
         ({}, {"train": {"init_from": {"unet3d": "/nowhere"}}}, ["train.init_from.unet3d", "/nowhere", "trained model"]),
         ({}, {"train": {"init_from": {"cyclegan": "/x"}}}, ["train.init_from names 'cyclegan'", "not trained"]),
         ({}, {"train": {"layer_lr": {"unet": {"x": 1.0}}}}, ["train.layer_lr names 'unet'", "unet3d"]),
+        ({}, {"source": {"channels": CHANNELS}}, ["source.channels names 2 contrasts", "unet3d_patchgan takes one"]),
     ],
 )
 def test_contradictions_are_named_in_one_line(study, methods_folder, refused, document, over, words):
     (methods_folder / "unet3d_patchgan.yaml").write_text(yaml.safe_dump({**METHOD, **document}))
+    (methods_folder / "unet3d.yaml").write_text(yaml.safe_dump({**METHOD, "multichannel": True}))
     with refused("config", *words):
         demands.check(changed(study, **over))
 
@@ -120,3 +123,11 @@ def test_scales_that_fit_are_accepted(study, methods_folder):
         {"simulate": {"kind": "inplane", "factor": 2}, "pairing": "paired"},
     ):
         demands.check(changed(study, **over))
+
+
+def test_contrasts_go_to_methods_that_take_several(study, methods_folder):
+    for name in ("unet3d", "unet3d_patchgan"):
+        (methods_folder / f"{name}.yaml").write_text(yaml.safe_dump({**METHOD, "multichannel": True}))
+    demands.check(changed(study, source={"channels": CHANNELS}))
+    (methods_folder / "unet3d.yaml").write_text(yaml.safe_dump(METHOD))
+    demands.check(changed(study, source={"channels": CHANNELS[:1]}))

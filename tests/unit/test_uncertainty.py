@@ -195,6 +195,7 @@ def test_deviation_is_an_image_in_the_target_s_intensities(tmp_path):
         write_json(tmp_path / f"{name}.json", {"IntensityOffset": 50.0, "IntensityScale": 200.0})
     paths = {name: str(tmp_path / f"{name}.nii.gz") for name in volumes}
     folders = [tmp_path / str(seed) / name for seed in (1, 2) for name in ("model.safetensors", "model.json")]
+    paths["network_input"] = [paths["network_input"]]
     files = SimpleNamespace(**paths, source="s.nii.gz", transform="t.txt", models=[str(path) for path in folders])
     image, deviation = (str(tmp_path / f"{name}.nii.gz") for name in ("image", "std"))
     options = {"overlap": 0.5, "tta": False, "device": "cpu", "precision": "fp32"}

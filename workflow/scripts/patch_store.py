@@ -5,10 +5,12 @@ from upfield.job import job
 with job(snakemake):
     from upfield import patches
 
+    # Contrast by contrast, every scale.
+    scales, reduced = snakemake.params.scales, list(snakemake.input.reduced)
     patches.extract(
-        snakemake.input.get("source"),
+        list(snakemake.input.source),
         snakemake.input.get("target"),
         snakemake.input.mask,
         snakemake.output[0],
-        {tuple(scale): path for scale, path in zip(snakemake.params.scales, snakemake.input.reduced, strict=True)},
+        {tuple(scale): reduced[number :: len(scales)] for number, scale in enumerate(scales)},
     )

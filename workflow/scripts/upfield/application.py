@@ -82,6 +82,10 @@ def read_card(folder: str) -> dict[str, Any]:
         document = yaml.safe_load(config.method_file(card["method"]).read_text(encoding="utf-8"))
     except UpfieldError:
         raise UpfieldError(f"{path}: its method {card['method']} is none of those in config/methods/") from None
+    if len(card.get("channels", [])) > 1:
+        raise UpfieldError(
+            f"{path}: the model takes {', '.join(card['channels'])} side by side; apply takes models of one contrast"
+        )
     different = sorted(set(document["settings"]) ^ set(card["settings"]))
     if document["module"] != card["module"] or different:
         what = f"settings {', '.join(different)}" if different else f"code in {card['module']}"

@@ -115,6 +115,21 @@ def _check_datasets(config: Mapping[str, Any]) -> None:
         raise UpfieldError(f"config: pairs is for pairing: unpaired; pairing is {config['pairing']}")
     if config["phantom"] is not None and config["pairing"] != "paired":
         raise UpfieldError(f"config: phantom makes paired scans; pairing is {config['pairing']}")
+    _check_channels(config)
+
+
+def _check_channels(config: Mapping[str, Any]) -> None:
+    """Several contrasts are scans of one person, and not the same ones."""
+    channels = config["source"]["channels"]
+    if channels and config["pairing"] != "paired":
+        raise UpfieldError(f"config: source.channels is for pairing: paired; pairing is {config['pairing']}")
+    if channels and config["samples"] is not None:
+        raise UpfieldError("config: source.channels names contrasts, but samples names one source each; set one to null")
+    if channels and config["phantom"] is not None:
+        raise UpfieldError("config: source.channels names contrasts, but the phantom has T1w alone; set one to null")
+    twice = next((channel for channel in channels if channels.count(channel) > 1), None)
+    if twice is not None:
+        raise UpfieldError(f"config: source.channels has {dict(twice)} more than once; expected different contrasts")
 
 
 def _check_samples(config: Mapping[str, Any]) -> None:

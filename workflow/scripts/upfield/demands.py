@@ -159,6 +159,9 @@ def _check_method(config: Mapping[str, Any], name: str) -> None:
         raise UpfieldError(
             f"config: pairing is {config['pairing']}; {name} learns from scans that are {' or '.join(wanted.pairings)}"
         )
+    count = len(config["source"]["channels"])
+    if count > 1 and not wanted.multichannel:
+        raise UpfieldError(f"config: source.channels names {count} contrasts; {name} takes one")
     method = config["preprocess"]["normalize"]["method"]
     if wanted.normalize not in (None, method):
         raise UpfieldError(f"config: preprocess.normalize.method is {method}; {name} needs {wanted.normalize}")

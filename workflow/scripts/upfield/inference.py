@@ -57,6 +57,7 @@ def ensemble(
         once, without dropout. The same samples every time.
     source
         (X, Y, Z) normalised image on the working grid, or on that grid coarsened by the methods' `scale`; RAS+ axes.
+        (C, X, Y, Z) for methods that take C contrasts.
     overlap
         Share of a window that its neighbour covers too.
     tta
@@ -73,7 +74,8 @@ def ensemble(
     in its denominator; it is None if there is one member only. Mirror images are averaged within a member.
 
     """
-    volume = torch.from_numpy(np.ascontiguousarray(source, dtype=np.float32))[None, None]
+    volume = torch.from_numpy(np.ascontiguousarray(source, dtype=np.float32))
+    volume = volume[None] if volume.ndim == 4 else volume[None, None]
     views = [volume, volume.flip(2)] if tta else [volume]
     count = 0
     mean = squares = torch.zeros(())
@@ -114,16 +116,17 @@ def _run(
     window: int | None,
     memory: int | None,
 ) -> Tensor:
-    """One method on one (1, 1, X, Y, Z) volume, padded to the method's divisor with its corner's value."""
+    """One method on one (1, C, X, Y, Z) volume, padded to the method's divisor with its corner's values."""
     shape = volume.shape[2:]
     x, y, z = (size * factor for size, factor in zip(shape, method.scale, strict=True))
     padding = [p for size in reversed(shape[: method.dims]) for p in (0, -size % method.divisor)]
     padding = [0] * (6 - len(padding)) + padding
-    padded = functional.pad(volume, padding, value=float(volume.flatten()[0]))
+    parts = [functional.pad(part, padding, value=float(part.flatten()[0])) for part in volume.split(1, dim=1)]
+    padded = torch.cat(parts, dim=1)
     network = partial(_forward, method, device, dtype)
     if method.dims == 2:
-        slices = padded[0].movedim(-1, 0).split(SLICES)
-        result = torch.cat([network(part).cpu() for part in slices]).movedim(0, -1)[None]
+        stack = padded[0].movedim(-1, 0).split(SLICES)
+        result = torch.cat([network(slices).cpu() for slices in stack]).movedim(0, -1)[None]
         return result[:, :, :x, :y]
     edge = window or _window(method, padded, dtype, memory)
     if edge is None:
@@ -162,14 +165,14 @@ def _window(method: Method, volume: Tensor, dtype: torch.dtype, memory: int | No
     """None if the whole volume fits into memory, else the largest edge that does (a multiple of the divisor)."""
     per_voxel = activation_bytes(method, volume.device, dtype)
     free = MEMORY_SHARE * free_memory(volume.device, memory)
-    if per_voxel * volume.numel() <= free:
+    if per_voxel * volume[0, 0].numel() <= free:
         return None
     edge = int((free / per_voxel) ** (1 / 3)) // method.divisor * method.divisor
     return max(edge, -(-SMALLEST_WINDOW // method.divisor) * method.divisor)
 
 
 def activation_bytes(method: Method, device: torch.device, dtype: torch.dtype) -> float:
-    """Bytes of all layer outputs per input voxel, measured on a small cube: more than what lives at one time."""
+    """Bytes of all layer outputs per input voxel of all channels, measured on a small cube: more than lives at once."""
     edge = -(-PROBE // max(method.scale) // method.divisor) * method.divisor
     total = 0
 
@@ -180,7 +183,7 @@ def activation_bytes(method: Method, device: torch.device, dtype: torch.dtype) -
 
     hooks = [module.register_forward_hook(count) for module in method.modules()]
     try:
-        _forward(method, device, dtype, torch.zeros(1, 1, edge, edge, edge))
+        _forward(method, device, dtype, torch.zeros(1, method.in_channels, edge, edge, edge))
     finally:
         for hook in hooks:
             hook.remove()

@@ -26,7 +26,7 @@ def load(folder: str | Path) -> tuple[Method, dict[str, Any]]:
     Raises UpfieldError if the weights do not fit the settings in the card.
     """
     card = read_json(Path(folder) / "model.json")
-    method = methods.build({"module": card["module"], **card["settings"]})
+    method = methods.build({"module": card["module"], **card["settings"]}, card.get("in_channels", 1))
     try:
         method.load_state_dict(load_file(Path(folder) / "model.safetensors"))
     except RuntimeError as error:

@@ -56,27 +56,28 @@ def enhance(
 ) -> None:
     """A trained model's output, the mean over the models (seeds) in `files.models` and `samples` of their dropout.
 
-    `files.network_input` is the preprocessed source, on a coarser grid than `files.target_preproc` where the method
-    enlarges. Where `std` names a file, the standard deviation over models and samples is written there, on the same
-    grid and scale; there must be at least two of them.
+    `files.network_input` names the preprocessed source, a file for each contrast, on a coarser grid than
+    `files.target_preproc` where the method enlarges. Where `std` names a file, the standard deviation over models and
+    samples is written there, on the same grid and scale; there must be at least two of them.
     """
     where = devices.choose(device)
     folders = list(dict.fromkeys(str(Path(path).parent) for path in files.models))
     networks = [model.load(folder)[0] for folder in folders]
-    source = nifti.load(files.network_input)
+    source = np.stack([nifti.load(path).data for path in files.network_input])
     dtype = devices.precision(precision, where)
     options: dict[str, Any] = {"device": where, "dtype": dtype, "overlap": overlap, "tta": tta, "memory": memory}
-    data, spread = inference.ensemble(networks, source.data, samples=samples, **options)
+    data, spread = inference.ensemble(networks, source, samples=samples, **options)
     _, scale = _scales(files)
     native = nifti.load(files.target).grid
     # Interpolated as intensities: what lies beyond the working grid is then 0, as it is outside the brain.
     working = nifti.load(files.target_preproc).affine
     result = nifti.resample(Volume(scale.invert(data), working), native, order=3)
-    _write(result, output, method, files, folders)
+    sources = {"Sources": [files.source, files.target, files.transform, *list(files.network_input)[1:]]}
+    _write(result, output, method, files, folders, sources)
     if std is not None and spread is not None:
         # Trilinear: a cubic interpolation of it could be negative.
         moved = nifti.resample(Volume(scale.scale * spread, working), native, order=1)
-        members = {"Quantity": SPREAD, "Samples": samples, "SpreadOf": output}
+        members = {**sources, "Quantity": SPREAD, "Samples": samples, "SpreadOf": output}
         _write(moved, std, method, files, folders, members)
 
 

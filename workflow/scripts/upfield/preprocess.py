@@ -249,7 +249,8 @@ def cohort(
     `preprocessed` says where a scan's image is, `verdict` where the verdict on a participant's pair is.
     """
     rows = [
-        _fault(pair.participant, (pair.source, pair.target), preprocessed, verdict(pair.participant)) for pair in pairs
+        _fault(pair.participant, (*pair.sources, pair.target), preprocessed, verdict(pair.participant))
+        for pair in pairs
     ]
     used = [pair for pair, row in zip(pairs, rows, strict=True) if row is None]
     return used, [row for row in rows if row is not None]

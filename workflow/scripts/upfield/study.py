@@ -154,6 +154,7 @@ class Study:
         return {
             "phantom": self.config["phantom"] is not None,
             "pairing": self.config["pairing"],
+            "channels": bids.contrast_names(self.config["source"]),
             "simulate": self.config["simulate"] if self.config["pairing"] == "simulated" else None,
             # Of a source: a side may have brains of its own kind.
             "preprocess": {**self.config["preprocess"], "brain": self.brain(sources[0][0])},
@@ -198,9 +199,9 @@ class Study:
         extra = "space-target" if scale == SAME else f"space-target_res-{'x'.join(map(str, scale))}"
         return derivative(self.root, scan, "preproc", extra=extra)
 
-    def network_input(self, scan: Scan, method: str) -> str:
-        """The preprocessed source that a method enhances."""
-        return self.preprocessed(scan, self.scale[method])
+    def network_input(self, scan: Scan, method: str) -> list[str]:
+        """The preprocessed contrasts of the source that a method enhances."""
+        return [self.preprocessed(channel, self.scale[method]) for channel in self.pair_of(scan).sources]
 
     @cached_property
     def scale(self) -> dict[str, Scale]:

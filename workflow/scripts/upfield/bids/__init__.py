@@ -2,6 +2,7 @@
 
 from upfield.bids.choose import choose
 from upfield.bids.cohorts import assemble_cohorts, cohort_label, companions, read_links
+from upfield.bids.contrasts import contrast_names, contrasts, with_contrasts
 from upfield.bids.find import ENTITY_KEYS, find, inspect
 from upfield.bids.index import build_index, read_scans
 from upfield.bids.names import derivative, label, reconstructed, sidecar
@@ -33,6 +34,8 @@ __all__ = [
     "choose",
     "cohort_label",
     "companions",
+    "contrast_names",
+    "contrasts",
     "derivative",
     "describe_converted",
     "excluded_table",
@@ -50,5 +53,6 @@ __all__ = [
     "sidecar",
     "simulated_source",
     "validation_table",
+    "with_contrasts",
     "write_description",
 ]

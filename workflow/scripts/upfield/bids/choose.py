@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from upfield.bids.scan import Scan, changed
+from upfield.bids.scan import Exclusion, Scan, changed
 from upfield.errors import UpfieldError
 
 
@@ -43,6 +43,26 @@ def choose(scans: Sequence[Scan], participants: Mapping[str, Sequence[str]], dup
     if duplicates == "newest":
         result = sorted(result, key=_age, reverse=True)
     return sorted(result, key=lambda scan: (scan.role, scan.participant))
+
+
+def first_of_each(scans: Iterable[Scan]) -> tuple[dict[str, Scan], list[Exclusion]]:
+    """The first usable scan of each participant, by participant, and why the others are left out."""
+    found: dict[str, Scan] = {}
+    excluded = []
+    for scan in scans:
+        if scan.problem:
+            excluded.append(exclude(scan, scan.problem))
+        elif scan.participant in found:
+            used = Path(found[scan.participant].path).name
+            excluded.append(exclude(scan, f"more than one {scan.role} scan; {used} is used"))
+        else:
+            found[scan.participant] = scan
+    return found, excluded
+
+
+def exclude(scan: Scan, reason: str) -> Exclusion:
+    """A scan left out at ingestion."""
+    return Exclusion(scan.participant, scan.role, scan.path, "ingest", reason)
 
 
 def _labels(names: Iterable[str]) -> set[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from upfield.bids.pairing import first_of_each
+from upfield.bids.choose import first_of_each
 from upfield.bids.scan import Exclusion, Index, Pair, Scan
 from upfield.errors import UpfieldError
 

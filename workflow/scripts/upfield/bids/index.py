@@ -1,7 +1,7 @@
 """The index of a study, kept in a file: unchanged scans are not opened again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from upfield.bids.choose import choose
 from upfield.bids.cohorts import assemble_cohorts, read_links
+from upfield.bids.contrasts import contrast_names, contrasts
 from upfield.bids.find import find, inspect, listing
 from upfield.bids.pairing import assemble
 from upfield.bids.samples import read_samples
@@ -26,7 +27,7 @@ def build_index(config: Mapping[str, Any], cache: Path | None = None, rescan: bo
     wanted = choose(scans, config["participants"], config["duplicates"])
     if config["pairing"] == "unpaired":
         return assemble_cohorts(wanted, read_links(config["pairs"]) if config["pairs"] is not None else [])
-    return assemble(wanted, config["pairing"])
+    return assemble(wanted, config["pairing"], contrast_names(config["source"]))
 
 
 def read_scans(
@@ -37,7 +38,8 @@ def read_scans(
     `cache` is a JSON file in which inspected scans are kept: with `rescan` only new or changed files are opened
     again; without it (a cluster job) the file is trusted as it is and the dataset is not touched.
     """
-    filters = {side: {key: config[side][key] for key in ("bids_dir", "entities", "metadata")} for side in sides}
+    kept = ("bids_dir", "entities", "metadata", "channels")
+    filters = {side: {name: value for name, value in config[side].items() if name in kept} for side in sides}
     samples = config["samples"]
     key = digest(filters if samples is None else [filters, digest(Path(samples))])
     known = read_json(cache) if cache is not None and cache.is_file() else {}
@@ -56,9 +58,10 @@ def _found(filters: Mapping[str, Mapping[str, Any]]) -> list[Scan]:
     # Both sides are often in one dataset, which is looked through once.
     files = {folder: listing(folder) for folder in {wanted["bids_dir"] for wanted in filters.values()}}
     return [
-        scan
+        replace(scan, channel=number)
         for side, wanted in filters.items()
-        for scan in find(role=side, columns=files[wanted["bids_dir"]], **wanted)
+        for number, entities in enumerate(contrasts(wanted))
+        for scan in find(wanted["bids_dir"], side, entities, wanted["metadata"], files[wanted["bids_dir"]])
     ]
 
 

@@ -1,8 +1,9 @@
 """Which scans belong together."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
+from upfield.bids.choose import exclude, first_of_each
+from upfield.bids.contrasts import with_contrasts
 from upfield.bids.names import reconstructed
 from upfield.bids.scan import SIMULATED, Exclusion, Index, Pair, Scan, changed
 from upfield.errors import UpfieldError
@@ -25,34 +26,15 @@ def pair(sources: Iterable[Scan], targets: Iterable[Scan]) -> tuple[list[Pair], 
     for participant in sorted(everyone):
         found = [usable[role][participant] for role in ("source", "target") if participant in usable[role]]
         if len(found) == 2:
-            pairs.append(_named_apart(Pair(participant, *found)))
+            pairs.append(_named_apart(Pair(participant, found[0], found[1])))
         # A counterpart that cannot be read has its own row, which names the participant already.
         elif len(found) == 1:
             (scan,) = found
             other = "target" if scan.role == "source" else "source"
             broken = any(row.participant == participant and row.role == other for row in excluded)
             if not broken:
-                excluded.append(_exclude(scan, f"no {other} scan of this participant matches the filters"))
+                excluded.append(exclude(scan, f"no {other} scan of this participant matches the filters"))
     return pairs, excluded
-
-
-def first_of_each(scans: Iterable[Scan]) -> tuple[dict[str, Scan], list[Exclusion]]:
-    """The first usable scan of each participant, by participant, and why the others are left out."""
-    found: dict[str, Scan] = {}
-    excluded = []
-    for scan in scans:
-        if scan.problem:
-            excluded.append(_exclude(scan, scan.problem))
-        elif scan.participant in found:
-            used = Path(found[scan.participant].path).name
-            excluded.append(_exclude(scan, f"more than one {scan.role} scan; {used} is used"))
-        else:
-            found[scan.participant] = scan
-    return found, excluded
-
-
-def _exclude(scan: Scan, reason: str) -> Exclusion:
-    return Exclusion(scan.participant, scan.role, scan.path, "ingest", reason)
 
 
 def _named_apart(found: Pair) -> Pair:
@@ -67,19 +49,24 @@ def simulated_source(target: Scan) -> Scan:
     return changed(target, role="source", name=reconstructed(target.name, "simulated"), path=SIMULATED, metadata={})
 
 
-def assemble(scans: Sequence[Scan], pairing: str) -> Index:
-    """Pair scans; for `simulated` pairing every usable target gets a source that degradation will make."""
+def assemble(scans: Sequence[Scan], pairing: str, names: Sequence[str] = ("",)) -> Index:
+    """Pair scans; for `simulated` pairing every usable target gets a source that degradation will make.
+
+    `names` are those of the source's contrasts.
+    """
     targets = [scan for scan in scans if scan.role == "target"]
     sources = [scan for scan in scans if scan.role == "source"]
     if pairing == "simulated":
         sources = [simulated_source(scan) for scan in targets if not scan.problem]
-    pairs, excluded = pair(sources, targets)
+    pairs, excluded = pair([scan for scan in sources if scan.channel == 0], targets)
     # A duplicate target's simulated twin is not a scan that anybody acquired: one row is enough.
     excluded = [row for row in excluded if row.path != SIMULATED]
     same = next((pair.target.path for pair in pairs if pair.source.path == pair.target.path), None)
     if same is not None:
         raise UpfieldError(f"config: source and target filters match the same scan ({same}); tell them apart")
+    pairs, incomplete = with_contrasts(pairs, sources, names)
+    excluded += incomplete
     if not pairs:
         reasons = "; ".join(f"{row.participant}: {row.reason}" for row in excluded[:3]) or "no scan matches the filters"
         raise UpfieldError(f"config: no pair of source and target scans was found ({reasons})")
-    return Index(scans, pairs, excluded, [scan for found in pairs for scan in (found.source, found.target)])
+    return Index(scans, pairs, excluded, [scan for found in pairs for scan in (*found.sources, found.target)])

@@ -16,7 +16,8 @@ class Scan:
     `name` is its file name without suffix and extension (`sub-01_ses-1`); `folder` its folder relative to the
     dataset (`sub-01/ses-1/anat`). Derivatives keep both. `acquired` is when, ISO 8601, empty if unknown. `original` is
     what the dataset calls the participant, where an unpaired study calls it otherwise. `dicom` is the folder of the
-    DICOM series that `path` will be converted from, empty for other scans.
+    DICOM series that `path` will be converted from, empty for other scans. `channel` counts the contrasts of a source
+    from 0.
     """
 
     participant: str
@@ -34,6 +35,7 @@ class Scan:
     acquired: str = ""
     original: str = ""
     dicom: str = ""
+    channel: int = 0
 
     @property
     def root(self) -> str:
@@ -53,11 +55,20 @@ class Scan:
 
 @dataclass(frozen=True)
 class Pair:
-    """A participant's source scan and target scan."""
+    """A participant's source scan and target scan; `others` are further contrasts of the source, in order.
+
+    The first contrast, `source`, is what baselines enhance and outputs are named after.
+    """
 
     participant: str
     source: Scan
     target: Scan
+    others: tuple[Scan, ...] = ()
+
+    @property
+    def sources(self) -> tuple[Scan, ...]:
+        """The source scans, one for each channel of a network's input."""
+        return (self.source, *self.others)
 
 
 @dataclass(frozen=True)

@@ -44,9 +44,16 @@ def inventory_table(index: Index) -> pd.DataFrame:
 
 
 def pairs_table(pairs: Sequence[Pair]) -> pd.DataFrame:
-    """One row per pair; `source_path` is n/a where the source is simulated."""
-    columns = ["participant_id", "source_path", "target_path", "source_name", "target_name"]
-    rows = [(p.participant, p.source.path, p.target.path, p.source.key, p.target.key) for p in pairs]
+    """One row per pair; `source_path` is n/a where the source is simulated.
+
+    `source_path_2` and so on are further contrasts of the source, where there are any.
+    """
+    further = [f"source_path_{number}" for number in range(2, max((len(p.sources) for p in pairs), default=1) + 1)]
+    columns = ["participant_id", "source_path", "target_path", "source_name", "target_name", *further]
+    rows = [
+        (p.participant, p.source.path, p.target.path, p.source.key, p.target.key, *(scan.path for scan in p.others))
+        for p in pairs
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -40,7 +40,8 @@ def write_store(
     Parameters
     ----------
     source, target
-        (X, Y, Z) normalised images on the working grid; one of them is None for a scan without a counterpart.
+        (X, Y, Z) normalised images on the working grid; one of them is None for a scan without a counterpart. A source
+        of several contrasts is (C, X, Y, Z).
     mask
         (X, Y, Z) boolean, the brain of the target, or of the only image; an empty mask (an excluded pair) makes a
         store nobody draws from.
@@ -48,33 +49,36 @@ def write_store(
         Robust width of the intensities of the image that the mask belongs to, in normalised units: the data range of
         validation PSNR.
     reduced
-        The source on coarser grids, by scale: sizes times scale are those of the target.
+        The source on coarser grids, by scale, with the same channels: sizes times scale are those of the target.
 
     """
     where = np.argwhere(mask)
     step = max(len(where) // CENTRES, 1)
-    images = {side: image for side, image in ((SOURCE, source), (TARGET, target)) if image is not None}
+    images = {side: _channels(image) for side, image in ((SOURCE, source), (TARGET, target)) if image is not None}
     tensors = {
-        **{
-            side: torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None]
-            for side, image in images.items()
-        },
+        **images,
         "mask": torch.from_numpy(np.ascontiguousarray(mask, dtype=np.uint8))[None],
         "centres": torch.from_numpy(np.ascontiguousarray(where[::step], dtype=np.int32)),
         "range": torch.tensor([range_], dtype=torch.float32),
         # What lies outside the volume: the value of its corner, which is background on the cropped grid.
-        "background": torch.tensor([float(image.flat[0]) for image in images.values()], dtype=torch.float32),
+        "background": torch.cat([image[:, 0, 0, 0] for image in images.values()]),
     }
     for scale, image in (reduced or {}).items():
-        tensors[source_key(scale)] = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None]
+        tensors[source_key(scale)] = _channels(image)
     with atomic(path) as temporary:
         save_file(tensors, temporary)
+
+
+def _channels(image: Array) -> Tensor:
+    """(X, Y, Z) or (C, X, Y, Z) as (C, X, Y, Z) float32."""
+    tensor = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
+    return tensor if tensor.ndim == 4 else tensor[None]
 
 
 class Store:
     """Read access to one store; patches are read from disk as they are asked for.
 
-    `sides` names the images it holds: source, target or both.
+    `sides` names the images it holds, source, target or both, and `channels` says how many contrasts its source has.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -85,7 +89,10 @@ class Store:
         self.centres = self._file.get_tensor("centres").numpy()
         self.range = float(self._file.get_tensor("range"))
         self.sides = tuple(side for side in (SOURCE, TARGET) if side in self._file.keys())  # noqa: SIM118
-        self._background = dict(zip(self.sides, self._file.get_tensor("background").tolist(), strict=True))
+        background = self._file.get_tensor("background")
+        # One value for each channel of the source, then one for the target.
+        self.channels = len(background) - (TARGET in self.sides)
+        self._background = {SOURCE: background[: self.channels], TARGET: background[self.channels :]}
 
     @property
     def paired(self) -> bool:
@@ -93,13 +100,14 @@ class Store:
         return len(self.sides) == 2
 
     def read(self, corner: Sequence[int], shape: Sequence[int], scale: Scale = SAME) -> dict[str, Tensor]:
-        """The images and the mask (each (1, x, y, z), float32) of the box at `corner`; background beyond the edge.
+        """The images and the mask of the box at `corner`, background beyond the edge.
 
-        Corner and shape are in voxels of the target and multiples of `scale`; the source is that much smaller.
-        Raises UpfieldError if the store holds no source of that scale.
+        Each is (1, x, y, z) float32, a source of several contrasts (C, x, y, z). Corner and shape are in voxels of the
+        target and multiples of `scale`; the source is that much smaller. Raises UpfieldError if the store holds no
+        source of that scale.
         """
         low, size = ([value // factor for value, factor in zip(box, scale, strict=True)] for box in (corner, shape))
-        boxes = {"mask": self._box("mask", corner, shape, 0.0)}
+        boxes = {"mask": self._box("mask", corner, shape, torch.zeros(1))}
         if SOURCE in self.sides:
             key = source_key(scale)
             if key not in self._file.keys():  # noqa: SIM118
@@ -109,16 +117,17 @@ class Store:
             boxes[TARGET] = self._box(TARGET, corner, shape, self._background[TARGET])
         return boxes
 
-    def _box(self, key: str, corner: Sequence[int], shape: Sequence[int], background: float) -> Tensor:
+    def _box(self, key: str, corner: Sequence[int], shape: Sequence[int], background: Tensor) -> Tensor:
         stored = self._file.get_slice(key)
         low = [max(c, 0) for c in corner]
         high = [min(c + n, size) for c, n, size in zip(corner, shape, stored.get_shape()[1:], strict=True)]
-        # torch pads the last axis first.
-        padding = [
-            p for c, n, a, b in reversed(list(zip(corner, shape, low, high, strict=True))) for p in (a - c, c + n - b)
-        ]
         box = stored[:, low[0] : high[0], low[1] : high[1], low[2] : high[2]].float()
-        return torch.nn.functional.pad(box, padding, value=background) if any(padding) else box
+        if box.shape[1:] == tuple(shape):
+            return box
+        result = background[:, None, None, None].repeat(1, *shape)
+        x, y, z = (slice(a - c, b - c) for c, a, b in zip(corner, low, high, strict=True))
+        result[:, x, y, z] = box
+        return result
 
     def whole(self) -> dict[str, Tensor]:
         """The images and the mask of the whole volume."""
@@ -134,30 +143,38 @@ def usable(paths: Sequence[str | Path]) -> list[Store]:
 
 
 def extract(
-    source: str | None, target: str | None, mask: str, output: str, reduced: Mapping[Scale, str] | None = None
+    source: Sequence[str],
+    target: str | None,
+    mask: str,
+    output: str,
+    reduced: Mapping[Scale, Sequence[str]] | None = None,
 ) -> None:
     """Write the store of a preprocessed pair, or of one preprocessed scan.
 
-    `source` and `target` are images on one working grid, one of them None for a scan without a counterpart; `mask` is
-    the native mask of the target, or of the only scan; `reduced` names the source on coarser grids, by scale. An
-    excluded pair or scan gets a store without brain. Raises UpfieldError if the grids do not belong together.
+    `source` names an image for each contrast, `target` one; all are on one working grid, and a scan without a
+    counterpart leaves the other side empty. `mask` is the native mask of the target, or of the only scan; `reduced`
+    names the source on coarser grids, by scale. An excluded pair or scan gets a store without brain. Raises
+    UpfieldError if the grids do not belong together.
     """
-    paths = [path for path in (target, source) if path is not None]
+    paths = [*source] if target is None else [target, *source]
     images = [nifti.load(path) for path in paths]
     grid = images[0].grid
-    if not images[-1].grid.matches(grid):
-        raise UpfieldError(f"{source} and {target} are not on one grid; rerun the stage preprocess")
-    both = dict(zip(paths, (image.data for image in images), strict=True))
-    a, b = (both.get(path or "") for path in (source, target))
+    other = next((path for path, image in zip(paths, images, strict=True) if not image.grid.matches(grid)), None)
+    if other is not None:
+        raise UpfieldError(f"{other} and {paths[0]} are not on one grid; rerun the stage preprocess")
+    data = [image.data for image in images]
+    a, b = (np.stack(data[-len(source) :]) if source else None), (None if target is None else data[0])
     if any(excluded(path) is not None for path in paths):
         write_store(output, a, b, np.zeros(grid.shape, dtype=bool), 1.0)
         return
     small = {}
-    for scale, path in (reduced or {}).items():
-        image = nifti.load(path)
-        if not image.grid.matches(nifti.coarsen(grid, scale)):
-            raise UpfieldError(f"{path} does not cover the voxels of {target}; rerun the stage preprocess")
-        small[scale] = image.data
+    for scale, channels in (reduced or {}).items():
+        found = [nifti.load(path) for path in channels]
+        coarse = nifti.coarsen(grid, scale)
+        other = next((p for p, image in zip(channels, found, strict=True) if not image.grid.matches(coarse)), None)
+        if other is not None:
+            raise UpfieldError(f"{other} does not cover the voxels of {target}; rerun the stage preprocess")
+        small[scale] = np.stack([image.data for image in found])
     metadata = read_json(sidecar(paths[0]))
     low, high = metadata["RobustRange"]
     inside = mask_on(nifti.load_mask(mask), grid)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from upfield.bids import contrast_names
 from upfield.config import MODEL_FREE, NEED_A_TRUTH
 from upfield.errors import ScanError
 from upfield.files import write_text
@@ -78,7 +79,7 @@ def build(
 
 
 def notices(config: Mapping[str, Any]) -> list[str]:
-    """What a reader must know before any number: that the data are a phantom, or that the sources are simulated."""
+    """What a reader must know before any number: a phantom, simulated sources, contrasts that not every method sees."""
     result = []
     if config["phantom"] is not None:
         result.append(
@@ -95,6 +96,12 @@ def notices(config: Mapping[str, Any]) -> list[str]:
         result.append(
             "Source and target are different people, so there is no truth: no number here compares an output with the"
             f" image that it should have been. The baselines {left_out} are left out, since they need one."
+        )
+    source = config.get("source", {})
+    if len(source.get("channels", [])) > 1:
+        result.append(
+            f"The networks see several contrasts of the source side by side: {', '.join(contrast_names(source))}."
+            " The baselines without a network, and the images shown, have the first alone."
         )
     return result
 

@@ -54,12 +54,12 @@ def train_model(
     """
     processes.join()
     torch.manual_seed(train["seed"])
-    network = methods.build(settings)
+    data = {part: usable(paths) for part, paths in stores.items()}
+    network = methods.build(settings, max(store.channels for store in data["train"]))
     if network.dims == 3 and patches["size"] < network.smallest_patch:
         raise UpfieldError(
             f"config: patches.size is {patches['size']}; {method} needs at least {network.smallest_patch}"
         )
-    data = {part: usable(paths) for part, paths in stores.items()}
     options = Options(
         **train,
         patch=patch_shape(network, patches["size"], [store.shape for found in data.values() for store in found]),
@@ -96,6 +96,7 @@ def train_model(
         "processes": processes.count(),
         "dims": network.dims,
         "scale": network.scale,
+        "in_channels": network.in_channels,
         "init_from": origin,
         "perceptual_sha": shas,
         "patch": options.patch,
