@@ -198,7 +198,7 @@ def test_methods_that_enlarge_get_sources_on_their_own_grids(configfile, tmp_pat
     assert found["reduce"] == 2 * pairs and found["standardise"] == 2 * pairs
     source = str(tmp_path / "out" / "fake") + "/sub-06/ses-1/anat/sub-06_ses-1_space-target{}_desc-preproc_T1w.nii.gz"
     small = {scale: source.format(f"_res-{scale}") for scale in ("4x4x1", "2x2x2")}
-    (store,) = [job for job in jobs if job.rule == "patch_store" and job.wildcards["participant"] == "sub-06"]
+    (store,) = [job for job in jobs if job.rule == "patch_store" and job.wildcards["store"] == "sub-06"]
     assert {source.format(""), *small.values()} <= set(store.paths("input"))
     (person,) = [job.wildcards["participant"] for job in jobs if job.rule == "measure"]
     inputs = {job.wildcards["label"]: set(job.paths("input")) for job in jobs if job.rule == "enhance"}
