@@ -154,3 +154,14 @@ def gpus(wildcards):
     """`auto` takes a GPU where there is one; a job that is submitted has none that it did not ask for."""
     device = config["train"]["device"]
     return int(device == "cuda" or (device == "auto" and workflow.non_local_exec))
+
+
+def read_scans(participant):
+    """The scan on whose grid images are shown, first, and what else may exclude the participant."""
+    if STUDY.unpaired:
+        return [STUDY.alone[participant]]
+    return [STUDY.pairs[participant].target, STUDY.pairs[participant].source]
+
+
+def read_image(name, participant):
+    return STUDY.corrected(STUDY.pairs[participant].target) if name == TRUTH else STUDY.prediction(name, participant)

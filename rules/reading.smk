@@ -7,17 +7,6 @@ READING_PAIRS = reading_pairs(config)
 READ = sorted({name for pair in READING_PAIRS for name in pair})
 
 
-def read_scans(participant):
-    """The scan on whose grid images are shown, first, and what else may exclude the participant."""
-    if STUDY.unpaired:
-        return [STUDY.alone[participant]]
-    return [STUDY.pairs[participant].target, STUDY.pairs[participant].source]
-
-
-def read_image(name, participant):
-    return STUDY.corrected(STUDY.pairs[participant].target) if name == TRUTH else STUDY.prediction(name, participant)
-
-
 rule reading_set:
     """Images of the test participants for readers who must not know what they see."""
     input:

@@ -124,7 +124,9 @@ def _check_channels(config: Mapping[str, Any]) -> None:
     if channels and config["pairing"] != "paired":
         raise UpfieldError(f"config: source.channels is for pairing: paired; pairing is {config['pairing']}")
     if channels and config["samples"] is not None:
-        raise UpfieldError("config: source.channels names contrasts, but samples names one source each; set one to null")
+        raise UpfieldError(
+            "config: source.channels names contrasts, but samples names one source each; set one to null"
+        )
     if channels and config["phantom"] is not None:
         raise UpfieldError("config: source.channels names contrasts, but the phantom has T1w alone; set one to null")
     twice = next((channel for channel in channels if channels.count(channel) > 1), None)
