@@ -64,7 +64,7 @@ def section(page: Page) -> Page:
 
 
 def test_only_a_study_with_harmonisation_metrics_has_the_section(page, tmp_path):
-    assert [a["id"] for a in page.all("section")] == [*SECTIONS[:4], "harmonisation", *SECTIONS[4:]]
+    assert [a["id"] for a in page.all("section")] == [*SECTIONS[:5], "harmonisation", *SECTIONS[5:]]
     make_study(tmp_path)
     plain = render(tmp_path, [])
     assert "harmonisation" not in [a["id"] for a in plain.all("section")] and 'href="#harmonisation"' not in plain.html
