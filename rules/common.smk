@@ -94,7 +94,7 @@ def lesion_images(wildcards):
         "transform": STUDY.transform(pair.source),
         "source_preproc": STUDY.preprocessed(pair.source),
         "target_preproc": STUDY.preprocessed(pair.target),
-        "network_inputs": [STUDY.network_input(pair.source, method) for method in NETWORKS],
+        "network_inputs": [path for method in NETWORKS for path in STUDY.network_input(pair.source, method)],
         "models": [path for method in STUDY.trained for path in model_paths(method, wildcards.participant)],
         **{key: value for key, value in tested_images(wildcards).items() if key in ("predictions", "sidecars")},
     }

@@ -88,7 +88,7 @@ def run(pair, tmp_path, monkeypatch, network=None):
     nifti.save(nifti.load(pair["target"]), clean)
 
     def enhance(method, files, output, **options):
-        known = nifti.load(files.network_input)
+        known = nifti.load(files.network_input[0])
         nifti.save(known.with_data(network(known.data) * 200), output)
 
     monkeypatch.setattr("upfield.predict.enhance", enhance)
@@ -97,7 +97,7 @@ def run(pair, tmp_path, monkeypatch, network=None):
     nifti.save(known.with_data(network(known.data / 100) * 200), tmp_path / "net.nii.gz")
     return lesions.lesion_test(
         pair, {"identity": clean, "net": str(tmp_path / "net.nii.gz")}, {"net": []},
-        {"net": str(tmp_path / "input.nii.gz")}, sidecars=[pair["source"]], **WHO,
+        {"net": [str(tmp_path / "input.nii.gz")]}, sidecars=[pair["source"]], **WHO,
     )  # fmt: skip
 
 

@@ -94,7 +94,7 @@ def lesion_test(
     files: Mapping[str, str],
     predictions: Mapping[str, str],
     models: Mapping[str, Sequence[str]],
-    network_inputs: Mapping[str, str],
+    network_inputs: Mapping[str, Sequence[str]],
     *,
     sidecars: Sequence[str],
     participant: str,
@@ -112,7 +112,7 @@ def lesion_test(
         `target_preproc`.
     predictions, models, network_inputs
         By method: its output without lesions; the files of its models (for those that have any); its preprocessed
-        source (for networks).
+        source, a file for each contrast (for networks). The lesions are in the first contrast alone.
     seed
         Of the places.
     options
@@ -152,7 +152,8 @@ def lesion_test(
             if method in MODEL_FREE:
                 predict.interpolate(method, SimpleNamespace(**altered, models=models.get(method, [])), output)
             else:
-                network_input = _altered_input(network_inputs[method], files, altered, Path(folder))
+                first, *others = network_inputs[method]
+                network_input = [_altered_input(first, files, altered, Path(folder)), *others]
                 names = SimpleNamespace(**altered, models=models[method], network_input=network_input)
                 predict.enhance(method, names, output, **options)
             clean = load_prediction(path, target, files["target"])
