@@ -38,8 +38,8 @@ rule prepare:
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=memory("standardise"),
+        runtime=minutes("standardise"),
     params:
         version=PREPROCESSING_VERSION,
         settings={key: PREPROCESS[key] for key in ("spacing", "normalize")},
@@ -64,8 +64,8 @@ checkpoint screen:
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory("cohort"),
+        runtime=minutes("cohort"),
     params:
         domain=STUDY.domain,
         out_of_range=config["out_of_range"],
@@ -92,13 +92,13 @@ rule enhance_alone:
         "../envs/model.yaml"
     threads: 2
     resources:
-        mem_mb=8000,
-        runtime=30,
-        gpu=1 if config["train"]["device"] == "cuda" else 0,
+        mem_mb=memory("enhance"),
+        runtime=minutes("enhance"),
+        gpu=gpus,
     params:
         folders=STUDY.folders,
-        predict={key: config["predict"][key] for key in ("overlap", "tta")},
-        train={key: config["train"][key] for key in ("device", "precision")},
+        predict=INFERENCE,
+        train=DEVICE,
     script:
         "../workflow/scripts/enhance_alone.py"
 
@@ -118,8 +118,8 @@ rule applied_report:
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory("html_report"),
+        runtime=minutes("html_report"),
     params:
         options=config["report"],
     script:

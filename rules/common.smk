@@ -1,6 +1,8 @@
 """What several stages share: input functions and lists of methods."""
 
 NETWORKS = [method for method in STUDY.trained if method not in MODEL_FREE]
+INFERENCE = {key: config["predict"][key] for key in ("overlap", "tta")}
+DEVICE = {key: config["train"][key] for key in ("device", "precision")}
 
 # The jobs of a group may run side by side, but those that declare `in_turn` share one allocation one after the other.
 # The profile says so to the process that submits them; jobs do not see what it was told.
@@ -60,11 +62,22 @@ def model_paths(method, participant):
     return [f"{folder}/model.{extension}" for folder in folders for extension in ("safetensors", "json")]
 
 
+def tested_fold(wildcards):
+    return STUDY.tested[wildcards.participant]
+
+
+def seeds(wildcards):
+    return {method: STUDY.seeds(method) for method in STUDY.trained}
+
+
 def pair_files(wildcards):
+    return files_of(STUDY.scans[wildcards.scan])
+
+
+def files_of(scan):
     """What a prediction is made from: the native pair and its transform, and the preprocessed pair."""
-    scan = STUDY.scans[wildcards.scan]
     pair = STUDY.pair_of(scan)
-    return pair_images(wildcards.scan) | {
+    return pair_images(scan.name) | {
         "transform": STUDY.transform(scan),
         "source_preproc": STUDY.on_pair(scan),
         "target_preproc": STUDY.on_pair(pair.target),
@@ -88,15 +101,21 @@ def tested_images(wildcards):
 
 def lesion_images(wildcards):
     """What the lesion test repeats: the pair as a prediction sees it, the models and inputs of all methods, outputs."""
-    pair = STUDY.pairs[wildcards.participant]
-    files = pair_images(pair.source.name)
-    return files | {
-        "transform": STUDY.transform(pair.source),
-        "source_preproc": STUDY.preprocessed(pair.source),
-        "target_preproc": STUDY.preprocessed(pair.target),
-        "network_inputs": [path for method in NETWORKS for path in STUDY.network_input(pair.source, method)],
+    source = STUDY.pairs[wildcards.participant].source
+    tested = tested_images(wildcards)
+    return files_of(source) | {
+        "sidecars": tested["sidecars"],
+        "predictions": tested["predictions"],
+        "network_inputs": [path for method in NETWORKS for path in STUDY.network_input(source, method)],
         "models": [path for method in STUDY.trained for path in model_paths(method, wildcards.participant)],
-        **{key: value for key, value in tested_images(wildcards).items() if key in ("predictions", "sidecars")},
+    }
+
+
+def uncertain_images(wildcards):
+    """What a test participant's uncertainty is judged by."""
+    return tested_images(wildcards) | {
+        "predictions": [STUDY.prediction(method, wildcards.participant) for method in STUDY.uncertain],
+        "deviations": [STUDY.deviation(method, wildcards.participant) for method in STUDY.uncertain],
     }
 
 

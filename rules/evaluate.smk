@@ -72,8 +72,8 @@ rule measure:
     params:
         version=EVALUATION_VERSION,
         methods=STUDY.methods,
-        fold=lambda wildcards: STUDY.tested[wildcards.participant],
-        seeds=lambda wildcards: {method: STUDY.seeds(method) for method in STUDY.trained},
+        fold=tested_fold,
+        seeds=seeds,
         metrics=config["evaluate"]["metrics"],
     script:
         "../workflow/scripts/measure.py"
@@ -100,8 +100,8 @@ rule segment:
     params:
         version=EVALUATION_VERSION,
         methods=STUDY.methods,
-        fold=lambda wildcards: STUDY.tested[wildcards.participant],
-        seeds=lambda wildcards: {method: STUDY.seeds(method) for method in STUDY.trained},
+        fold=tested_fold,
+        seeds=seeds,
         suffix=lambda wildcards: STUDY.pairs[wildcards.participant].target.suffix,
     script:
         "../workflow/scripts/segment.py"
@@ -209,8 +209,8 @@ rule audit:
         version=EVALUATION_VERSION,
         methods=STUDY.methods,
         uncertain=STUDY.uncertain,
-        fold=lambda wildcards: STUDY.tested[wildcards.participant],
-        seeds=lambda wildcards: {method: STUDY.seeds(method) for method in STUDY.trained},
+        fold=tested_fold,
+        seeds=seeds,
     script:
         "../workflow/scripts/audit.py"
 
@@ -239,11 +239,11 @@ rule lesions:
         network_inputs=lambda wildcards: {
             method: STUDY.network_input(STUDY.pairs[wildcards.participant].source, method) for method in NETWORKS
         },
-        fold=lambda wildcards: STUDY.tested[wildcards.participant],
-        seeds=lambda wildcards: {method: STUDY.seeds(method) for method in STUDY.trained},
+        fold=tested_fold,
+        seeds=seeds,
         seed=config["evaluate"]["seed"],
-        predict={key: config["predict"][key] for key in ("overlap", "tta")},
-        train={key: config["train"][key] for key in ("device", "precision")},
+        predict=INFERENCE,
+        train=DEVICE,
     script:
         "../workflow/scripts/lesions.py"
 
@@ -274,19 +274,7 @@ if STUDY.uncertain:
     rule calibrate:
         """Predicted standard deviation against error, of one test participant."""
         input:
-            predictions=lambda wildcards: [
-                STUDY.prediction(method, wildcards.participant) for method in STUDY.uncertain
-            ],
-            deviations=lambda wildcards: [STUDY.deviation(method, wildcards.participant) for method in STUDY.uncertain],
-            truth=lambda wildcards: STUDY.corrected(STUDY.pairs[wildcards.participant].target),
-            mask=lambda wildcards: STUDY.mask(STUDY.pairs[wildcards.participant].target),
-            sidecars=lambda wildcards: [
-                sidecar(STUDY.preprocessed(scan))
-                for scan in (
-                    *STUDY.pairs[wildcards.participant].sources,
-                    STUDY.pairs[wildcards.participant].target,
-                )
-            ],
+            unpack(uncertain_images),
         output:
             f"{ROOT}/metrics/calibration/{{participant}}.tsv",
         log:
@@ -302,7 +290,7 @@ if STUDY.uncertain:
             runtime=minutes("measure"),
         params:
             methods=STUDY.uncertain,
-            fold=lambda wildcards: STUDY.tested[wildcards.participant],
+            fold=tested_fold,
         script:
             "../workflow/scripts/calibrate.py"
 

@@ -7,14 +7,10 @@
 """
 
 
-def cohort_files(wildcards, part, role="target"):
-    """Masks and preprocessed images of the participants of one side in the part of a fold."""
-    scans = [
-        STUDY.alone[person]
-        for person in STUDY.members(STUDY.test_folds[wildcards.participant], part)
-        if STUDY.alone[person].role == role
-    ]
-    return {"masks": [STUDY.mask(s) for s in scans], "preprocessed": [STUDY.preprocessed(s) for s in scans]}
+def targets(participant, part):
+    """The target's scans of a part (training or test) of the fold that a participant is tested in."""
+    scans = [STUDY.alone[person] for person in STUDY.members(STUDY.test_folds[participant], part)]
+    return [scan for scan in scans if scan.role == "target"]
 
 
 def alone(wildcards):
@@ -36,9 +32,7 @@ rule harmonise:
         sidecar=f"{ROOT}/{{folder}}/{{scan}}_desc-preproc_{{suffix}}.json",
         models=model_files,
         targets=lambda wildcards: [
-            sidecar(STUDY.preprocessed(STUDY.alone[person]))
-            for person in STUDY.members(STUDY.tested[STUDY.scans[wildcards.scan].participant], "train")
-            if STUDY.alone[person].role == "target"
+            sidecar(STUDY.preprocessed(scan)) for scan in targets(STUDY.scans[wildcards.scan].participant, "train")
         ],
     output:
         image=f"{ROOT}/{{folder}}/{{scan}}_desc-{{label}}_{{suffix}}.nii.gz",
@@ -61,8 +55,8 @@ rule harmonise:
         in_turn=1,
     params:
         method=lambda wildcards: STUDY.labels[wildcards.label],
-        predict={key: config["predict"][key] for key in ("overlap", "tta")},
-        train={key: config["train"][key] for key in ("device", "precision")},
+        predict=INFERENCE,
+        train=DEVICE,
     script:
         "../workflow/scripts/harmonise.py"
 
@@ -73,8 +67,8 @@ rule measure_harmonised:
         outputs=outputs_of,
         mask=lambda wildcards: STUDY.mask(alone(wildcards)),
         preprocessed=lambda wildcards: STUDY.preprocessed(alone(wildcards)),
-        target_masks=lambda wildcards: cohort_files(wildcards, "test")["masks"],
-        targets=lambda wildcards: cohort_files(wildcards, "test")["preprocessed"],
+        target_masks=lambda wildcards: [STUDY.mask(scan) for scan in targets(wildcards.participant, "test")],
+        targets=lambda wildcards: [STUDY.preprocessed(scan) for scan in targets(wildcards.participant, "test")],
     output:
         f"{ROOT}/metrics/participants/{{participant}}_harmonised.tsv",
     log:
@@ -90,8 +84,8 @@ rule measure_harmonised:
         runtime=minutes("measure"),
     params:
         methods=STUDY.methods,
-        fold=lambda wildcards: STUDY.tested[wildcards.participant],
-        seeds=lambda wildcards: {method: STUDY.seeds(method) for method in STUDY.trained},
+        fold=tested_fold,
+        seeds=seeds,
     script:
         "../workflow/scripts/measure_harmonised.py"
 

@@ -59,8 +59,8 @@ rule enhance:
         in_turn=1,
     params:
         method=lambda wildcards: STUDY.labels[wildcards.label],
-        predict={key: config["predict"][key] for key in ("overlap", "tta")} | {"samples": 0},
-        train={key: config["train"][key] for key in ("device", "precision")},
+        predict=INFERENCE | {"samples": 0},
+        train=DEVICE,
     script:
         "../workflow/scripts/enhance.py"
 
@@ -83,6 +83,5 @@ if STUDY.uncertain:
             in_turn=1,
         params:
             method=lambda wildcards: STUDY.labels[wildcards.label],
-            predict=lambda wildcards: {key: config["predict"][key] for key in ("overlap", "tta")}
-            | {"samples": STUDY.samples(STUDY.labels[wildcards.label])},
-            train={key: config["train"][key] for key in ("device", "precision")},
+            predict=lambda wildcards: INFERENCE | {"samples": STUDY.samples(STUDY.labels[wildcards.label])},
+            train=DEVICE,

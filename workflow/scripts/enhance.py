@@ -12,6 +12,5 @@ with job(snakemake):
         std=snakemake.output.get("std"),
         **snakemake.params.predict,
         **snakemake.params.train,
-        # Of what the job asked for, Snakemake around it takes its share.
-        memory=2**20 * (snakemake.resources.mem_mb - resources.SNAKEMAKE),
+        memory=resources.own(snakemake.resources.mem_mb),
     )

@@ -3,7 +3,7 @@
 from upfield.job import job
 
 with job(snakemake):
-    from upfield import predict
+    from upfield import predict, resources
 
     predict.apply(
         snakemake.input.image,
@@ -13,4 +13,5 @@ with job(snakemake):
         snakemake.params.folders,
         **snakemake.params.predict,
         **snakemake.params.train,
+        memory=resources.own(snakemake.resources.mem_mb),
     )

@@ -60,12 +60,10 @@ def enhance(
     `files.target_preproc` where the method enlarges. Where `std` names a file, the standard deviation over models and
     samples is written there, on the same grid and scale; there must be at least two of them.
     """
-    where = devices.choose(device)
     folders = list(dict.fromkeys(str(Path(path).parent) for path in files.models))
     networks = [model.load(folder)[0] for folder in folders]
     source = np.stack([nifti.load(path).data for path in files.network_input])
-    dtype = devices.precision(precision, where)
-    options: dict[str, Any] = {"device": where, "dtype": dtype, "overlap": overlap, "tta": tta, "memory": memory}
+    options = _options(device, precision, overlap, tta, memory)
     data, spread = inference.ensemble(networks, source, samples=samples, **options)
     _, scale = _scales(files)
     native = nifti.load(files.target).grid
@@ -92,6 +90,7 @@ def apply(
     tta: bool,
     device: str,
     precision: str,
+    memory: int | None = None,
 ) -> None:
     """The mean output of trained models for a scan that has no target.
 
@@ -100,12 +99,10 @@ def apply(
     on the scale that the training targets had, the median of their normalisations: there is no target to ask.
     What is farther from the brain than what the networks were shown is 0.
     """
-    where = devices.choose(device)
     loaded = [model.load(folder) for folder in folders]
     networks, cards = [network for network, _ in loaded], [card for _, card in loaded]
     source = nifti.load(preprocessed)
-    dtype = devices.precision(precision, where)
-    data = inference.enhance(networks, source.data, device=where, dtype=dtype, overlap=overlap, tta=tta)
+    data = inference.enhance(networks, source.data, **_options(device, precision, overlap, tta, memory))
     typical = domain.joined([card["domain"] for card in cards])["target"]
     scaling = Scaling(typical["offset"], typical["scale"])
     fine = nifti.refine(source.grid, networks[0].scale)
@@ -183,14 +180,7 @@ def harmonise(
             data = baselines.match_histogram(data, mask.data, load_file(files.models[0])["quantiles"])
         result = native.with_data(scale.invert(data))
     else:
-        where = devices.choose(device)
-        options: dict[str, Any] = {
-            "device": where,
-            "dtype": devices.precision(precision, where),
-            "overlap": overlap,
-            "tta": tta,
-            "memory": memory,
-        }
+        options = _options(device, precision, overlap, tta, memory)
         networks = [model.load(folder)[0] for folder in folders]
         source = nifti.load(files.preprocessed)
         outputs = [inference.enhance([network], source.data, **options) for network in networks]
@@ -223,6 +213,13 @@ def cohort_scaling(sidecars: Sequence[str]) -> Scaling:
         raise ScanError("no usable target among the training participants")
     offset, scale = (float(np.median([m[key] for m in found])) for key in ("IntensityOffset", "IntensityScale"))
     return Scaling(offset, scale)
+
+
+def _options(device: str, precision: str, overlap: float, tta: bool, memory: int | None) -> dict[str, Any]:
+    """What `inference` asks for, from the config's words."""
+    where = devices.choose(device)
+    dtype = devices.precision(precision, where)
+    return {"device": where, "dtype": dtype, "overlap": overlap, "tta": tta, "memory": memory}
 
 
 def _scales(files: Any) -> tuple[Scaling, Scaling]:

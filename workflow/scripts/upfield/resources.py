@@ -77,6 +77,11 @@ def memory(rule: str, size: float, attempt: int = 1) -> int:
     return 100 * math.ceil(attempt * needed / 100)
 
 
+def own(mem_mb: int) -> int:
+    """Bytes that are left to a job's script, of the MB it asked for: Snakemake around it takes its share."""
+    return 2**20 * (mem_mb - SNAKEMAKE)
+
+
 def minutes(rule: str, size: float, attempt: int = 1) -> int:
     """Run time to ask for, at least five minutes; a job that failed asks for more when it is tried again."""
     cost = MEASURED[rule]

@@ -14,11 +14,11 @@ from upfield import baselines, harmonisation, metrics, nifti
 from upfield.bids import sidecar
 from upfield.errors import ScanError, UpfieldError
 from upfield.evaluate import COLUMNS
+from upfield.evaluate.subject import seed_label
 from upfield.files import read_json
 from upfield.nifti import Array, Volume, mask_on
 from upfield.preprocess import excluded, scaling_of
 
-CYCLE_ERROR = "CycleError"
 # A preprocessed image and the native brain mask of the same scan.
 Images = tuple[str, str]
 
@@ -47,7 +47,7 @@ def measure(
     reference = baselines.fit_histogram(map(_in_brain, usable)) if usable else None
     rows = []
     for method, path in outputs.items():
-        seed = "+".join(map(str, seeds.get(method, []))) or "n/a"
+        seed = seed_label(seeds.get(method, []))
         output = read_back(path, mask, source[0])
         try:
             values = harmonisation.structure(original.data, output, inside)

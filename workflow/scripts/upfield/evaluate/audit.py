@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import ndimage
 
 from upfield import metrics, nifti
-from upfield.evaluate.subject import load_prediction
+from upfield.evaluate.subject import load_prediction, seed_label
 from upfield.nifti import Array, Volume
 from upfield.preprocess import excluded
 from upfield.statistics import NORMAL
@@ -83,7 +83,7 @@ def audit(
         nifti.save(target.with_data(z), Path(maps) / f"{method}.nii.gz")
         images = {"output": output, "truth": target.data, "input": source}
         own = structures(z, brain, images, data_range, target)
-        named = "+".join(map(str, seeds.get(method, []))) or "n/a"
+        named = seed_label(seeds.get(method, []))
         who = [participant, method, fold, named]
         by_kind = [own[own["kind"] == kind] for kind in KINDS]
         counts, sizes = [len(part) for part in by_kind], [float(part["volume_ml"].sum()) for part in by_kind]

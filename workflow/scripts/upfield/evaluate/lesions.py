@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from upfield import metrics, nifti, predict, registration
 from upfield.config import MODEL_FREE
-from upfield.evaluate.subject import load_prediction
+from upfield.evaluate.subject import load_prediction, seed_label
 from upfield.files import digest
 from upfield.nifti import Array, Grid, Volume
 from upfield.preprocess import excluded, scaling_of
@@ -159,7 +159,7 @@ def lesion_test(
             clean = load_prediction(path, target, files["target"])
             in_output = (load_prediction(output, target, files["target"]) - clean) / data_range
             elsewhere = float(np.sqrt(np.mean(np.square(in_output[far], dtype=np.float64)))) if far.any() else np.nan
-            named = "+".join(map(str, seeds.get(method, []))) or "n/a"
+            named = seed_label(seeds.get(method, []))
             for number, (lesion, core) in enumerate(zip(lesions, cores, strict=True), start=1):
                 before, after = (float(part[core].mean(dtype=np.float64)) for part in (in_truth, in_output))
                 who = [participant, method, fold, named, number, lesion.radius, lesion.contrast, *lesion.centre]

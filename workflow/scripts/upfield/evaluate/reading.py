@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from upfield import intensity, nifti
-from upfield.errors import ScanError, UpfieldError
+from upfield.errors import UpfieldError
+from upfield.evaluate.subject import load_prediction
 from upfield.files import digest, write_text
 from upfield.nifti import Array, Volume
 from upfield.preprocess import excluded
@@ -69,7 +70,7 @@ def reading_set(
         shown = list(random.permutation(list(pair)))
         mask = nifti.load_mask(person.mask)
         for side, name in zip("AB", shown, strict=True):
-            image = _load(person.images[name], mask)
+            image = mask.with_data(load_prediction(person.images[name], mask, "the brain mask"))
             nifti.save(
                 blinded(image, mask.data, skull_stripped), folder / "for_readers" / f"{case}_{side}.nii.gz", np.int16
             )
@@ -96,14 +97,3 @@ def blinded(image: Volume, mask: Array, skull_stripped: bool) -> Volume:
         low_corner, high_corner = nifti.bounding_box(brain, np.ceil(MARGIN / spacing).astype(int))
         data = data[tuple(map(slice, low_corner, high_corner))]
     return Volume(np.ascontiguousarray(data, dtype=np.float32), np.diag([*spacing, 1.0]))
-
-
-def _load(path: str, mask: Volume) -> Volume:
-    """An image on the grid of the mask. Raises UpfieldError if it is none."""
-    try:
-        image = nifti.load(path)
-    except ScanError as error:
-        raise UpfieldError(f"{path}: {error}; rerun the prediction") from None
-    if not image.grid.matches(mask.grid):
-        raise UpfieldError(f"{path} is not on the grid of the brain mask; rerun the prediction")
-    return image

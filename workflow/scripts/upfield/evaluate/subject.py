@@ -43,7 +43,7 @@ def measure(
     labels
         Label images on that grid: the name of each label by file. A label that does not occur is left out.
     seeds
-        Of each trained method; `seed` names those whose models were averaged (`42+43`), n/a for an interpolation.
+        Of each trained method; see `seed_label`.
     metrics
         Names; regions are brain, those of the label images, and volume (see `metrics.volume`).
     threads
@@ -65,7 +65,7 @@ def measure(
         found = reference.measure(output, [*metrics, *(name for name in BASIS if name not in metrics)])
         in_brain = {metric: value for region, metric, value in found if region == quality.BRAIN}
         found += whole.measure(output, in_brain, metrics)
-        seed = "+".join(map(str, seeds.get(method, []))) or "n/a"
+        seed = seed_label(seeds.get(method, []))
         return [
             (participant, method, fold, seed, "test", region, metric, value)
             for region, metric, value in found
@@ -76,6 +76,11 @@ def measure(
         values = [row for part in pool.map(rows, predictions) for row in part]
     own = [(participant, *row) for row in reference.own(metrics)]
     return pd.DataFrame(values, columns=COLUMNS), pd.DataFrame(own, columns=OWN)
+
+
+def seed_label(seeds: Sequence[int]) -> str:
+    """The `seed` of a row: those whose models were averaged (`42+43`), n/a where nothing was trained."""
+    return "+".join(map(str, seeds)) or "n/a"
 
 
 def load_prediction(path: str, target: Volume, truth: str) -> Array:

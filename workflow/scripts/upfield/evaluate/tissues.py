@@ -13,7 +13,7 @@ import pandas as pd
 from upfield import nifti
 from upfield.bids import sidecar
 from upfield.errors import ScanError
-from upfield.evaluate.subject import load_prediction
+from upfield.evaluate.subject import load_prediction, seed_label
 from upfield.files import read_json
 from upfield.metrics.regions import labelled, regions_of, tissue_regions
 from upfield.nifti import Array
@@ -73,7 +73,7 @@ def segment_outputs(
         except ScanError as error:
             logging.warning("%s: %s", method, error)
             found = {}
-        seed = "+".join(map(str, seeds.get(method, []))) or "n/a"
+        seed = seed_label(seeds.get(method, []))
         for name, region in expected.items():
             own = found.get(name)
             values = [np.nan, np.nan] if own is None else [dice(own, region), own.sum() * ml]

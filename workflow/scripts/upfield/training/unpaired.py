@@ -6,17 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from upfield.methods.base import Method
 from upfield.nifti import Array
-from upfield.patches import SOURCE, TARGET, Sampling, Store, UnpairedPatches
+from upfield.patches import SOURCE, TARGET, Sampling, UnpairedPatches
 from upfield.training.device import autocast
-from upfield.training.feed import Options, as_taken, load, to_device
+from upfield.training.feed import as_taken, load, to_device
 from upfield.training.log import Means
+from upfield.training.validation import Check
 
 QUANTILES = np.linspace(0, 1, 501)
 
 
-class UnpairedValidation:
+class UnpairedValidation(Check):
     """Runs a method both ways in evaluation mode on the stores of the validation participants.
 
     The epoch is kept whose `score` is lowest: cycle error + distance of intensities + distance of gradients. The first
@@ -25,12 +25,6 @@ class UnpairedValidation:
     """
 
     criterion = "val_score"
-
-    def __init__(
-        self, method: Method, stores: Sequence[Store], options: Options, device: torch.device, dtype: torch.dtype
-    ) -> None:
-        self.method, self.stores, self.options = method, list(stores), options
-        self.device, self.dtype = device, dtype
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:

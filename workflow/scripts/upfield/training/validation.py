@@ -1,6 +1,7 @@
 """What is looked at after every epoch: errors on fixed validation patches, and a picture."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,19 +17,25 @@ from upfield.training.log import Means
 PREVIEW_DEPTH = 16
 
 
-class Validation:
-    """Runs a method in evaluation mode on the stores of the validation participants.
+class Check:
+    """A method in evaluation mode on the stores of the validation participants.
 
     The epoch is kept in which the value called `criterion` is lowest.
     """
 
-    criterion = "val_mae"
+    criterion: ClassVar[str]
 
     def __init__(
         self, method: Method, stores: Sequence[Store], options: Options, device: torch.device, dtype: torch.dtype
     ) -> None:
         self.method, self.stores, self.options = method, list(stores), options
         self.device, self.dtype = device, dtype
+
+
+class Validation(Check):
+    """Outputs against the truth."""
+
+    criterion = "val_mae"
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
