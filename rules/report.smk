@@ -28,6 +28,7 @@ rule html_report:
             for name in ("model.json", "history.tsv")
         ],
         images=[STUDY.prediction(method, participant) for participant in SHOWN for method in STUDY.methods],
+        deviations=[STUDY.deviation(method, participant) for participant in SHOWN for method in STUDY.uncertain],
         truths=[] if STUDY.unpaired else [STUDY.corrected(STUDY.pairs[participant].target) for participant in SHOWN],
         masks=[
             STUDY.mask(STUDY.alone[participant] if STUDY.unpaired else STUDY.pairs[participant].target)
@@ -54,6 +55,7 @@ rule html_report:
     params:
         participants=SHOWN,
         methods=STUDY.methods,
+        uncertain=STUDY.uncertain,
         options=config["report"],
     script:
         "../workflow/scripts/html_report.py"

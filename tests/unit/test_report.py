@@ -12,7 +12,7 @@ from scipy import ndimage
 from upfield import calibration
 from upfield.files import read_tsv, write_json, write_tsv
 from upfield.nifti import Volume, load, save
-from upfield.report import SubjectImages, build, figures, panels, tables
+from upfield.report import SubjectImages, build, costs, figures, panels, subject, tables
 
 CONFIG = {
     "study": "demo <b>&study</b>",
@@ -32,7 +32,19 @@ PROVENANCE = {
     "platform": "Linux, 2 cores",
     "versions": {"python": "3.11.9", "torch": "2.13.0"},
 }
-SECTIONS = ["result", "study", "cohort", "quality", "split", "leaderboard", "images", "training", "provenance"]
+SECTIONS = [
+    "result",
+    "study",
+    "cohort",
+    "quality",
+    "split",
+    "leaderboard",
+    "images",
+    "training",
+    "methods",
+    "tables",
+    "provenance",
+]
 LEVEL = {"identity": 22.0, "spline": 22.4, "unet3d": 25.0, "unet3d_patchgan": 26.0, "lohiresgan": 23.5}
 
 
@@ -269,7 +281,7 @@ def test_benchmarks_are_summed_by_stage_and_step(tmp_path):
     }  # fmt: skip
     for name, (seconds, memory) in jobs.items():
         write_tsv(tmp_path / f"{name}.tsv", pd.DataFrame({"s": [seconds], "max_rss": [memory]}))
-    rows = tables.benchmarks(tmp_path, ["identity", "unet3d_patchgan"])
+    rows = costs.benchmarks(tmp_path, ["identity", "unet3d_patchgan"])
     assert [(r["stage"], r["step"], r["jobs"], r["total"], r["longest"]) for r in rows] == [
         ("ingest", "phantom", 1, 5, 5), ("ingest", "phantom_dataset", 1, 1, 1),
         ("preprocess", "bias", 1, 20, 20), ("preprocess", "brain", 2, 10, 6),
@@ -338,20 +350,20 @@ def test_images_that_cannot_be_shown_are_named(tmp_path):
 def test_what_lies_outside_the_mask_leaves_no_trace(tmp_path, pixels):
     """Faces lie outside the brain: whatever is there, in any image, the pictures are the same to the byte."""
     images = make_images(tmp_path, "sub-01", ["identity", "unet3d"])
-    before = panels.subject_view(images, pixels)
+    before = panels.subject_view(subject.read(images), pixels)
     outside = load(images.mask).data == 0
     random = np.random.default_rng(1)
     for path in (images.source, images.truth, *images.outputs.values()):
         volume = load(path)
         noise = random.normal(0, 5000, volume.data.shape).astype(np.float32)
         save(volume.with_data(np.where(outside, noise, volume.data)), path)
-    assert panels.subject_view(images, pixels) == before
+    assert panels.subject_view(subject.read(images), pixels) == before
     inside = np.argwhere(~outside)
     voxel = tuple(inside[len(inside) // 2])
     truth = load(images.truth)
     truth.data[:, :, voxel[2]] += 300
     save(truth, images.truth)
-    assert panels.subject_view(images, pixels) != before
+    assert panels.subject_view(subject.read(images), pixels) != before
 
 
 def test_page_has_no_voxel_from_outside_the_mask(tmp_path):
@@ -382,7 +394,9 @@ def test_panels_are_turned_to_neurological_view(tmp_path):
     for name, data in paths.items():
         save(Volume(data, affine), tmp_path / f"{name}.nii.gz")
     path = tmp_path / "truth.nii.gz"
-    view = panels.subject_view(SubjectImages("sub-01", path, path, tmp_path / "mask.nii.gz", {"m": path}), 1e6)
+    view = panels.subject_view(
+        subject.read(SubjectImages("sub-01", path, path, tmp_path / "mask.nii.gz", {"m": path})), 1e6
+    )
     axial, coronal, sagittal = view.planes
     assert (axial.size, coronal.size, sagittal.size) == ((20, 24), (20, 24), (24, 24))
     for plane in view.planes[:2]:

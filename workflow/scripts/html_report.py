@@ -10,6 +10,7 @@ with job(snakemake):
     from upfield.provenance import record
 
     methods, people = snakemake.params.methods, snakemake.params.participants
+    uncertain, spreads = snakemake.params.uncertain, [Path(path) for path in snakemake.input.deviations]
     paths = [Path(path) for path in snakemake.input.images]
     images = [
         report.SubjectImages(
@@ -18,6 +19,7 @@ with job(snakemake):
             truth=Path(snakemake.input.truths[number]) if snakemake.input.truths else None,
             mask=Path(snakemake.input.masks[number]),
             outputs=outputs,
+            deviations=dict(zip(uncertain, spreads[number * len(uncertain) :], strict=False)),
         )
         for number, person in enumerate(people)
         for outputs in [dict(zip(methods, paths[number * len(methods) :], strict=False))]

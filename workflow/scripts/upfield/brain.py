@@ -17,7 +17,7 @@ N4_SPACING = 4.0
 def extract(volume: Volume, method: str) -> Array:
     """Brain mask of a scan: boolean (X, Y, Z) on the scan's own grid.
 
-    `method` is `deepbet` (Fisch et al. 2024, https://doi.org/10.1093/bioinformatics/btae190; its weights come
+    `method` is `deepbet` (Fisch et al. 2024, https://doi.org/10.1016/j.compbiomed.2024.108845; its weights come
     with the package) or `none` (the scan is skull-stripped: every voxel above 0, largest component, filled).
     Raises ScanError if nothing like a brain is found.
     """

@@ -2,6 +2,6 @@
 
 from upfield.report.applied import Enhanced, build_applied
 from upfield.report.page import build, notices
-from upfield.report.panels import SubjectImages
+from upfield.report.subject import SubjectImages
 
 __all__ = ["Enhanced", "SubjectImages", "build", "build_applied", "notices"]

@@ -82,11 +82,15 @@ def difference(values: pd.DataFrame, method: str, rival: str) -> Difference | No
     if method not in values or rival not in values:
         return None
     paired = (values[method] - values[rival]).dropna()
-    n = len(paired)
-    if not n:
-        return None
-    half = float(stats.t.ppf(0.975, n - 1) * paired.sem()) if n > 1 else np.nan
-    mean = float(paired.mean())
+    return mean_of(paired) if len(paired) else None
+
+
+def mean_of(values: pd.Series) -> Difference:
+    """The mean of at least one value and its 95 % t interval, NaN left out."""
+    known = values.dropna()
+    n = len(known)
+    half = float(stats.t.ppf(0.975, n - 1) * known.sem()) if n > 1 else np.nan
+    mean = float(known.mean())
     return Difference(n, mean, mean - half, mean + half)
 
 

@@ -10,12 +10,26 @@ from upfield.bids import contrast_names
 from upfield.config import MODEL_FREE, NEED_A_TRUTH
 from upfield.errors import ScanError
 from upfield.files import write_text
-from upfield.report import figures, harmonisation, panels, review, tables, uncertainty
+from upfield.report import (
+    citing,
+    costs,
+    export,
+    figures,
+    harmonisation,
+    panels,
+    review,
+    subject,
+    tables,
+    uncertainty,
+    viewer,
+    winner,
+)
 from upfield.report.headline import headline
-from upfield.report.panels import SubjectImages
-from upfield.report.render import inline, label, render
+from upfield.report.render import inline, label, render, uri
+from upfield.report.subject import SubjectImages
 
-PANEL_PIXELS = 5.5e6  # about one byte each as PNG, a third more as base64: the page stays below 10 MB
+# Together below 25 MB with 20 subjects: a pixel is about one byte as PNG, a voxel 0.15 as WebP, a third more as base64.
+PANEL_PIXELS, VIEWER_VOXELS = 3e6, 50e6
 
 
 def build(
@@ -48,15 +62,19 @@ def build(
     scores = {metric: tables.per_subject(values, metric) for metric in tables.PRIMARY}
     methods = tables.ranked(board, values)
     runs = tables.runs(root, methods)
+    named = list(dict.fromkeys([*methods, *config.get("methods", []), *(run["method"] for run in runs)]))
     harmonised = harmonisation.section(table)
-    shown = images[: int(config.get("report", {}).get("subjects", 6))]
+    options = config.get("report", {})
+    shown, faces = images[: int(options.get("subjects", 6))], bool(options.get("faces", False))
     page = render(
         "template.html",
+        scripts=("script.js", "viewer.js") if shown else ("script.js",),
         config=config,
         provenance=provenance,
         notices=notices,
         headline=harmonisation.headline(harmonised["rows"]) if harmonised else headline(scores["psnr"], scores["ssim"]),
-        summary=_summary(config, methods, runs),
+        winner=[] if harmonised else winner.sentences(values, scores["psnr"]),
+        summary=_summary(config, named, runs),
         cohort=tables.cohort(table),
         inventory=tables.records(table["inventory"]),
         excluded=tables.records(table["excluded"]),
@@ -64,16 +82,22 @@ def build(
         quality=review.section(root),
         folds=tables.folds(table["splits"]),
         boards=tables.boards(board, methods),
+        filters=tables.filters(board),
         charts=_charts(scores, board, methods),
         extremes=tables.extremes(scores["psnr"][[m for m in methods if m in scores["psnr"]]]),
         harmonisation=harmonised,
         comparisons=tables.comparisons(table["metrics/comparisons"], methods),
-        subjects=_subjects(shown, scores, methods),
+        subjects=_subjects(shown, scores, methods, faces),
+        faces=faces,
+        palettes=viewer.colours(),
         uncertainty=uncertainty.section(root, methods),
-        scales={name: panels.scale_bar(name) for name in ("grey", "error")},
+        scales={name: panels.scale_bar(name) for name in ("grey", "error", "deviation")},
         runs=runs,
         trained=[{**run, "curves": _curves(run)} for run in runs if run["method"] not in MODEL_FREE],
-        benchmarks=tables.benchmarks(root / "benchmarks", methods),
+        benchmarks=costs.benchmarks(root / "benchmarks", methods),
+        gpu_energy=costs.gpu_energy(runs),
+        citing=citing.section(config, provenance, named, bool(harmonised)),
+        export=export.section(root),
     )
     write_text(output, page)
 
@@ -127,8 +151,7 @@ def _summary(
     steps = [(key.replace("_", " "), value) for key, value in prep.items() if key != "spacing"]
     rows += [("Preprocessing", "; ".join(f"{key}: {inline(value)}" for key, value in steps))] if steps else []
     presets = {run["method"]: run.get("preset") for run in runs if run["method"] not in MODEL_FREE}
-    named = dict.fromkeys([*methods, *config.get("methods", []), *(run["method"] for run in runs)])
-    text = [f"{m} ({presets[m]} preset)" if presets.get(m) else str(m) for m in named]
+    text = [f"{m} ({presets[m]} preset)" if presets.get(m) else str(m) for m in methods]
     return [*rows, ("Methods", ", ".join(text) or "none"), ("Split", inline(splits))]
 
 
@@ -154,24 +177,40 @@ def _charts(scores: Mapping[str, pd.DataFrame], board: pd.DataFrame, methods: Se
 
 
 def _subjects(
-    images: Sequence[SubjectImages], scores: Mapping[str, pd.DataFrame], methods: Sequence[str]
+    images: Sequence[SubjectImages], scores: Mapping[str, pd.DataFrame], methods: Sequence[str], faces: bool
 ) -> list[dict[str, Any]]:
     """The image section: a view of each subject, or the reason why there is none."""
     result = []
-    for subject in images:
-        order = [m for m in methods if m in subject.outputs] + [m for m in subject.outputs if m not in methods]
-        entry: dict[str, Any] = {"name": subject.participant_id, "methods": order, "view": None, "problem": None}
+    for person in images:
+        order = [m for m in methods if m in person.outputs] + [m for m in person.outputs if m not in methods]
+        entry: dict[str, Any] = {"name": person.participant_id, "methods": order, "view": None, "problem": None}
         try:
-            entry["view"] = panels.subject_view(subject, PANEL_PIXELS / len(images))
+            entry["view"] = _view(subject.read(person, faces), len(images))
         except ScanError as error:
             entry["problem"] = str(error)
         entry["scores"] = {
-            method: {k: t.loc[subject.participant_id, method] for k, t in scores.items()
-                     if subject.participant_id in t.index and method in t}
+            method: {k: t.loc[person.participant_id, method] for k, t in scores.items()
+                     if person.participant_id in t.index and method in t}
             for method in order
         }  # fmt: skip
         result.append(entry)
     return result
+
+
+def _view(volumes: subject.SubjectVolumes, subjects: int) -> dict[str, Any]:
+    """The pictures of one of so many subjects."""
+    still = panels.subject_view(volumes, PANEL_PIXELS / subjects)
+    moving = viewer.view(volumes, VIEWER_VOXELS / subjects)
+    return {
+        "planes": still.planes,
+        "pixel": still.pixel,
+        "volumes": moving | {"sheets": {name: uri(sheet) for name, sheet in moving["sheets"].items()}},
+        "window": volumes.window,
+        "error": volumes.error,
+        "truth": volumes.truth is not None,
+        "deviation": volumes.deviation if volumes.deviations else None,
+        "failures": volumes.failures,
+    }
 
 
 def _curves(run: Mapping[str, Any]) -> list[bytes]:

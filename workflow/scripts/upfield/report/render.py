@@ -3,7 +3,7 @@
 import base64
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,12 @@ from upfield.report import harmonisation, tables
 HERE = Path(__file__).parent
 
 
-def render(template: str, *, config: Mapping[str, Any], **values: Any) -> str:
-    """A page from the template of this name, with style, script and the configuration as YAML beside `values`."""
+def render(template: str, *, config: Mapping[str, Any], scripts: Sequence[str] = ("script.js",), **values: Any) -> str:
+    """A page from the template of this name, with style, scripts and the configuration as YAML beside `values`."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"uri": _uri, "label": label, "number": _number, "duration": _duration}
+    environment.filters |= {"uri": uri, "label": label, "number": _number, "duration": _duration}
     environment.globals |= {
         "kinds": tables.KINDS,
         "model_free": (*MODEL_FREE, harmonisation.FEATURES_ONLY),
@@ -31,7 +31,7 @@ def render(template: str, *, config: Mapping[str, Any], **values: Any) -> str:
     }
     return environment.get_template(template).render(
         css=_verbatim("style.css"),
-        script=_verbatim("script.js"),
+        script=Markup("").join(map(_verbatim, scripts)),
         config=config,
         config_yaml=yaml.safe_dump(json.loads(json.dumps(config, default=str)), sort_keys=False, allow_unicode=True),
         **values,
@@ -53,7 +53,7 @@ def _verbatim(name: str) -> Markup:
     return Markup((HERE / name).read_text(encoding="utf-8"))
 
 
-def _uri(picture: bytes) -> str:
+def uri(picture: bytes) -> str:
     """PNG or WebP bytes as a data URI."""
     kind = "webp" if picture[8:12] == b"WEBP" else "png"
     return f"data:image/{kind};base64," + base64.b64encode(picture).decode()

@@ -10,7 +10,6 @@ from PIL import Image
 
 from upfield import harmonisation
 from upfield import metrics as quality
-from upfield.bids import label
 from upfield.config import MODEL_FREE, SUPERVISED
 from upfield.files import read_json, read_tsv
 from upfield.statistics import subject_table
@@ -35,7 +34,6 @@ KINDS = {**dict.fromkeys(MODEL_FREE, "baseline"), SUPERVISED: "supervised baseli
 PRIMARY = ("psnr", "ssim")  # metrics with charts and comparisons in sight; the others are folded
 SPLITS = {"test": "test", "val": "validation", "train": "training"}
 REGIONS = {"brain": "whole brain", "csf": "CSF", "grey": "grey matter", "white": "white matter"}
-STAGES = ("ingest", "preprocess", "qc", "split", "patches", "train", "predict", "evaluate", "report")
 
 
 def read(root: Path) -> dict[str, pd.DataFrame]:
@@ -67,7 +65,7 @@ def extremes(values: pd.DataFrame) -> list[dict[str, Any]]:
     for method in values:
         column = values[method].dropna()
         result.append({"method": method, "n": len(column), **{
-            name: (place, column[place]) for name, place in (("best", column.idxmax()), ("worst", column.idxmin()))
+            name: (who, column[who]) for name, who in (("best", column.idxmax()), ("worst", column.idxmin()))
         }})  # fmt: skip
     return result
 
@@ -113,7 +111,7 @@ def boards(board: pd.DataFrame, methods: Sequence[str]) -> list[dict[str, Any]]:
     """One table per split and region, the test split and the whole brain first; `primary` marks that one."""
     order = list(SPLITS)
     keys = sorted(
-        set(zip(board.split, board.region, strict=True)), key=lambda k: (_place(k[0], order), k[1] != "brain", k[1])
+        set(zip(board.split, board.region, strict=True)), key=lambda k: (place(k[0], order), k[1] != "brain", k[1])
     )
     result = []
     for split, region in keys:
@@ -135,8 +133,18 @@ def boards(board: pd.DataFrame, methods: Sequence[str]) -> list[dict[str, Any]]:
         arrows = {m: "↑" if m in HIGHER else "↓" if m in LOWER else "" for m in metrics}
         title = f"{SPLITS.get(split, split).capitalize()} split, {REGIONS.get(region, region)}"
         primary = (split, region) == ("test", "brain")
-        result.append({"title": title, "primary": primary, "metrics": metrics, "arrows": arrows, "rows": rows})
+        shown = {"split": split, "region": region, "metrics": metrics, "arrows": arrows, "rows": rows}
+        result.append({"title": title, "primary": primary, **shown})
     return result
+
+
+def filters(board: pd.DataFrame) -> list[tuple[str, str, dict[str, str]]]:
+    """What the leaderboard can be filtered by: the name of a choice, its label, its values with their texts."""
+    names = (("split", "Split", SPLITS), ("region", "Region", REGIONS), ("metric", "Metric", LABELS))
+    return [
+        (name, label, {v: known.get(v, v.replace("_", " ")) for v in _ordered(board[name].unique(), list(known))})
+        for name, label, known in names
+    ]
 
 
 def comparisons(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
@@ -148,7 +156,7 @@ def comparisons(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, list[d
     rows = sorted(
         table.to_dict("records"),
         key=lambda r: (
-            _place(r["metric"], metrics), r["metric"], _place(r["method"], methods), _place(r["baseline"], methods)
+            place(r["metric"], metrics), r["metric"], place(r["method"], methods), place(r["baseline"], methods)
         ),
     )  # fmt: skip
     result: dict[str, list[dict[str, Any]]] = {"primary": [], "other": []}
@@ -167,7 +175,7 @@ def runs(root: Path, methods: Sequence[str]) -> list[dict[str, Any]]:
     decided which epoch is kept, with its value: one pair, or none.
     """
     result = []
-    for card in sorted((root / "models").glob("*/*/model.json"), key=lambda p: (_place(p.parts[-3], methods), p)):
+    for card in sorted((root / "models").glob("*/*/model.json"), key=lambda p: (place(p.parts[-3], methods), p)):
         run = read_json(card)
         triptychs = sorted(card.parent.glob("figures/*.png"))
         last = _preview(triptychs[-1]) if triptychs else None
@@ -177,41 +185,6 @@ def runs(root: Path, methods: Sequence[str]) -> list[dict[str, Any]]:
             {**run, "name": name, "kept": kept, "history": _table(card.with_name("history.tsv")), "last": last}
         )
     return result
-
-
-def benchmarks(folder: Path, methods: Sequence[str]) -> list[dict[str, Any]]:
-    """A row per stage and step, in the order of the workflow, the longest step of a stage first; then their sum.
-
-    `stage`, `step`, `jobs`, `total` and `longest` time in s, `memory`: peak resident memory of one job in MB (NaN if
-    no job lived long enough to be measured).
-    """
-    rows = []
-    for path in sorted(folder.rglob("*.tsv")):
-        measured = pd.read_csv(path, sep="\t")
-        numbers = {key: pd.to_numeric(measured.get(key, pd.Series(dtype=float)), errors="coerce").max()
-                   for key in ("s", "max_rss")}  # fmt: skip
-        stage = path.relative_to(folder).with_suffix("").parts[0]
-        rows.append({"stage": stage, "step": _step(stage, path.stem, methods), **numbers})
-    if not rows:
-        return []
-    jobs = pd.DataFrame(rows)
-    summary = {"jobs": ("s", "size"), "total": ("s", "sum"), "longest": ("s", "max"), "memory": ("max_rss", "max")}
-    steps = jobs.groupby(["stage", "step"]).agg(**summary).reset_index()
-    listed = steps.sort_values("total", ascending=False, kind="stable").to_dict("records")
-    listed.sort(key=lambda row: (_place(row["stage"], STAGES), row["stage"]))
-    whole = jobs.assign(stage="all", step="").groupby(["stage", "step"]).agg(**summary).reset_index()
-    return [*listed, *whole.to_dict("records")]
-
-
-def _step(stage: str, name: str, methods: Iterable[str]) -> str:
-    """What a benchmark file measured: its name without entities (`sub-01`) and without the suffix of a scan."""
-    words = [part for part in name.split("_") if "-" not in part]
-    if stage == "preprocess":  # <scan>_<suffix>_<step> or <scan>_<step>
-        words = words[-1:]
-    if stage == "predict":  # <scan>_<method as a BIDS label>_<suffix>
-        known = {label(method): method for method in methods}
-        words = [known.get(word, word) for word in words[-2:-1]]
-    return "_".join(words) or "each participant"
 
 
 def _preview(path: Path) -> tuple[str, bytes, bool]:
@@ -228,10 +201,10 @@ def _table(path: Path) -> pd.DataFrame:
         return pd.DataFrame()
 
 
-def _place(name: str, order: Sequence[str]) -> int:
+def place(name: str, order: Sequence[str]) -> int:
     """Index in `order`; after all others if it is not there."""
     return order.index(name) if name in order else len(order)
 
 
 def _ordered(names: Iterable[str], order: Sequence[str]) -> list[str]:
-    return sorted(names, key=lambda name: _place(name, order))
+    return sorted(names, key=lambda name: place(name, order))

@@ -1,0 +1,108 @@
+"""Parts of the report that are text or tables: the winner, methods text, tables to save, costs."""
+
+import base64
+import gzip
+import io
+import re
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from upfield.files import write_tsv
+from upfield.report import citing, costs, export, tables, winner
+
+
+def measured(**levels):
+    """Rows of per_subject.tsv of four participants; a method's PSNR, its MAE, and its PSNR in white matter."""
+    rows = []
+    for method, (psnr, mae, white) in levels.items():
+        for person, wobble in enumerate((0.0, 0.1, -0.1, 0.05)):
+            for region, metric, value in (("brain", "psnr", psnr), ("brain", "mae", mae), ("white", "psnr", white)):
+                rows.append([f"sub-{person + 1:02d}", method, "0", "42", "test", region, metric, value + wobble])
+    columns = ["participant_id", "method", "fold", "seed", "split", "region", "metric", "value"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def say(values):
+    return [" ".join(s.split()) for s in winner.sentences(values, tables.per_subject(values, "psnr"))]
+
+
+def test_winner_has_an_interval_and_is_told_where_it_loses():
+    values = measured(unet3d=(26, 3, 20), srdcgan=(25, 2, 22), spline=(22, 5, 19))
+    first, lost = say(values)
+    column = np.array([26, 26.1, 25.9, 26.05])
+    half = 3.182446 * column.std(ddof=1) / 2
+    assert first.startswith(
+        f"Winner by mean PSNR: unet3d with {column.mean():.2f} dB"
+        f" (95 % CI {column.mean() - half:.2f} to {column.mean() + half:.2f}), +1.00 dB ahead of srdcgan, the next"
+    )
+    assert lost.startswith("Where unet3d loses: MAE (srdcgan is better by 1")
+    assert "PSNR (dB) in white matter (srdcgan is better by 2" in lost and "uncertainty" not in lost
+
+
+def test_undecided_losses_are_not_called_losses_and_a_clean_win_is():
+    close = measured(unet3d=(26, 3, 20), spline=(22, 5, 19))
+    assert say(close)[1] == "unet3d has the best mean by every metric and in every region that was measured."
+    one = (close.method == "spline") & (close.metric == "mae")
+    close.loc[one, "value"] = [9.0, -9.0, 2.0, 3.0]
+    assert "loses nowhere for certain; another mean is better, within the uncertainty, by MAE." in say(close)[1]
+
+
+def test_participants_for_whom_another_method_is_better_are_named():
+    values = measured(unet3d=(26, 3, 20), spline=(22, 5, 19))
+    values.loc[(values.participant_id == "sub-03") & (values.method == "spline"), "value"] = 30.0
+    assert say(values)[-1] == "Another method reaches a higher PSNR for 1 of 4 test participants: sub-03 (spline)."
+    assert say(measured(unet3d=(26, 3, 20))) == []
+
+
+def test_methods_text_cites_what_was_done_and_nothing_else():
+    config = {
+        "pairing": "paired", "phantom": None, "methods": ["lohiresgan"], "train": {"epochs": 3, "seeds": [1, 2]},
+        "preprocess": {"brain": {"method": "deepbet"}, "n4": False, "registration": {"transform": "rigid"}},
+        "splits": {"scheme": "kfold", "folds": 4, "seed": 7}, "evaluate": {"metrics": ["psnr", "ssim"]},
+    }  # fmt: skip
+    found = citing.section(config, {"versions": {"torch": "2.13.0"}}, ["identity", "lohiresgan"], False)
+    for words in ("deepbet (Fisch et al., 2024)", "PyTorch 2.13.0", "4-fold cross-validation (seed 7)", "seed 1 and 2",
+                  "ssim (Wang et al., 2004)", "(Holm, 1979)", "Baselines without a network: identity"):  # fmt: skip
+        assert words in found["text"]
+    assert "N4" not in found["text"] and "[" not in found["text"]
+    keys = re.findall(r"^@\w+\{(\w+),$", found["bibtex"], flags=re.M)
+    assert keys == sorted(keys) and {"islam2023", "paszke2019", "avants2011"} <= set(keys)
+    assert not {"tustison2010", "zhu2017", "gal2016", "fortin2018"} & set(keys)
+    assert found["bibtex"].count("{") == found["bibtex"].count("}")
+
+
+def test_every_reference_has_a_label_and_every_citation_a_reference():
+    library = citing.references((citing.HERE / "references.bib").read_text(encoding="utf-8"))
+    labels = [citing.label(entry) for entry in library.values()]
+    assert all(re.fullmatch(r"[^\\{}]+, (19|20)\d\d", label) for label in labels)
+    assert "Gal and Ghahramani, 2016" in labels and "Mölder et al., 2021" in labels
+    source = (citing.HERE / "citing.py").read_text(encoding="utf-8")
+    cited = {key for keys in re.findall(r"\[((?:[a-z]+\d{4}[a-z]*(?:, )?)+)\]", source) for key in keys.split(", ")}
+    assert cited and cited <= set(library)
+
+
+def test_tables_come_back_from_the_page_to_the_byte(tmp_path):
+    write_tsv(tmp_path / "metrics/leaderboard.tsv", pd.DataFrame({"method": ["a", "b"], "mean": [1 / 3, 2.0]}))
+    write_tsv(tmp_path / "splits.tsv", pd.DataFrame({"fold": [0]}))
+    found = export.section(tmp_path)
+    assert [(f["name"], f["rows"]) for f in found["files"]] == [("metrics/leaderboard.tsv", 2), ("splits.tsv", 1)]
+    original = (tmp_path / "metrics/leaderboard.tsv").read_bytes()
+    assert gzip.decompress(base64.b64decode(found["files"][0]["data"])) == original
+    with zipfile.ZipFile(io.BytesIO(base64.b64decode(found["archive"]))) as archive:
+        assert archive.namelist() == ["metrics/leaderboard.tsv", "splits.tsv"]
+        assert archive.read("metrics/leaderboard.tsv") == original
+    assert export.section(tmp_path) == found
+    assert export.section(tmp_path / "none") == {"files": [], "archive": None, "left_out": []}
+
+
+def test_energy_is_cpu_time_memory_and_gpu(tmp_path):
+    """An hour of one core: 12 Wh; an hour with 2 GB: 0.745 Wh; half an hour of a GPU: 100 Wh."""
+    job = pd.DataFrame({"s": [3600.0], "max_rss": [2000.0], "cpu_time": [3600.0]})
+    write_tsv(tmp_path / "train/unet3d_fold-0_seed-1.tsv", job)
+    write_tsv(tmp_path / "split/splits.tsv", pd.DataFrame({"s": [1.0], "max_rss": ["NA"], "cpu_time": ["NA"]}))
+    rows = costs.benchmarks(tmp_path, ["unet3d"])
+    assert [row["energy"] for row in rows] == pytest.approx([0, 0.012745, 0.012745])
+    trained = [{"device": "cuda", "train_seconds": 1800.0}, {"device": "cpu", "train_seconds": 9e9}, {"device": "cuda"}]
+    assert costs.gpu_energy(trained) == pytest.approx(0.1)

@@ -1,0 +1,42 @@
+"""The study's tables inside the page, to be saved from it with all their digits."""
+
+import base64
+import gzip
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+TABLES = (
+    "metrics/leaderboard.tsv", "metrics/per_subject.tsv", "metrics/comparisons.tsv", "splits.tsv", "pairs.tsv",
+    "excluded.tsv", "inventory.tsv",
+)  # fmt: skip
+LARGEST = 8_000_000  # bytes of a table; a larger one is left out and stays in the study's folder
+
+
+def section(root: Path) -> dict[str, Any]:
+    """`files`: name, rows and gzip as base64 of every table of the study; `archive`: all of them as a ZIP, base64.
+
+    `left_out` names tables that are too large. The same tables give the same bytes.
+    """
+    others = [path for folder in ("metrics", "qc") for path in sorted((root / folder).glob("*.tsv"))]
+    paths = dict.fromkeys([*(root / name for name in TABLES), *others])
+    known = [path for path in paths if path.is_file()]
+    small = [path for path in known if path.stat().st_size <= LARGEST]
+    files, buffer = [], io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in small:
+            content, name = path.read_bytes(), path.relative_to(root).as_posix()
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+            files.append(
+                {"name": name, "rows": max(content.count(b"\n") - 1, 0), "data": _text(gzip.compress(content, mtime=0))}
+            )
+    return {
+        "files": files,
+        "archive": _text(buffer.getvalue()) if files else None,
+        "left_out": [path.relative_to(root).as_posix() for path in known if path not in small],
+    }
+
+
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode()

@@ -1,0 +1,205 @@
+// The viewer of a subject's volumes: three linked planes of five images, and two images under one slider.
+// Data come from viewer.py: sheets of axial slices in which the front is up and the patient's right is right.
+const palettes = JSON.parse(document.getElementById("palettes").textContent);
+const PLANES = {axial: {axis: 2, across: 0, up: 1}, coronal: {axis: 1, across: 0, up: 2}, sagittal: {axis: 0, across: 1, up: 2}};
+
+class Viewer {
+  constructor(root) {
+    this.root = root;
+    this.data = JSON.parse(root.querySelector("script").textContent);
+    this.volumes = new Map();
+    this.at = this.data.shape.map(n => Math.floor(n / 2));
+    this.sliders = [...root.querySelectorAll("input[data-axis]")];
+    this.method = root.querySelector("[data-role=method]");
+    this.canvases = [...root.querySelectorAll("canvas[data-image]")];
+    this.stage = root.querySelector("canvas[data-role=stage]");
+    this.split = root.querySelector("[data-role=split]");
+    for (const slider of this.sliders) {
+      slider.max = this.data.shape[slider.dataset.axis] - 1;
+      slider.addEventListener("input", () => this.move(slider.dataset.axis, slider.valueAsNumber));
+    }
+    for (const control of root.querySelectorAll("select")) control.addEventListener("change", () => this.draw());
+    root.querySelector("[data-role=middle]").addEventListener("click", () => {
+      this.at = this.data.shape.map(n => Math.floor(n / 2));
+      this.draw();
+    });
+    this.split.addEventListener("input", () => this.drawStage());
+    for (const canvas of [...this.canvases, this.stage]) this.listen(canvas);
+    root.hidden = false;
+    this.draw();
+  }
+
+  plane(canvas) {
+    return PLANES[canvas === this.stage ? this.root.querySelector("[data-role=plane]").value : canvas.dataset.plane];
+  }
+
+  listen(canvas) {
+    const point = event => {
+      const box = canvas.getBoundingClientRect();
+      const [u, v] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+      if (canvas === this.stage) {
+        this.split.value = Math.round(100 * u);
+        this.drawStage();
+        return;
+      }
+      const {across, up} = this.plane(canvas);
+      const place = (share, axis) => Math.min(Math.max(Math.floor(share * this.data.shape[axis]), 0), this.data.shape[axis] - 1);
+      this.at[across] = place(u, across);
+      this.at[up] = place(1 - v, up);
+      this.draw();
+    };
+    canvas.addEventListener("pointerdown", event => {
+      canvas.focus({preventScroll: true});
+      canvas.setPointerCapture(event.pointerId);
+      point(event);
+    });
+    canvas.addEventListener("pointermove", event => { if (event.buttons) point(event); });
+    // Only a viewer that was clicked takes the wheel, so that the page scrolls past the others.
+    canvas.addEventListener("wheel", event => {
+      if (!this.root.contains(document.activeElement) || !event.deltaY) return;
+      event.preventDefault();
+      const {axis} = this.plane(canvas);
+      this.move(axis, this.at[axis] - Math.sign(event.deltaY));
+    }, {passive: false});
+    canvas.addEventListener("keydown", event => {
+      const step = {ArrowUp: 1, ArrowRight: 1, PageUp: 10, ArrowDown: -1, ArrowLeft: -1, PageDown: -10}[event.key];
+      if (!step) return;
+      event.preventDefault();
+      const {axis} = this.plane(canvas);
+      this.move(axis, this.at[axis] + step);
+    });
+  }
+
+  move(axis, index) {
+    this.at[axis] = Math.min(Math.max(index, 0), this.data.shape[axis] - 1);
+    this.draw();
+  }
+
+  // Grey levels of a sheet, x fastest, then rows from the front, then slices from below; null where there is none.
+  volume(name) {
+    if (!(name in this.data.sheets)) return Promise.resolve(null);
+    if (!this.volumes.has(name)) {
+      this.volumes.set(name, (async () => {
+        const [width, height, depth] = this.data.shape;
+        const picture = new Image();
+        picture.src = this.data.sheets[name];
+        await picture.decode();
+        const canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
+        const context = canvas.getContext("2d", {willReadFrequently: true});
+        context.drawImage(picture, 0, 0);
+        const values = new Uint8Array(width * height * depth);
+        for (let slice = 0; slice < depth; slice++) {
+          const [row, column] = [Math.floor(slice / this.data.columns), slice % this.data.columns];
+          const pixels = context.getImageData(column * width, row * height, width, height).data;
+          for (let i = 0; i < width * height; i++) values[slice * width * height + i] = pixels[4 * i];
+        }
+        return values;
+      })());
+    }
+    return this.volumes.get(name);
+  }
+
+  // Values of a plane through the crosshair, row by row from the top.
+  cut(values, {axis, across, up}) {
+    const [width, height] = this.data.shape;
+    const [columns, rows] = [this.data.shape[across], this.data.shape[up]];
+    const result = new Uint8Array(columns * rows);
+    const place = [...this.at];
+    for (let row = 0, i = 0; row < rows; row++) {
+      place[up] = rows - 1 - row;
+      for (let column = 0; column < columns; column++, i++) {
+        place[across] = column;
+        result[i] = values[place[0] + width * (height - 1 - place[1] + height * place[2])];
+      }
+    }
+    return result;
+  }
+
+  paint(canvas, plane, level) {
+    const [columns, rows] = [this.data.shape[plane.across], this.data.shape[plane.up]];
+    if (canvas.width !== columns || canvas.height !== rows) [canvas.width, canvas.height] = [columns, rows];
+    canvas.style.aspectRatio = `${columns * this.data.spacing[plane.across]} / ${rows * this.data.spacing[plane.up]}`;
+    const picture = new ImageData(columns, rows);
+    for (let i = 0; i < columns * rows; i++) {
+      const [red, green, blue] = level(i);
+      picture.data.set([red, green, blue, 255], 4 * i);
+    }
+    canvas.getContext("2d").putImageData(picture, 0, 0);
+  }
+
+  millimetres(axis) {
+    const value = Math.round(this.data.start[axis] + this.at[axis] * this.data.spacing[axis]);
+    return `${"xyz"[axis]} = ${String(value).replace("-", "−")} mm`;
+  }
+
+  draw() {
+    this.drawing = this.render();
+    return this.drawing;
+  }
+
+  async render() {
+    for (const slider of this.sliders) {
+      const axis = slider.dataset.axis;
+      slider.value = this.at[axis];
+      slider.setAttribute("aria-valuetext", `${this.millimetres(axis)}, slice ${this.at[axis] + 1} of ${this.data.shape[axis]}`);
+      slider.nextElementSibling.textContent = this.millimetres(axis);
+    }
+    const method = this.method.value;
+    const names = {input: "input", output: `output ${method}`, truth: "truth", deviation: `deviation ${method}`};
+    const loaded = await Promise.all(Object.values(names).map(name => this.volume(name)));
+    this.shown = Object.fromEntries(Object.keys(names).map((name, i) => [name, loaded[i]]));
+    const grey = values => i => [values[i], values[i], values[i]];
+    const coloured = (palette, index) => i => palette.slice(3 * index(i), 3 * index(i) + 3);
+    for (const canvas of this.canvases) {
+      const [image, plane] = [canvas.dataset.image, this.plane(canvas)];
+      canvas.closest("figure").hidden = image === "deviation" && !this.shown.deviation;
+      if (canvas.closest("figure").hidden) continue;
+      if (image === "error") {
+        const [output, truth] = [this.shown.output, this.shown.truth ?? this.shown.input].map(v => this.cut(v, plane));
+        const scale = 127.5 / (255 * this.data.error);
+        this.paint(canvas, plane, coloured(palettes.error, i =>
+          Math.min(Math.max(Math.round(127.5 + (output[i] - truth[i]) * scale), 0), 255)));
+      } else {
+        const values = this.cut(this.shown[image], plane);
+        this.paint(canvas, plane, image === "deviation" ? coloured(palettes.deviation, i => values[i]) : grey(values));
+      }
+      this.cross(canvas, plane);
+      canvas.setAttribute("aria-label", `${canvas.dataset.label}, ${canvas.dataset.plane}, ${this.millimetres(plane.axis)}, ${method}`);
+    }
+    this.drawStage();
+    this.root.dataset.at = this.at.join(" ");
+  }
+
+  cross(canvas, {across, up}) {
+    const context = canvas.getContext("2d");
+    context.fillStyle = "rgba(255, 214, 64, .4)";
+    context.fillRect(this.at[across], 0, 1, canvas.height);
+    context.fillRect(0, canvas.height - 1 - this.at[up], canvas.width, 1);
+  }
+
+  drawStage() {
+    if (!this.shown) return;
+    const plane = this.plane(this.stage);
+    const [left, right] = ["left", "right"].map(side => this.root.querySelector(`[data-role=${side}]`));
+    const [a, b] = [left, right].map(side => this.cut(this.shown[side.value], plane));
+    const columns = this.data.shape[plane.across];
+    const edge = Math.round(this.split.valueAsNumber / 100 * columns);
+    this.paint(this.stage, plane, i => {
+      const column = i % columns;
+      if (column === edge) return [255, 214, 64];
+      const value = column < edge ? a[i] : b[i];
+      return [value, value, value];
+    });
+    const names = [left, right].map(side => side.selectedOptions[0].textContent.toLowerCase());
+    this.split.setAttribute("aria-valuetext", `${this.split.value} % ${names[0]}, the rest ${names[1]}`);
+    this.stage.setAttribute("aria-label", `${names[0]} left of the edge, ${names[1]} right of it, ${this.millimetres(plane.axis)}`);
+  }
+}
+
+for (const root of document.querySelectorAll(".viewer")) {
+  const part = root.closest("details");
+  const start = () => { root.viewer ??= new Viewer(root); };
+  if (part.open) start();
+  else part.addEventListener("toggle", start, {once: true});
+}
