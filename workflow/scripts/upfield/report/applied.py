@@ -13,7 +13,7 @@ from upfield.errors import ScanError
 from upfield.files import write_text
 from upfield.intensity import robust_range
 from upfield.nifti import mask_on
-from upfield.report import panels, tables
+from upfield.report import costs, panels, tables
 from upfield.report.page import PANEL_PIXELS, notices
 from upfield.report.panels import Layer
 from upfield.report.render import inline, render
@@ -72,7 +72,8 @@ def build_applied(
         seen=_seen(domain),
         views=[_view(scan, PANEL_PIXELS / len(scans)) for scan in scans],
         runs=[{**card, "name": card["method"]} for card in cards],
-        benchmarks=tables.benchmarks(benchmarks, []),
+        benchmarks=costs.benchmarks(benchmarks, []),
+        gpu_energy=0.0,
     )
     write_text(output, page)
 

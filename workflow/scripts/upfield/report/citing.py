@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 from upfield.config import MODEL_FREE
@@ -25,9 +26,8 @@ def section(
     library = references((HERE / "references.bib").read_text(encoding="utf-8"))
     text = "\n\n".join(_paragraphs(config, provenance, list(methods), harmonised))
     cited = sorted({key for keys in re.findall(r"\[([a-z0-9, ]+)\]", text) for key in keys.split(", ")})
-    text = re.sub(
-        r"\[([a-z0-9, ]+)\]", lambda m: f"({'; '.join(label(library[key]) for key in m[1].split(', '))})", text
-    )
+    labels = _labels({key: library[key] for key in cited})
+    text = re.sub(r"\[([a-z0-9, ]+)\]", lambda m: f"({'; '.join(labels[key] for key in m[1].split(', '))})", text)
     return {"text": text, "bibtex": "\n".join(library[key] for key in cited)}
 
 
@@ -43,6 +43,16 @@ def label(entry: str) -> str:
     who = " and ".join(family) if len(family) < 3 else f"{family[0]} et al."
     year = re.search(r"year = \{(\d+)", entry)[1]  # type: ignore[index]
     return f"{who}, {year}"
+
+
+def _labels(entries: Mapping[str, str]) -> dict[str, str]:
+    """Labels by key; those that would be equal get a letter: "Avants et al., 2011a"."""
+    plain = {key: label(entry) for key, entry in entries.items()}
+    same = {text: [key for key in plain if plain[key] == text] for text in plain.values()}
+    return {
+        key: text + (ascii_lowercase[same[text].index(key)] if len(same[text]) > 1 else "")
+        for key, text in plain.items()
+    }
 
 
 def _plain(latex: str) -> str:

@@ -67,7 +67,7 @@ def build(
     options = config.get("report", {})
     shown, faces = images[: int(options.get("subjects", 6))], bool(options.get("faces", False))
     page = render(
-        "template.html",
+        "study.html",
         scripts=("script.js", "viewer.js") if shown else ("script.js",),
         config=config,
         provenance=provenance,

@@ -33,7 +33,8 @@ HIGHER, LOWER = quality.HIGHER | harmonisation.HIGHER, quality.LOWER | harmonisa
 KINDS = {**dict.fromkeys(MODEL_FREE, "baseline"), SUPERVISED: "supervised baseline", "combat": "baseline"}
 PRIMARY = ("psnr", "ssim")  # metrics with charts and comparisons in sight; the others are folded
 SPLITS = {"test": "test", "val": "validation", "train": "training"}
-REGIONS = {"brain": "whole brain", "csf": "CSF", "grey": "grey matter", "white": "white matter"}
+REGIONS = {"brain": "whole brain", "csf": "CSF", "grey": "grey matter", "white": "white matter",
+           "volume": "whole volume"}  # fmt: skip
 
 
 def read(root: Path) -> dict[str, pd.DataFrame]:

@@ -23,7 +23,7 @@ QUALITY = 80
 def view(volumes: SubjectVolumes, voxels: float) -> dict[str, Any]:
     """What viewer.js draws: `shape`, `spacing` (mm), `start` (world mm of voxel 0), `columns` of a sheet, scales.
 
-    `sheets` are WebP bytes: "input", "truth" if there is one, "output <method>" and, where there is one, "deviation <method>".
+    `sheets` are WebP bytes: "input", "output <method>" and, where there are any, "truth" and "deviation <method>".
     Images keep their voxels unless all together exceed `voxels`; then the finest axes are reduced by averaging, and
     `reduced` is the voxel size in mm, otherwise None.
     """

@@ -36,7 +36,8 @@ def sentences(values: pd.DataFrame, psnr: pd.DataFrame) -> list[str]:
         text += f" (95{NBSP}% CI {reached.low:.2f} to {reached.high:.2f})"
     if lead is not None:
         shown = "" if lead.sign else ", not shown to differ"
-        text += f", {_signed(lead)} dB ahead of {second}, the next{_interval(lead)}{shown}"
+        interval = f" (95{NBSP}% CI {_signed(lead.low)} to {_signed(lead.high)})" if lead.n > 1 else ""
+        text += f", {_signed(lead.mean)} dB ahead of {second}, the next{interval}{shown}"
     return [f"{text}.", _lost(winner, losses(values, winner), values), *_people(psnr, winner)]
 
 
@@ -61,10 +62,7 @@ def _lost(winner: str, lost: list[Loss], values: pd.DataFrame) -> str:
     """Where another method is better, decided ones named and the others counted."""
     decided = [loss for loss in lost if loss.gap.sign]
     open_ones = len(lost) - len(decided)
-    named = [
-        f"{_name(loss)} ({loss.rival} is better by {abs(loss.gap.mean):.3g}{_interval(loss.gap, True)})"
-        for loss in decided[:SHOWN]
-    ]
+    named = [f"{_name(loss)} ({loss.rival} is better by {_size(loss.gap)})" for loss in decided[:SHOWN]]
     rest = f" and {len(decided) - SHOWN} more" if len(decided) > SHOWN else ""
     count = f"{open_ones} other combination{'s' if open_ones != 1 else ''} of metric and region"
     if named:
@@ -94,14 +92,11 @@ def _name(loss: Loss) -> str:
     return label if loss.region == "brain" else f"{label} in {region}"
 
 
-def _interval(gap: Difference, absolute: bool = False) -> str:
-    if gap.n < 2:
-        return ""
-    low, high = sorted(abs(x) for x in (gap.low, gap.high)) if absolute else (gap.low, gap.high)
-    return (
-        f" (95{NBSP}% CI {low:.3g} to {high:.3g})".replace("-", "−") if not absolute else f", {low:.3g} to {high:.3g}"
-    )
+def _size(gap: Difference) -> str:
+    """By how much the rival is better, with its interval."""
+    low, high = sorted(abs(x) for x in (gap.low, gap.high))
+    return f"{abs(gap.mean):.3g}" + (f", {low:.3g} to {high:.3g}" if gap.n > 1 else "")
 
 
-def _signed(gap: Difference) -> str:
-    return f"{gap.mean:+.2f}".replace("-", "−")
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
