@@ -13,7 +13,7 @@
 """
 
 # Raised on purpose when a change of the code changes the numbers; nothing else about the code measures again.
-EVALUATION_VERSION = 1
+EVALUATION_VERSION = 2
 # Tables of all participants by what they are gathered from.
 FINDINGS = {}
 if "audit" in STUDY.tables:

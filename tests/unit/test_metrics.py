@@ -332,6 +332,15 @@ def test_tissues_are_found_and_named(tmp_path, monkeypatch):
     assert tempfile.tempdir == str(tmp_path) and list(tmp_path.iterdir()) == []
 
 
+def test_a_few_bright_vessels_are_not_a_tissue(tmp_path):
+    truth, labels = head()
+    bright = truth.data.copy()
+    bright[tuple(np.argwhere(labels == 3)[::200].T)] = 3000.0
+    regions = tissue_regions(truth.with_data(bright), labels > 0)
+    for label, region in enumerate(regions.values(), start=1):
+        assert 2 * (region & (labels == label)).sum() / (region.sum() + (labels == label).sum()) > 0.95
+
+
 def test_tissues_are_repeatable_where_it_is_hard_to_tell():
     truth, labels = head(noise=60.0)
     first, *again = (tissue_regions(truth, labels > 0, suffix=suffix) for suffix in ("T1w", "T2w", "T2w"))

@@ -10,6 +10,7 @@ from upfield.files import read_json, read_tsv
 from upfield.methods.augmentation import Augmentation
 from upfield.patches import Sampling, Store, UnpairedPatches, draw, write_store
 from upfield.training.run import fit_histogram, train_model
+from upfield.training.unpaired import laplacian
 
 SAMPLING = Sampling((16, 16, 1), per_volume=6, foreground=0.9, seed=3)
 SMALL = {"width": 4, "blocks": 1, "discriminator_width": 4, "batch_size": 4, "lr": 2e-3, "image_pool": 3}
@@ -126,12 +127,27 @@ def train(folder, stores, names, preview=None, **overrides):
     return read_json(folder / "model.json"), read_tsv(folder / "history.tsv")
 
 
+def test_laplacian_is_measured_where_all_neighbours_are_brain():
+    image, mask = torch.zeros(1, 1, 5, 6), torch.zeros(1, 1, 5, 6, dtype=torch.bool)
+    image[0, 0, 2, 2] = 3.0
+    mask[0, 0, 1:4, 1:] = True
+    detail, interior = laplacian(image, mask)
+    assert detail[0, 0].tolist() == [
+        [0, 0, 0, 0, 0, 0],
+        [0, 0, 3, 0, 0, 0],
+        [0, 3, 12, 3, 0, 0],
+        [0, 0, 3, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0],
+    ]
+    assert interior.nonzero()[:, 2:].tolist() == [[2, 2], [2, 3], [2, 4]]
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_training_across_people_keeps_the_epoch_with_the_best_score(stores, tmp_path):
     previews = []
     names = ("sub-source1", "sub-source2", "sub-target1", "sub-target2")
     card, history = train(tmp_path / "m", stores, names, lambda epoch, panels: previews.append(panels))
-    parts = history[["val_cycle", "val_intensity", "val_gradient"]]
+    parts = history[["val_cycle", "val_intensity", "val_sharpness"]]
     assert np.allclose(parts.sum(axis=1), history["val_score"]) and (parts > 0).all(axis=None)
     best = history.loc[history["val_score"].idxmin()]
     assert (card["best_epoch"], card["best_val_score"]) == (best["epoch"], pytest.approx(best["val_score"]))

@@ -21,17 +21,19 @@ def tissue_regions(truth: Volume, mask: Array, suffix: str = "T1w") -> dict[str,
 
     They are named csf, grey and white if `suffix` is T1w, otherwise class1, class2 and class3, since the order
     of the tissues depends on the contrast. Atropos (Avants et al. 2011, https://doi.org/10.1007/s12021-011-9109-y)
-    with k-means initialisation, a Markov random field of weight 0.1 and a fixed seed: repeatable. The truth should
-    be free of a bias field. Raises ScanError for an empty mask or if there are no three classes to find.
+    with k-means initialisation, a Markov random field of weight 0.1 and a fixed seed, on intensities cut off at their
+    robust range: repeatable. The truth should be free of a bias field. Raises ScanError for an empty mask or if there
+    are no three classes to find.
     """
     # Imported here: ANTs takes a second to load, and the rest of this module does without it.
     import ants
 
     from upfield.registration import to_ants
 
-    intensity.robust_range(truth.data, mask)
+    # A handful of bright vessels would otherwise become a class of their own, and grey and white matter one.
+    clipped = np.clip(truth.data, *intensity.robust_range(truth.data, mask)).astype(np.float32)
     box = tuple(map(slice, *nifti.bounding_box(mask, margin=1)))
-    crop = [to_ants(Volume(data[box], truth.affine)) for data in (truth.data, mask)]
+    crop = [to_ants(Volume(data[box], truth.affine)) for data in (clipped, mask)]
     try:
         with _scratch():
             result = ants.atropos(*crop, i="kmeans[3]", m="[0.1,1x1x1]", c="[5,0]", r=0)

@@ -19,7 +19,7 @@ QUANTILES = np.linspace(0, 1, 501)
 class UnpairedValidation(Check):
     """Runs a method both ways in evaluation mode on the stores of the validation participants.
 
-    The epoch is kept whose `score` is lowest: cycle error + distance of intensities + distance of gradients. The first
+    The epoch is kept whose `score` is lowest: cycle error + distance of intensities + distance of sharpness. The first
     is low if the way back is found, so that structure was not lost; the others if outputs cannot be told from scans of
     the target scanner, in brightness and contrast and in sharpness and noise. All are in normalised units.
     """
@@ -30,14 +30,14 @@ class UnpairedValidation(Check):
     def measure(self) -> dict[str, float]:
         """Cycle error and distances over the same patches every time, all in the brain, and their sum.
 
-        `val_cycle`: mean |A to B to A - A|. `val_intensity`, `val_gradient`: 1-Wasserstein distance between A to B and
-        B of the intensities, and of the sizes of the in-plane gradients per voxel.
+        `val_cycle`: mean |A to B to A - A|. `val_intensity`, `val_sharpness`: 1-Wasserstein distance between A to B and
+        B of the intensities, and of the sizes of the in-plane Laplacian, which noise raises and blur lowers.
         """
         options = self.options
         sampling = Sampling(options.patch, options.per_volume_val, 1.0, options.seed, self.method.scale)
         patches = UnpairedPatches(self.stores, sampling, 0)
         cycle = Means()
-        seen: dict[str, list[Array]] = {name: [] for name in ("output", "target", "output_edges", "target_edges")}
+        seen: dict[str, list[Array]] = {name: [] for name in ("output", "target", "output_detail", "target_detail")}
         self.method.eval()
         for batch in load(self.method, patches, range(len(patches)), self.device, options.workers):
             batch = to_device(self.method, batch, self.device)
@@ -46,12 +46,13 @@ class UnpairedValidation(Check):
             cycle.add({"cycle": float((back - batch["source"]).abs()[inside].mean())})
             for name, image, mask in (("output", output, inside), ("target", batch["target"], there)):
                 seen[name].append(image[mask].cpu().numpy())
-                seen[f"{name}_edges"].append(_gradients(image)[mask].cpu().numpy())
+                detail, interior = laplacian(image, mask)
+                seen[f"{name}_detail"].append(detail[interior].cpu().numpy())
         self.method.train()
         values = {
             **cycle.means("val_"),
             "val_intensity": _distance(seen["output"], seen["target"]),
-            "val_gradient": _distance(seen["output_edges"], seen["target_edges"]),
+            "val_sharpness": _distance(seen["output_detail"], seen["target_detail"]),
         }
         return {**values, self.criterion: sum(values.values())}
 
@@ -84,10 +85,16 @@ class UnpairedValidation(Check):
             return there, second(there).float()
 
 
-def _gradients(images: Tensor) -> Tensor:
-    """Size of the in-plane gradient of (B, 1, X, Y[, Z]), central differences, per voxel."""
-    x, y = torch.gradient(images, dim=(2, 3))
-    return torch.hypot(x, y)
+def laplacian(images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Size of the in-plane Laplacian of (B, 1, X, Y[, Z]), 4 neighbours, and where all of them are in the mask."""
+    result, interior = torch.zeros_like(images), mask.clone()
+    for axis in (2, 3):
+        inner = images.shape[axis] - 2
+        result.narrow(axis, 1, inner).add_(images.diff(n=2, dim=axis))
+        interior.narrow(axis, 1, inner).logical_and_(mask.narrow(axis, 0, inner) & mask.narrow(axis, 2, inner))
+        for end in (0, -1):
+            interior.select(axis, end).zero_()
+    return result.abs(), interior
 
 
 def _distance(one: Sequence[Array], other: Sequence[Array]) -> float:
