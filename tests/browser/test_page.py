@@ -9,14 +9,17 @@ from upfield import calibration
 from upfield.files import write_tsv
 from upfield.report import build
 
+from tests.unit.test_findings import make_findings
 from tests.unit.test_report import CONFIG, PROVENANCE, make_study
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
+PLANES = ("Sagittal", "Coronal", "Axial")
 # One page's worth of pixels is little to draw, but a crowded machine may take its time.
 PATIENCE = 60_000
+playwright.expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,7 @@ def study(tmp_path_factory):
     write_tsv(
         root / "metrics/leaderboard.tsv", pd.concat([board, board[board.region == "brain"].assign(region="white")])
     )
+    make_findings(root)
     build(root, root / "report/index.html", config=CONFIG, provenance=PROVENANCE, images=images, notices=["A phantom."])
     return root
 
@@ -121,7 +125,7 @@ def test_the_leaderboard_filters_by_region_metric_and_words(visit):
     assert 0 < parts.count() < total
     assert parts.locator("table").first.is_visible(), "what was asked for is unfolded"
     filters.get_by_role("button", name="Show all").click()
-    page.wait_for_function(f"document.querySelectorAll('.board-part:not([hidden])').length === {total}")
+    playwright.expect(page.locator(".board-part:not([hidden])")).to_have_count(total)
     filters.get_by_label("Metric").select_option("ssim")
     shown = page.locator(".board").first.locator("thead th:visible").all_inner_texts()
     assert len(shown) == 3 and shown[2].startswith("SSIM")
@@ -147,9 +151,9 @@ def test_slices_scroll_by_keyboard_wheel_and_mouse_in_all_planes_at_once(visit):
     x, y, z = place(page)
     assert x < start[0] and y > start[1] and z == start[2] + 1, "left of the middle, in front of it"
     page.mouse.wheel(0, 100)
-    page.wait_for_function(f"document.querySelector('.viewer').dataset.at === '{x} {y} {z - 1}'")
+    playwright.expect(page.locator(".viewer").first).to_have_attribute("data-at", f"{x} {y} {z - 1}")
     page.keyboard.press("ArrowUp")
-    page.wait_for_function(f"document.querySelector('.viewer').dataset.at === '{x} {y} {z}'")
+    playwright.expect(page.locator(".viewer").first).to_have_attribute("data-at", f"{x} {y} {z}")
 
 
 def test_a_touch_moves_the_crosshair(visit):
@@ -159,7 +163,7 @@ def test_a_touch_moves_the_crosshair(visit):
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     page.touchscreen.tap(box["x"] + 0.75 * box["width"], box["y"] + 0.25 * box["height"])
-    page.wait_for_function(f"document.querySelector('.viewer').dataset.at !== '{' '.join(map(str, start))}'")
+    playwright.expect(page.locator(".viewer").first).not_to_have_attribute("data-at", " ".join(map(str, start)))
     x, y, z = place(page)
     assert x > start[0] and y == start[1] and z > start[2]
 
@@ -189,6 +193,19 @@ def test_uncertainty_is_shown_for_the_method_that_has_it(visit):
     panel.wait_for(state="visible")
     viewer.get_by_label("Method").select_option("spline")
     panel.wait_for(state="hidden")
+
+
+def test_a_structure_of_the_audit_is_shown_where_it_is(visit):
+    page = visit()
+    page.get_by_text("2 structures added or removed").click()
+    page.get_by_role("button", name="Show structure 2 of unet3d, sub-01").click()
+    viewer = page.locator(".viewer").first
+    assert viewer.get_by_label("Method").input_value() == "unet3d"
+    # Half a voxel is 2 mm in plane and 2.5 mm across.
+    place = [viewer.get_by_role("slider", name=name).get_attribute("aria-valuetext") for name in PLANES]
+    found = [float(re.match(r". = (−?\d+) mm", text)[1].replace("−", "-")) for text in place]
+    assert found == pytest.approx([1, 2, 3], abs=3)
+    playwright.expect(viewer.get_by_role("slider", name="Axial")).to_be_in_viewport()
 
 
 def test_a_table_is_saved_with_all_its_digits(visit, study, tmp_path):

@@ -42,6 +42,9 @@ class Theme:
 LIGHT = Theme("#ffffff", "#22262b", "#e3e5e8", "#0b5c9e", "#6b7178", ("#0b5c9e", "#b4541a", "#2b7d4f", "#7a4b9c"))
 DARK = Theme("#16191d", "#dde1e6", "#31363d", "#74b3ea", "#9aa2ab", ("#74b3ea", "#eb9a62", "#79c99a", "#c29be0"))
 
+# The density of fewer values would be invented.
+VIOLIN = 5
+
 
 def write_triptych(path: Path, panels: Mapping[str, Array]) -> None:
     """Write a training preview, atomically; the window is the 1 to 99 percentile of the truth, or else of all."""
@@ -66,13 +69,15 @@ def triptych(panels: Mapping[str, Array], window: tuple[float, float]) -> bytes:
         axis.imshow(np.asarray(panel).T, origin="lower", cmap="gray", vmin=window[0], vmax=window[1])
         axis.set_title(title, color="white", fontsize=9)
         axis.set_axis_off()
-    return _png(figure)
+    return png(figure)
 
 
 def subject_values(
     values: pd.DataFrame, summary: pd.DataFrame, networks: Sequence[str], label: str, theme: Theme
 ) -> bytes:
     """PNG of one metric: a row per method, a point per subject, a line joining each subject, mean and interval.
+
+    From five subjects on the points of a method lie on a violin, their smoothed density.
 
     Parameters
     ----------
@@ -87,12 +92,17 @@ def subject_values(
     import seaborn
 
     methods = list(values.columns)
-    with _chart(theme, (5.4, 0.8 + 0.42 * len(methods))) as figure:
+    with canvas(theme, (5.4, 0.8 + 0.42 * len(methods))) as figure:
         axis = figure.subplots()
         for row in values.to_numpy():
             axis.plot(row, range(len(methods)), color=theme.baseline, linewidth=0.7, alpha=0.45, zorder=1)
         long = values.melt(var_name="method", value_name="value").dropna()
         palette = {m: theme.network if m in networks else theme.baseline for m in methods}
+        if len(values) >= VIOLIN:
+            seaborn.violinplot(
+                long, x="value", y="method", order=methods, hue="method", palette=palette, inner=None, cut=0,
+                density_norm="width", linewidth=0, alpha=0.22, legend=False, ax=axis, zorder=0,
+            )  # fmt: skip
         seaborn.stripplot(
             long, x="value", y="method", order=methods, hue="method", palette=palette, jitter=False, size=4.5,
             alpha=0.6, legend=False, ax=axis, zorder=2,
@@ -111,7 +121,7 @@ def subject_values(
         axis.xaxis.set_major_locator(MaxNLocator(5))
         seaborn.despine(figure, left=True)
         axis.tick_params(axis="y", length=0)
-        return _png(figure)
+        return png(figure)
 
 
 def training_curves(history: pd.DataFrame, best_epoch: int | None, theme: Theme) -> bytes:
@@ -126,7 +136,7 @@ def training_curves(history: pd.DataFrame, best_epoch: int | None, theme: Theme)
     groups += [("Learning rate", [c for c in history if c.startswith("lr_")])]
     groups = [(title, columns) for title, columns in groups if columns]
     rows = max((len(groups) + 1) // 2, 1)
-    with _chart(theme, (5.8, 2.0 * rows)) as figure:
+    with canvas(theme, (5.8, 2.0 * rows)) as figure:
         axes = figure.subplots(rows, 2, squeeze=False).ravel()
         for axis in axes[len(groups) :]:
             axis.set_axis_off()
@@ -154,7 +164,7 @@ def training_curves(history: pd.DataFrame, best_epoch: int | None, theme: Theme)
         for axis in axes[max(len(groups) - 2, 0) : len(groups)]:
             axis.set_xlabel("epoch")
         seaborn.despine(figure)
-        return _png(figure)
+        return png(figure)
 
 
 def scanner_auc(rows: Sequence[Mapping[str, Any]], networks: Sequence[str], theme: Theme) -> bytes:
@@ -164,7 +174,7 @@ def scanner_auc(rows: Sequence[Mapping[str, Any]], networks: Sequence[str], them
     """
     import seaborn
 
-    with _chart(theme, (5.4, 0.9 + 0.42 * len(rows))) as figure:
+    with canvas(theme, (5.4, 0.9 + 0.42 * len(rows))) as figure:
         axis = figure.subplots()
         axis.axvline(0.5, color=theme.ink, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         lowest = 0.45
@@ -180,7 +190,7 @@ def scanner_auc(rows: Sequence[Mapping[str, Any]], networks: Sequence[str], them
         axis.grid(visible=False, axis="y")
         seaborn.despine(figure, left=True)
         axis.tick_params(axis="y", length=0)
-        return _png(figure)
+        return png(figure)
 
 
 def intensity_densities(intensities: pd.DataFrame, methods: Sequence[str], theme: Theme) -> bytes:
@@ -196,7 +206,7 @@ def intensity_densities(intensities: pd.DataFrame, methods: Sequence[str], theme
     grid = np.linspace(low - 0.08 * (high - low), high + 0.08 * (high - low), 200)
     columns = min(len(methods), 2)
     rows = -(-len(methods) // columns)
-    with _chart(theme, (5.4, 2.0 * rows + 0.3)) as figure:
+    with canvas(theme, (5.4, 2.0 * rows + 0.3)) as figure:
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
         for axis in axes[len(methods) :]:
             axis.set_axis_off()
@@ -214,7 +224,7 @@ def intensity_densities(intensities: pd.DataFrame, methods: Sequence[str], theme
             axis.set_xlabel("normalised intensity")
             axis.xaxis.set_tick_params(labelbottom=True)
         seaborn.despine(figure, left=True)
-        return _png(figure)
+        return png(figure)
 
 
 def _density(rows: pd.DataFrame, grid: Array) -> Array:
@@ -239,7 +249,7 @@ def reliability(table: pd.DataFrame, methods: Sequence[str], theme: Theme) -> by
     shown: Mapping[str, pd.DataFrame] = {m: table[table["method"] == m] for m in methods}
     # One scale for all, from 0: how far a curve is from the line is what matters.
     top = 105 * float(table[["predicted", "rmse"]].max().max())
-    with _chart(theme, (0.5 + 2.5 * columns, 0.4 + 2.5 * rows)) as figure:
+    with canvas(theme, (0.5 + 2.5 * columns, 0.4 + 2.5 * rows)) as figure:
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
         for axis in axes[len(methods) :]:
             axis.set_axis_off()
@@ -259,7 +269,7 @@ def reliability(table: pd.DataFrame, methods: Sequence[str], theme: Theme) -> by
         seaborn.despine(figure)
         figure.supxlabel("predicted standard deviation (% of range)", fontsize=9.5, color=theme.ink)
         figure.supylabel("RMSE (% of range)", fontsize=9.5, color=theme.ink)
-        return _png(figure)
+        return png(figure)
 
 
 def _headroom(axis: Axes, share: float) -> None:
@@ -270,7 +280,7 @@ def _headroom(axis: Axes, share: float) -> None:
 
 
 @contextmanager
-def _chart(theme: Theme, size: tuple[float, float]) -> Iterator[Figure]:
+def canvas(theme: Theme, size: tuple[float, float]) -> Iterator[Figure]:
     """A figure of `size` inches, in the theme's colours, under settings that hold only inside the block."""
     import seaborn
 
@@ -285,7 +295,7 @@ def _chart(theme: Theme, size: tuple[float, float]) -> Iterator[Figure]:
         yield Figure(figsize=size, dpi=190, layout="constrained")
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
     """PNG of a figure with a palette of 256 colours: a quarter of the size, and no difference to see."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")

@@ -15,6 +15,7 @@ from upfield.report import (
     costs,
     export,
     figures,
+    findings,
     harmonisation,
     panels,
     review,
@@ -86,6 +87,11 @@ def build(
         charts=_charts(scores, board, methods),
         extremes=tables.extremes(scores["psnr"][[m for m in methods if m in scores["psnr"]]]),
         harmonisation=harmonised,
+        ranking=findings.ranking(table, methods),
+        outliers=findings.outliers(table),
+        definitions=tables.records(table["metrics/definitions"]),
+        agreement=findings.agreement(table, methods),
+        hallucinations=findings.hallucinations(table, methods),
         comparisons=tables.comparisons(table["metrics/comparisons"], methods),
         subjects=_subjects(shown, scores, methods, faces),
         faces=faces,
@@ -172,7 +178,15 @@ def _charts(scores: Mapping[str, pd.DataFrame], board: pd.DataFrame, methods: Se
         networks = [m for m in values if m not in MODEL_FREE]
         draw = [figures.subject_values(values, part.set_index("method"), networks, label(metric), theme)
                 for theme in (figures.LIGHT, figures.DARK)]  # fmt: skip
-        charts.append({"metric": metric, "n": len(values), "light": draw[0], "dark": draw[1]})
+        charts.append(
+            {
+                "metric": metric,
+                "n": len(values),
+                "violins": len(values) >= figures.VIOLIN,
+                "light": draw[0],
+                "dark": draw[1],
+            }
+        )
     return charts
 
 

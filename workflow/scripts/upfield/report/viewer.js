@@ -75,6 +75,13 @@ class Viewer {
     this.draw();
   }
 
+  visit(method, place) {
+    if ([...this.method.options].some(option => option.value === method)) this.method.value = method;
+    const {shape, start, spacing} = this.data;
+    this.at = place.map((mm, axis) => Math.min(Math.max(Math.round((mm - start[axis]) / spacing[axis]), 0), shape[axis] - 1));
+    this.draw();
+  }
+
   // Grey levels of a sheet, x fastest, then rows from the front, then slices from below; null where there is none.
   volume(name) {
     if (!(name in this.data.sheets)) return Promise.resolve(null);
@@ -197,9 +204,23 @@ class Viewer {
   }
 }
 
+const start = root => root.viewer ??= new Viewer(root);
 for (const root of document.querySelectorAll(".viewer")) {
   const part = root.closest("details");
-  const start = () => { root.viewer ??= new Viewer(root); };
-  if (part.open) start();
-  else part.addEventListener("toggle", start, {once: true});
+  if (part.open) start(root);
+  else part.addEventListener("toggle", () => start(root), {once: true});
+}
+
+// Buttons that lead to a place (world mm) in the images of a participant, where these are on the page.
+for (const button of document.querySelectorAll("button[data-place]")) {
+  const {participant, method, place} = JSON.parse(button.dataset.place);
+  const root = document.querySelector(`.viewer[data-participant="${CSS.escape(participant)}"]`);
+  if (!root) continue;
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    root.closest("details").open = true;
+    start(root).visit(method, place);
+    root.scrollIntoView();
+    root.querySelector("[data-axis]").focus({preventScroll: true});
+  });
 }

@@ -1,0 +1,96 @@
+"""Charts of what stands behind the leaderboard: ranks, agreement with the truth, lesions. PNG bytes, by theme."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+
+from upfield.report.figures import Theme, canvas, png
+
+
+def ranks(table: pd.DataFrame, theme: Theme) -> bytes:
+    """PNG of mean ranks, 1 is best: `table` has metrics (as labels) in rows and methods in columns."""
+    import seaborn
+
+    wide, high = 2.1 + 0.78 * table.shape[1], 1.1 + 0.27 * len(table)
+    with canvas(theme, (wide, high)) as figure:
+        axis = figure.subplots()
+        colours = seaborn.light_palette(theme.network, as_cmap=True, reverse=True)
+        if theme.paper != "#ffffff":
+            colours = seaborn.dark_palette(theme.network, as_cmap=True, reverse=True)
+        seaborn.heatmap(
+            table, ax=axis, cmap=colours, vmin=1, vmax=max(table.shape[1], 2), annot=True, fmt=".1f", cbar=False,
+            linewidths=1.5, linecolor=theme.paper, annot_kws={"fontsize": 8.5},
+        )  # fmt: skip
+        axis.set(xlabel="", ylabel="")
+        axis.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
+        axis.set_xticks(axis.get_xticks(), table.columns, rotation=28, ha="left", rotation_mode="anchor")
+        axis.set_yticks(axis.get_yticks(), table.index, rotation=0)
+        return png(figure)
+
+
+def bland_altman(values: pd.DataFrame, agreement: pd.DataFrame, methods: Sequence[str], theme: Theme) -> bytes:
+    """PNG with a row per method and a column per region: output minus truth against their mean.
+
+    `values` and `agreement` are rows of one quantity, in ml, of `metrics/quantities.tsv` and `metrics/agreement.tsv`.
+    The line is the bias, dashed lines the limits of agreement; the dotted line is no difference. A column has one
+    scale.
+    """
+    import seaborn
+
+    regions = list(dict.fromkeys(values["region"]))
+    with canvas(theme, (0.6 + 2.3 * len(regions), 0.5 + 1.45 * len(methods))) as figure:
+        axes = figure.subplots(len(methods), len(regions), squeeze=False, sharex="col", sharey="col")
+        for row, method in zip(axes, methods, strict=True):
+            for axis, region in zip(row, regions, strict=True):
+                own = values[(values["method"] == method) & (values["region"] == region)]
+                mean, difference = (own["output"] + own["truth"]) / 2, own["output"] - own["truth"]
+                axis.axhline(0, color=theme.baseline, linewidth=0.9, linestyle=":", zorder=1)
+                axis.plot(mean, difference, "o", markersize=4, color=theme.network, alpha=0.8, zorder=3)
+                found = agreement[(agreement["method"] == method) & (agreement["region"] == region)]
+                for line in found.itertuples():
+                    axis.axhline(line.bias, color=theme.ink, linewidth=1.1, zorder=2)
+                    for limit in (line.limit_low, line.limit_high):
+                        axis.axhline(limit, color=theme.ink, linewidth=0.9, linestyle=(0, (4, 3)), zorder=2)
+                axis.xaxis.set_major_locator(MaxNLocator(3))
+                axis.yaxis.set_major_locator(MaxNLocator(4))
+                axis.set_title(f"{method}, {region}", loc="left", fontsize=8.5)
+        seaborn.despine(figure)
+        figure.supxlabel("mean of output and truth (ml)", fontsize=9.5, color=theme.ink)
+        figure.supylabel("output − truth (ml)", fontsize=9.5, color=theme.ink)
+        return png(figure)
+
+
+def lesions(table: pd.DataFrame, methods: Sequence[str], theme: Theme) -> bytes:
+    """PNG with a panel per radius: how much of each lesion is in the output, 1 as in the truth, 0 painted over.
+
+    `table` are rows of `metrics/lesions.tsv`; dark and bright lesions apart, a large mark is the mean of a method.
+    """
+    import seaborn
+
+    kinds = (("darker", table["contrast"] < 0, theme.cycle[0], -0.13), ("brighter", table["contrast"] > 0,
+             theme.cycle[1], 0.13))  # fmt: skip
+    radii = sorted(table["radius_mm"].unique())
+    with canvas(theme, (1.4 + 2.0 * len(radii), 1.0 + 0.42 * len(methods))) as figure:
+        axes = figure.subplots(1, len(radii), squeeze=False, sharex=True, sharey=True)[0]
+        for axis, radius in zip(axes, radii, strict=True):
+            for mark in (0, 1):
+                axis.axvline(mark, color=theme.ink, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+            for name, kind, colour, offset in kinds:
+                shown = table[kind & (table["radius_mm"] == radius)]
+                for place, method in enumerate(methods):
+                    own = shown.loc[shown["method"] == method, "recovered"].dropna()
+                    level = place + offset
+                    axis.plot(own, [level] * len(own), "o", markersize=3.2, color=colour, alpha=0.5, zorder=2)
+                    if len(own):
+                        axis.plot(own.mean(), level, "D", markersize=5.5, color=colour, zorder=3,
+                                  label=name if place == 0 else None)  # fmt: skip
+            axis.set_title(f"radius {radius:g} mm", loc="left", fontsize=9.5)
+            axis.set(ylim=(len(methods) - 0.5, -0.5), yticks=range(len(methods)), yticklabels=methods)
+            axis.grid(visible=False, axis="y")
+            axis.tick_params(axis="y", length=0)
+            axis.xaxis.set_major_locator(MaxNLocator(4))
+        axes[-1].legend(fontsize=8, labelcolor=theme.ink, facecolor=theme.paper, edgecolor="none", borderpad=0.1)
+        seaborn.despine(figure, left=True)
+        figure.supxlabel("share of the lesion’s contrast in the output", fontsize=9.5, color=theme.ink)
+        return png(figure)
