@@ -91,23 +91,24 @@ def grid_of(number: int, spacing: tuple[float, float, float], flip: bool) -> Gri
     return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
 
 
-@pytest.fixture(scope="module")
-def balls(tmp_path_factory) -> Callable[..., Path]:
+def write_balls(data: Path, people: int, first: int = 1, t2w: bool = False) -> Path:
     """Write a BIDS dataset of so many participants: balls in a poor session `low` and a good session `high`.
 
     With `t2w` the poor session has a second, inverted contrast on a grid of its own, all but the last participant's.
     """
+    data.mkdir(exist_ok=True)
+    (data / "dataset_description.json").write_text(json.dumps({"Name": "Balls", "BIDSVersion": "1.10.0"}))
+    for number in range(first, first + people):
+        for session, spacing, contrast in (("low", (2.5, 2.5, 4.0), 0.5), ("high", (2.0, 2.5, 2.5), 2.0)):
+            path = data / f"sub-{number:02d}/ses-{session}/anat/sub-{number:02d}_ses-{session}_T1w.nii.gz"
+            nifti.save(head(number, grid_of(number, spacing, session == "high"), contrast), path)
+        if t2w and number < first + people - 1:
+            path = data / f"sub-{number:02d}/ses-low/anat/sub-{number:02d}_ses-low_T2w.nii.gz"
+            nifti.save(head(number, grid_of(number, (4.0, 2.5, 2.5), True), -1.5), path)
+    return data
 
-    def write(people: int, first: int = 1, t2w: bool = False) -> Path:
-        data = tmp_path_factory.mktemp("bids")
-        (data / "dataset_description.json").write_text(json.dumps({"Name": "Balls", "BIDSVersion": "1.10.0"}))
-        for number in range(first, first + people):
-            for session, spacing, contrast in (("low", (2.5, 2.5, 4.0), 0.5), ("high", (2.0, 2.5, 2.5), 2.0)):
-                path = data / f"sub-{number:02d}/ses-{session}/anat/sub-{number:02d}_ses-{session}_T1w.nii.gz"
-                nifti.save(head(number, grid_of(number, spacing, session == "high"), contrast), path)
-            if t2w and number < first + people - 1:
-                path = data / f"sub-{number:02d}/ses-low/anat/sub-{number:02d}_ses-low_T2w.nii.gz"
-                nifti.save(head(number, grid_of(number, (4.0, 2.5, 2.5), True), -1.5), path)
-        return data
 
-    return write
+@pytest.fixture(scope="module")
+def balls(tmp_path_factory) -> Callable[..., Path]:
+    """Write balls into a folder of their own."""
+    return lambda *people, **options: write_balls(tmp_path_factory.mktemp("bids"), *people, **options)

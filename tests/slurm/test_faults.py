@@ -16,20 +16,7 @@ import psutil
 import pytest
 from upfield.files import read_json, read_tsv
 
-from .conftest import CLUSTER, Slurm, Study, stop, wait_for
-
-EPOCHS = 60
-
-
-@pytest.fixture(scope="module")
-def undisturbed(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """The patch stores, and a model trained without Slurm and without faults."""
-    study = Study(
-        tmp_path_factory.mktemp("undisturbed") / "study", slurm, {"train": {"epochs": EPOCHS, "preview_every": 0}}
-    )
-    study.run_locally(target(study), str(study.root / "splits.tsv"))
-    return study
-
+from .conftest import CLUSTER, EPOCHS, Study, stop, wait_for
 
 def target(study: Study) -> str:
     return str(study.model() / "model.json")
@@ -50,13 +37,13 @@ class Training:
     def halfway(self) -> dict[str, str]:
         """The running job, when it has written a few checkpoints."""
         history = self.study.model() / "history.tsv"
-        wait_for(lambda: self.snakemake.poll() is not None or (history.is_file() and len(read_tsv(history)) >= 3), 180)
+        wait_for(lambda: self.snakemake.poll() is not None or (history.is_file() and len(read_tsv(history)) >= 3), 600)
         assert self.snakemake.poll() is None, (self.study.folder / "snakemake.log").read_text()[-4000:]
         (job,) = [job for job in self.jobs() if job["JobState"] == "RUNNING"]
         return job
 
     def finish(self) -> str:
-        return self.study.finish(self.snakemake, 400)
+        return self.study.finish(self.snakemake, 1200)
 
 
 @pytest.fixture
@@ -65,8 +52,7 @@ def training(undisturbed: Study, tmp_path: Path) -> Iterator[Callable[..., Train
     started = []
 
     def start(*arguments: str) -> Training:
-        config = {key: value for key, value in undisturbed.config.items() if key != "output_dir"}
-        study = Study(tmp_path / "study", undisturbed.slurm, config)
+        study = Study(tmp_path / "study", undisturbed.slurm, undisturbed.data)
         shutil.copytree(undisturbed.root, study.root, ignore=shutil.ignore_patterns("models"))
         started.append(Training(study, *arguments))
         return started[-1]

@@ -13,11 +13,12 @@ TARGETS = {"report", "ingest", "preprocess", "split", "patches", "train", "predi
 
 
 @pytest.fixture(scope="module")
-def finished(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """A study after its run; `said` is what Snakemake printed, `jobs` what Slurm knew when it had ended."""
-    study = Study(tmp_path_factory.mktemp("whole") / "study", slurm)
+def finished(slurm: Slurm, undisturbed: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A study after its run; `said` is what Snakemake printed, `jobs` what Slurm knew of its jobs."""
+    earlier = {job["JobId"] for job in slurm.jobs()}
+    study = Study(tmp_path_factory.mktemp("whole") / "study", slurm, undisturbed.data)
     study.said = study.run()
-    study.jobs = slurm.jobs()
+    study.jobs = [job for job in slurm.jobs() if job["JobId"] not in earlier]
     return study
 
 
@@ -49,14 +50,16 @@ def test_a_participants_small_jobs_travelled_together(finished):
     assert comments.str.contains("enhance").sum() == 2 * tested
 
 
-def test_nothing_is_left_to_do_and_the_result_is_that_of_a_run_without_slurm(finished, tmp_path):
-    twin = Study(tmp_path / "twin", finished.slurm)
-    twin.run_locally()
+def test_the_result_is_that_of_a_run_without_slurm(finished, undisturbed):
     for name in ("leaderboard", "per_subject", "comparisons"):
-        tables = [(study.root / "metrics" / f"{name}.tsv").read_bytes() for study in (finished, twin)]
+        tables = [(study.root / "metrics" / f"{name}.tsv").read_bytes() for study in (finished, undisturbed)]
         assert tables[0] == tables[1], name
-    weights = [(study.model() / "model.safetensors").read_bytes() for study in (finished, twin)]
+    weights = [(study.model() / "model.safetensors").read_bytes() for study in (finished, undisturbed)]
     assert weights[0] == weights[1]
+
+
+def test_nothing_is_left_to_do(finished):
+    assert "Nothing to be done" in finished.run("--dry-run").rsplit("Building DAG", 1)[-1]
 
 
 def test_scripts_left_no_half_written_file(finished):
