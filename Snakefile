@@ -5,13 +5,11 @@ ingest -> preprocess -> qc -> split -> patches -> train -> predict -> evaluate -
 With a trained `model` instead: apply, which enhances scans that have no target.
 """
 
-import functools
 import signal
 import sys
 from copy import deepcopy
 from pathlib import Path
 
-import smart_open
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
@@ -29,9 +27,6 @@ from upfield.study import Study
 
 # What the user said, before the defaults: a model decides about everything else.
 GIVEN = deepcopy(config)
-
-# Snakemake parses the path of each job's script three times: a tenth of the time that planning a large study takes.
-smart_open.parse_uri = functools.cache(smart_open.parse_uri)
 
 
 configfile: Path(workflow.basedir) / "config" / "config.yaml"
@@ -166,6 +161,7 @@ rule evaluate:
         EXPORTS,
 
 
+include: "rules/planning.smk"
 include: "rules/common.smk"
 include: "rules/ingest.smk"
 include: "rules/preprocess.smk"

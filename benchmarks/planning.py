@@ -43,6 +43,13 @@ SESSIONS, NETWORKS, OTHERS = ["low", "high"], ["unet3d", "gan"], ["identity", "s
 SCAN = "out/{{p}}/ses-{{s}}/anat/{{p}}_ses-{{s}}"
 RAW = "{folder}/bids/{{p}}/ses-{{s}}/anat/{{p}}_ses-{{s}}_T1w.nii.gz"
 SAME = dict(allow_missing=True)
+HIGH = SCAN.replace("{{s}}", "high")
+PAIR = expand(SCAN + "_{{k}}", s=SESSIONS, k=["bias", "mask"], **SAME)
+WHOLE = [*PAIR, *expand(SCAN + "_preproc", s=SESSIONS, **SAME), "out/{{p}}/transform"]
+TESTED = [
+    *expand("out/{{p}}/{{m}}", m=NETWORKS + OTHERS, **SAME), HIGH + "_bias", HIGH + "_mask",
+    *expand(SCAN + "_preproc", s=SESSIONS, **SAME),
+]
 
 
 def learners(wildcards):
@@ -52,7 +59,13 @@ def learners(wildcards):
 wildcard_constraints: p=r"sub-\\d+", s="low|high", n="|".join(NETWORKS), o="|".join(OTHERS), f=r"\\d"
 
 rule all:
-    input: "out/report", expand("out/stores/{{p}}", p=PEOPLE)
+    input:
+        "out/report", "out/export", expand("out/{{p}}/{{m}}", p=PEOPLE, m=NETWORKS + OTHERS)
+rule inventory:
+    input: expand(RAW, p=PEOPLE, s=SESSIONS)
+    output: "out/inventory"
+rule validate:
+    output: "out/validation"
 rule brain:
     input: RAW
     output: SCAN + "_mask"
@@ -60,19 +73,28 @@ rule bias:
     input: RAW, SCAN + "_mask"
     output: SCAN + "_bias"
 rule register:
-    input: expand(SCAN + "_{{k}}", s=SESSIONS, k=["bias", "mask"], **SAME)
+    input: PAIR
     output: "out/{{p}}/transform"
+rule quality:
+    input: PAIR, "out/{{p}}/transform"
+    output: "out/quality/{{p}}"
+rule quality_figures:
+    input: PAIR, "out/{{p}}/transform"
+    output: "out/pictures/{{p}}"
+rule quality_table:
+    input: expand("out/quality/{{p}}", p=PEOPLE)
+    output: "out/quality_table"
 rule standardise:
-    input: SCAN + "_bias", SCAN + "_mask", "out/{{p}}/transform"
+    input: SCAN + "_bias", SCAN + "_mask", HIGH + "_mask", "out/{{p}}/transform", "out/quality/{{p}}"
     output: SCAN + "_preproc"
 rule cohort:
-    input: expand(SCAN + "_preproc", p=PEOPLE, s=SESSIONS)
+    input: "out/inventory", expand(SCAN + "_preproc", p=PEOPLE, s=SESSIONS), expand("out/quality/{{p}}", p=PEOPLE)
     output: "out/cohort"
 rule splits:
     input: "out/cohort"
     output: "out/splits"
 rule store:
-    input: expand(SCAN + "_preproc", s=SESSIONS, **SAME)
+    input: expand(SCAN + "_preproc", s=SESSIONS, **SAME), HIGH + "_mask"
     output: "out/stores/{{p}}"
 rule histogram:
     input: "out/splits", learners
@@ -81,20 +103,35 @@ rule train:
     input: "out/splits", learners
     output: "out/models/{{n}}_{{f}}"
 rule interpolate:
-    input:
-        expand(SCAN + "_{{k}}", s=SESSIONS, k=["bias", "mask", "preproc"], **SAME),
-        "out/{{p}}/transform", lambda w: f"out/models/histogram_{{FOLD[w.p]}}"
+    input: WHOLE, lambda w: f"out/models/histogram_{{FOLD[w.p]}}" if w.o == "histogram" else []
     output: "out/{{p}}/{{o}}"
 rule enhance:
-    input:
-        expand(SCAN + "_{{k}}", s=SESSIONS, k=["bias", "mask", "preproc"], **SAME),
-        "out/{{p}}/transform", lambda w: f"out/models/{{w.n}}_{{FOLD[w.p]}}"
+    input: WHOLE, lambda w: f"out/models/{{w.n}}_{{FOLD[w.p]}}"
     output: "out/{{p}}/{{n}}"
+rule tissues:
+    input: HIGH + "_bias", HIGH + "_mask"
+    output: "out/tissues/{{p}}"
 rule measure:
-    input: expand("out/{{p}}/{{m}}", m=NETWORKS + OTHERS, **SAME), SCAN.replace("{{s}}", "high") + "_mask"
+    input: TESTED, "out/tissues/{{p}}"
     output: "out/metrics/{{p}}"
+rule segment:
+    input: TESTED, "out/tissues/{{p}}"
+    output: "out/segmented/{{p}}"
+rule audit:
+    input: TESTED
+    output: "out/audit/{{p}}"
+rule findings:
+    input: expand("out/audit/{{p}}", p=PEOPLE)
+    output: "out/findings"
+rule summarise:
+    input: expand("out/{{x}}/{{p}}", x=["metrics", "segmented"], p=PEOPLE)
+    output: "out/tables"
+rule export:
+    input: "out/tables"
+    output: "out/export"
 rule report:
-    input: expand("out/metrics/{{p}}", p=PEOPLE)
+    input:
+        "out/tables", "out/findings", "out/quality_table", "out/validation", expand("out/pictures/{{p}}", p=PEOPLE)
     output: "out/report"
 """
 

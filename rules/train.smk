@@ -14,9 +14,7 @@ rule train_model:
         train=stores("train"),
         val=stores("val"),
         sidecars=lambda wildcards: [
-            sidecar(STUDY.preprocessed(scan))
-            for scan in STUDY.index.used
-            if scan.participant in STUDY.members(wildcards.fold, "train")
+            sidecar(STUDY.preprocessed(scan)) for scan in STUDY.learned(wildcards.fold, STUDY.index)
         ],
         splits=rules.splits.output,
         start=lambda wildcards: STUDY.start(wildcards.method),

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from upfield.files import read_json, read_tsv
 
 from .conftest import CLUSTER, EPOCHS, Study, stop, wait_for
+
 
 def target(study: Study) -> str:
     return str(study.model() / "model.json")
@@ -159,19 +159,34 @@ def test_preempted_job_continues_after_the_urgent_one(undisturbed, training):
 
 def test_killed_snakemake_is_started_again_and_nothing_half_written_counts(undisturbed, training):
     run = training()
-    run.halfway()
+    job = run.halfway()
     run.snakemake.kill()
     run.snakemake.wait()
-    # As profiles/slurm/README.md says: the job is still there, and would write beside its successor.
-    lines = run.slurm.command("squeue", "--me", "--noheader", "--format=%i %j").splitlines()
-    orphans = [line.split()[0] for line in lines if line.split()[1].startswith("upfield_")]
-    assert len(orphans) == 1
-    run.slurm.command("scancel", *orphans)
-    wait_for(lambda: not run.slurm.jobs(state="RUNNING") and not run.slurm.jobs(state="COMPLETING"), 60)
+    # The job goes too, without a chance to clean up, while it writes what it was made for.
     for name in ("model.safetensors", "model.json"):
         (run.study.model() / name).write_bytes(b"half of a fi")
+    for process in processes(job["JobId"]):
+        if "slurmstepd" not in process.name():
+            process.kill()
+    wait_for(lambda: not run.slurm.jobs("train_model", state="RUNNING"))
     run.study.run("--unlock")
-    time.sleep(1)
+    run.snakemake = run.study.start(target(run.study))
+    run.finish()
+    check(undisturbed, run)
+
+
+def test_jobs_of_a_killed_snakemake_are_found_and_cancelled(undisturbed, training):
+    """As profiles/slurm/README.md says: they are still there, and would write beside their successors."""
+    run = training()
+    job = run.halfway()
+    run.snakemake.kill()
+    run.snakemake.wait()
+    lines = run.slurm.command("squeue", "--me", "--noheader", "--format=%i %j").splitlines()
+    orphans = [line.split()[0] for line in lines if line.split()[1].startswith("upfield_")]
+    assert orphans == [job["JobId"]]
+    run.slurm.command("scancel", *orphans)
+    wait_for(lambda: not run.slurm.jobs("train_model", state="RUNNING"))
+    run.study.run("--unlock")
     run.snakemake = run.study.start(target(run.study))
     run.finish()
     check(undisturbed, run)

@@ -44,7 +44,7 @@ def test_everybody_stands_once_in_every_fold(count, scheme, fractions, seed, str
     folds = scheme.get("folds", 1)
     assert sorted(set(result["fold"])) == [str(k) for k in range(folds)]
     for fold in set(result["fold"]):
-        parts = [splits.members(result, fold, part) for part in splits.PARTS]
+        parts = [splits.parts(result).get((fold, part), []) for part in splits.PARTS]
         assert all(parts)
         assert sorted(person for part in parts for person in part) == people(count)
     shuffled = people(count)
@@ -184,7 +184,7 @@ def test_missing_own_table(tmp_path, refused):
 def test_same_person_in_two_folds_is_no_leak(own):
     text = SOUND + "sub-000\t1\ttest\nsub-001\t1\ttrain\nsub-002\t1\tval\n"
     result = splits.assign(people(3), own(text), EMPTY)
-    assert splits.members(result, "1", "test") == ["sub-000"]
+    assert splits.parts(result)["1", "test"] == ["sub-000"]
 
 
 def test_fingerprint_ignores_row_order():

@@ -196,9 +196,9 @@ def check(table: pd.DataFrame) -> None:
                 raise UpfieldError(f"splits: fold {fold} has no {part} participant")
 
 
-def members(table: pd.DataFrame, fold: str, part: str) -> list[str]:
-    """Participants of one part of one fold, in table order."""
-    return list(table.loc[(table["fold"] == fold) & (table["split"] == part), "participant_id"])
+def parts(table: pd.DataFrame) -> dict[tuple[str, str], list[str]]:
+    """Participants of each part of each fold, by fold and part, in table order."""
+    return {key: list(people) for key, people in table.groupby(["fold", "split"], sort=False)["participant_id"]}
 
 
 def fingerprint(table: pd.DataFrame) -> str:

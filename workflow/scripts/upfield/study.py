@@ -127,9 +127,19 @@ class Study:
         rows = self.splits[self.splits["split"] == "test"]
         return dict(zip(rows["participant_id"], rows["fold"], strict=True))
 
+    @cached_property
+    def parts(self) -> dict[tuple[str, str], list[str]]:
+        """Participants of each part of each fold."""
+        return splits.parts(self.splits)
+
     def members(self, fold: str, *parts: str) -> list[str]:
         """Participants of some parts of a fold."""
-        return [person for part in parts for person in splits.members(self.splits, fold, part)]
+        return [person for part in parts for person in self.parts.get((fold, part), [])]
+
+    def learned(self, fold: str, index: Index) -> list[Scan]:
+        """The scans of an index that a fold's models learn from."""
+        people = set(self.members(fold, "train"))
+        return [scan for scan in index.used if scan.participant in people]
 
     @cached_property
     def megavoxels(self) -> dict[str, float]:
@@ -147,8 +157,7 @@ class Study:
 
         Reads the sidecars of the preprocessed training scans, which must exist.
         """
-        people = set(self.members(fold, "train"))
-        used = [scan for scan in self.described().used if scan.participant in people]
+        used = self.learned(fold, self.described())
         sources, targets = ([(scan, read_json(sidecar(self.preprocessed(scan)))) for scan in used if scan.role == side]
                             for side in ("source", "target"))  # fmt: skip
         return {
