@@ -4,8 +4,11 @@ import functools
 import graphlib
 
 import smart_open
+from snakemake import common, script
+from snakemake import rules as snakemake_rules
 from snakemake.dag import DAG
 from snakemake.exceptions import WorkflowError
+from snakemake.output_index import OutputIndex
 
 
 def check_groups(dag):
@@ -24,8 +27,24 @@ def check_groups(dag):
         raise WorkflowError(f"groups: {' needs '.join(str(unit) for unit in error.args[1])}") from None
 
 
+def read_once(get):
+    """The source of a rule's script, which Snakemake reads for each of its jobs, unless wildcards stand in its path."""
+    known = {}
+
+    def get_source(path, sourcecache, basedir=None, wildcards=None, params=None):
+        key = str(path), str(basedir), wildcards is None
+        if key not in known or "{" in key[0]:
+            known[key] = get(path, sourcecache, basedir, wildcards, params)
+        return known[key]
+
+    return get_source
+
+
 DAG._check_groups = check_groups
 # The first half of the same check.
 DAG.validate_group = lambda dag, group: None
-# Snakemake parses the path of each job's script three times.
+# What Snakemake works out again for each file or job although it does not change.
+OutputIndex.match_producers = functools.cache(OutputIndex.match_producers)
+script.get_source = read_once(script.get_source)
 smart_open.parse_uri = functools.cache(smart_open.parse_uri)
+common.get_function_params = snakemake_rules.get_function_params = functools.cache(common.get_function_params)

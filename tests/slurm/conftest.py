@@ -59,7 +59,7 @@ class Slurm:
             job
             for job in found
             if job.get("JobState", "").startswith(state or job.get("JobState", "-"))
-            and (not rules or any(job["Comment"].startswith(f"rule_{rule}") for rule in rules))
+            and (not rules or any(job.get("Comment", "").startswith(f"rule_{rule}") for rule in rules))
         ]
 
     def stop(self) -> None:
