@@ -54,6 +54,7 @@ rule measure:
     input:
         unpack(tested_images),
         labels=lambda wildcards: [tissue_labels(wildcards)] if config["evaluate"]["regions"] else [],
+        atlas=lambda wildcards: STUDY.atlas(wildcards.participant),
     output:
         values=f"{ROOT}/metrics/participants/{{participant}}.tsv",
         own=f"{ROOT}/metrics/participants/{{participant}}_truth.tsv",
@@ -75,6 +76,7 @@ rule measure:
         fold=tested_fold,
         seeds=seeds,
         metrics=config["evaluate"]["metrics"],
+        names=config["evaluate"]["atlas"]["names"],
     script:
         "../workflow/scripts/measure.py"
 

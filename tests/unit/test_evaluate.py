@@ -8,6 +8,7 @@ from skimage import metrics as reference
 from upfield import evaluate, nifti
 from upfield.bids import sidecar
 from upfield.errors import UpfieldError
+from upfield.evaluate import atlas
 from upfield.evaluate.tissues import dice, label_names
 from upfield.files import read_json, write_json
 from upfield.nifti import Volume
@@ -67,6 +68,51 @@ def test_rows_of_every_method_region_and_metric(files):
     assert set(own.metric) == {"snr"} and list(own.region) == ["brain", "csf", "grey", "white"]
     single, _ = measured(files, labels=labels, threads=1)
     pd.testing.assert_frame_equal(values, single, check_exact=True)
+
+
+def test_regions_of_your_own_on_any_grid(files, tmp_path):
+    """A user's label image, stored flipped and at half the spacing: the same values as on the grid."""
+    labels = nifti.load_labels(files["tissues"])
+    same, other, broken = (str(tmp_path / name) for name in ("same.nii.gz", "other.nii.gz", "broken.nii.gz"))
+    ball = labels.with_data((7 * (labels.data == 3)).astype(np.int32))
+    nifti.save(ball, same)
+    # Each voxel becomes eight of its size, with the first axis reversed.
+    fine = np.diag([-1.0, 1, 1, 1])
+    fine[:3, 3] = np.array([2 * labels.data.shape[0] - 1.5, -0.5, -0.5])
+    nifti.save(Volume(ball.data.repeat(2, 0).repeat(2, 1).repeat(2, 2)[::-1], fine), other)
+    (tmp_path / "broken.nii.gz").write_bytes(b"no image")
+    on_grid, _ = measured(files, labels={same: {7: "core", 9: "absent"}})
+    assert set(on_grid.region) == {"brain", "core", "volume"}
+    elsewhere, _ = measured(files, labels={broken: {7: "lost"}, other: {7: "core"}})
+    pd.testing.assert_frame_equal(on_grid, elsewhere)
+
+
+def test_an_atlas_that_cannot_be_used_is_named(refused, tmp_path):
+    image, names = tmp_path / "sub-01_dseg.nii.gz", tmp_path / "dseg.tsv"
+    image.touch()
+    names.write_text("index\tname\n3\tthalamus\n4\tpons\n")
+    settings = {"images": str(tmp_path / "{participant}_dseg.nii.gz"), "names": str(names)}
+
+    def check(people=("sub-01", "sub-02"), pairing="paired", **changes):
+        atlas.check({"evaluate": {"atlas": settings | changes}, "pairing": pairing}, people)
+
+    check()
+    check(images=None, names=None)
+    assert atlas.region_names(names) == {3: "thalamus", 4: "pons"}
+    for words, changes in (
+        (("evaluate.atlas.names is not set",), {"names": None}),
+        (("evaluate.atlas.images", "{participant}"), {"images": str(image)}),
+        (("evaluate.atlas.images", "no participant"), {"people": ["sub-02"]}),
+        (("unpaired",), {"pairing": "unpaired"}),
+        (("evaluate.atlas.names", "no file"), {"names": "/nowhere.tsv"}),
+    ):
+        with refused(*words):
+            check(**changes)
+    for table, words in (("a\tb\n", "expected index and name"), ("index\tname\n1\tpons\n2\tpons\n", "named twice"),
+                         ("index\tname\n1\tbrain\n", "already")):  # fmt: skip
+        names.write_text(table)
+        with refused("evaluate.atlas.names", words):
+            check()
 
 
 def test_the_whole_volume_is_that_of_scikit_image_without_a_skull(files):

@@ -4,6 +4,7 @@ from upfield.job import job
 
 with job(snakemake):
     from upfield import evaluate
+    from upfield.evaluate.atlas import region_names
     from upfield.evaluate.tissues import label_names
     from upfield.files import write_tsv
 
@@ -11,7 +12,8 @@ with job(snakemake):
         dict(zip(snakemake.params.methods, snakemake.input.predictions, strict=True)),
         snakemake.input.truth,
         snakemake.input.mask,
-        {path: label_names(path) for path in snakemake.input.labels},
+        {path: label_names(path) for path in snakemake.input.labels}
+        | {path: region_names(snakemake.params.names) for path in snakemake.input.atlas},
         sidecars=snakemake.input.sidecars,
         participant=snakemake.wildcards.participant,
         fold=snakemake.params.fold,

@@ -11,6 +11,7 @@ import pandas as pd
 from upfield import bids, config, demands, domain, resources, splits
 from upfield.bids import Index, Pair, Scan, derivative, label, sidecar
 from upfield.errors import UpfieldError
+from upfield.evaluate import atlas
 from upfield.files import read_json
 from upfield.nifti import SAME, Scale
 from upfield.phantom import Phantom, scans
@@ -33,6 +34,7 @@ class Study:
         self.pairs: dict[str, Pair] = {pair.participant: pair for pair in self.index.pairs}
         self.scans: dict[str, Scan] = {scan.name: scan for scan in self.index.used}
         self.unpaired = settings["pairing"] == "unpaired"
+        self._check_atlas()
         self.methods = config.methods(settings)
         self.baselines = config.baselines(settings)
         self.trained = config.trained_methods(settings)
@@ -41,6 +43,9 @@ class Study:
     def _check(self, settings: Mapping[str, Any]) -> None:
         config.check(settings)
         demands.check(settings)
+
+    def _check_atlas(self) -> None:
+        atlas.check(self.config, self.pairs)
 
     def _find(self, rescan: bool) -> Index:
         planned = self.config["phantom"] is not None
@@ -239,6 +244,12 @@ class Study:
         sides = ("target",) if self.config["pairing"] == "simulated" else ("source", "target")
         folders = [] if self.config["samples"] is not None else [self.config[side]["bids_dir"] for side in sides]
         return list(dict.fromkeys(folders))
+
+    def atlas(self, participant: str) -> list[str]:
+        """The user's label image of a participant, if there is one."""
+        pattern = self.config["evaluate"]["atlas"]["images"]
+        path = atlas.image_of(pattern, participant) if pattern else ""
+        return [path] if path and Path(path).is_file() else []
 
     def verdict(self, name: str) -> str:
         """What quality control measures of the content of a store, and whether it may be used."""

@@ -41,7 +41,8 @@ def measure(
     predictions
         File by method, on the grid of `truth`: the bias-corrected target on its native grid.
     labels
-        Label images on that grid: the name of each label by file. A label that does not occur is left out.
+        Label images in that world: the name of each label by file. On another grid they are resampled, nearest
+        neighbour. A label that does not occur is left out, and so is an image that cannot be read.
     seeds
         Of each trained method; see `seed_label`.
     metrics
@@ -98,9 +99,13 @@ def _regions(labels: Mapping[str, Mapping[int, str]], target: Volume, brain: Arr
     """The parts of label images that lie in the brain."""
     result: dict[str, Array] = {}
     for path, names in labels.items():
-        image = nifti.load_labels(path)
+        try:
+            image = nifti.load_labels(path)
+        except ScanError as error:
+            logging.warning("%s: %s; it is left out", path, error)
+            continue
         if not image.grid.matches(target.grid):
-            raise UpfieldError(f"{path} is not on the grid of the target; rerun it")
+            image = nifti.resample(image, target.grid, order=0)
         found = regions_of(image.data * brain, names)
         if not found:
             logging.warning("%s: no region in %s; it is left out", path, ", ".join(names.values()))
