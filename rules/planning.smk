@@ -1,11 +1,15 @@
 """What keeps the plan of a large study quick; nothing here decides what is made."""
 
 import functools
+import gc
 import graphlib
 
 import smart_open
-from snakemake import common, script
+
+# Under other names: `rules` and `script` are something else in a Snakefile.
+from snakemake import common as snakemake_common
 from snakemake import rules as snakemake_rules
+from snakemake import script as snakemake_script
 from snakemake.dag import DAG
 from snakemake.exceptions import WorkflowError
 from snakemake.output_index import OutputIndex
@@ -27,6 +31,17 @@ def check_groups(dag):
         raise WorkflowError(f"groups: {' needs '.join(str(unit) for unit in error.args[1])}") from None
 
 
+def ready(dag, job):
+    """Whether a job, or all jobs of its group, wait for nothing but each other."""
+    group = dag.get_job_group(job)
+    if group is None:
+        return dag._n_until_ready[job] == 0
+    return all(
+        dag._n_until_ready[member] == sum(dag.get_job_group(other) is group for other in dag._dependencies[member])
+        for member in group
+    )
+
+
 def read_once(get):
     """The source of a rule's script, which Snakemake reads for each of its jobs, unless wildcards stand in its path."""
     known = {}
@@ -43,8 +58,14 @@ def read_once(get):
 DAG._check_groups = check_groups
 # The first half of the same check.
 DAG.validate_group = lambda dag, group: None
+# As Snakemake's own, without comparing the jobs of groups that are the same object or not the same group.
+DAG._ready = ready
 # What Snakemake works out again for each file or job although it does not change.
 OutputIndex.match_producers = functools.cache(OutputIndex.match_producers)
-script.get_source = read_once(script.get_source)
+snakemake_script.get_source = read_once(snakemake_script.get_source)
 smart_open.parse_uri = functools.cache(smart_open.parse_uri)
-common.get_function_params = snakemake_rules.get_function_params = functools.cache(common.get_function_params)
+snakemake_rules.get_function_params = functools.cache(snakemake_common.get_function_params)
+snakemake_common.get_function_params = snakemake_rules.get_function_params
+# Hundreds of thousands of objects come to stay: to look through them for garbage as often as usual takes a fifth of the
+# time.
+gc.set_threshold(100_000, 50, 100)

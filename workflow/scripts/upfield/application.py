@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 from jsonschema import Draft202012Validator
 from safetensors import SafetensorError, safe_open
 
 from upfield import bids, config, domain, splits
 from upfield.bids import Exclusion, Index, Scan, derivative, label, sidecar
 from upfield.errors import UpfieldError
-from upfield.files import merged, read_json
+from upfield.files import merged, read_json, read_yaml
 from upfield.nifti import Scale
 from upfield.study import Study
 
@@ -76,10 +75,10 @@ def read_card(folder: str) -> dict[str, Any]:
         card: dict[str, Any] = read_json(path)
     except ValueError as error:
         raise UpfieldError(f"{path}: not a JSON file ({error})") from None
-    schema = yaml.safe_load((config.SCHEMAS / "card.schema.yaml").read_text(encoding="utf-8"))
+    schema = read_yaml(config.SCHEMAS / "card.schema.yaml")
     config.raise_first(Draft202012Validator(schema).iter_errors(card), str(path))
     try:
-        document = yaml.safe_load(config.method_file(card["method"]).read_text(encoding="utf-8"))
+        document = read_yaml(config.method_file(card["method"]))
     except UpfieldError:
         raise UpfieldError(f"{path}: its method {card['method']} is none of those in config/methods/") from None
     if len(card.get("channels", [])) > 1:

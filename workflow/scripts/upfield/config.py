@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from upfield.errors import UpfieldError
-from upfield.files import merged
+from upfield.files import merged, read_yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 SCHEMAS = ROOT / "workflow" / "schemas"
@@ -34,7 +33,7 @@ def typed(config: Mapping[str, Any]) -> dict[str, Any]:
     Snakemake's `--config 'train={epochs: 2}'` hands every value inside braces on as text. Settings of methods have
     no types here; whatever reads as a number is one.
     """
-    schema = yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text(encoding="utf-8"))
+    schema = read_yaml(SCHEMAS / "config.schema.yaml")
     result: dict[str, Any] = _typed(config, schema, schema)
     return result | {"method_overrides": _typed(result.get("method_overrides", {}), {}, schema, free=True)}
 
@@ -87,7 +86,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 def check_schema(config: Mapping[str, Any]) -> None:
     """Raise UpfieldError for the first unknown key or value of a wrong type."""
-    schema = yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text(encoding="utf-8"))
+    schema = read_yaml(SCHEMAS / "config.schema.yaml")
     raise_first(Draft202012Validator(schema).iter_errors(dict(config)), "config")
 
 
@@ -178,8 +177,8 @@ def method_settings(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     if name in MODEL_FREE:
         return {}
     path = method_file(name)
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    schema = yaml.safe_load((SCHEMAS / "method.schema.yaml").read_text(encoding="utf-8"))
+    document = read_yaml(path)
+    schema = read_yaml(SCHEMAS / "method.schema.yaml")
     raise_first(Draft202012Validator(schema).iter_errors(document), str(path))
     overrides = dict(config["method_overrides"].get(name, {}))
     preset = overrides.pop("preset", document["preset"])

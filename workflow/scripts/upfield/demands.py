@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from safetensors import SafetensorError, safe_open
 
 from upfield import degrade
 from upfield.config import FEATURE_WEIGHT, MODEL_FREE, NEED_A_TRUTH, hint, method_file, method_settings, methods
 from upfield.errors import UpfieldError
+from upfield.files import read_yaml
 from upfield.nifti import SAME, Scale
 
 MODEL_PARTS = ("model.safetensors", "model.json")
@@ -33,7 +33,7 @@ def of(config: Mapping[str, Any], name: str) -> Demands:
     Raises UpfieldError for a scale that is not made of whole numbers.
     """
     settings = method_settings(config, name)
-    document = yaml.safe_load(method_file(name).read_text(encoding="utf-8")) if settings else {}
+    document = read_yaml(method_file(name)) if settings else {}
     scale = tuple(settings.get(part) if isinstance(part, str) else part for part in document.get("scale", SAME))
     if not all(isinstance(factor, int) and factor >= 1 for factor in scale):
         raise UpfieldError(f"config: {name} enlarges by {scale}; expected whole numbers of at least 1")

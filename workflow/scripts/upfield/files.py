@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 # The process's file mode mask, which can only be read by setting it.
 UMASK = os.umask(0)
@@ -47,6 +48,12 @@ def write_json(path: str | Path, value: Any) -> None:
 def read_json(path: str | Path) -> Any:
     """Read a UTF-8 JSON file."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Read a UTF-8 YAML file."""
+    # Every job reads several; the parser in C is ten times as quick.
+    return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def write_tsv(path: str | Path, table: pd.DataFrame) -> None:
