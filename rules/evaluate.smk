@@ -139,10 +139,14 @@ rule summarise:
             caption="../workflow/report/comparisons.rst",
             category="Evaluation",
         ),
-        ranks=f"{ROOT}/metrics/ranks.tsv",
+        ranks=report(f"{ROOT}/metrics/ranks.tsv", caption="../workflow/report/ranks.rst", category="Evaluation"),
         outliers=f"{ROOT}/metrics/outliers.tsv",
         quantities=f"{ROOT}/metrics/quantities.tsv",
-        agreement=f"{ROOT}/metrics/agreement.tsv",
+        agreement=report(
+            f"{ROOT}/metrics/agreement.tsv",
+            caption="../workflow/report/agreement.rst",
+            category="Evaluation",
+        ),
         definitions=f"{ROOT}/metrics/definitions.tsv",
     log:
         f"{ROOT}/logs/evaluate/summarise.log",
@@ -257,7 +261,14 @@ if FINDINGS:
         input:
             **FINDINGS,
         output:
-            **{name: f"{ROOT}/metrics/{name}.tsv" for name in FINDINGS},
+            **{
+                name: report(
+                    f"{ROOT}/metrics/{name}.tsv",
+                    caption=f"../workflow/report/{name}.rst",
+                    category="Hallucinations",
+                )
+                for name in FINDINGS
+            },
         log:
             f"{ROOT}/logs/evaluate/findings.log",
         benchmark:

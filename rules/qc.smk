@@ -63,7 +63,7 @@ rule quality_table:
     input:
         [STUDY.verdict(name) for name in STUDY.contents],
     output:
-        f"{ROOT}/qc/quality.tsv",
+        report(f"{ROOT}/qc/quality.tsv", caption="../workflow/report/quality.rst", category="Quality"),
     log:
         f"{ROOT}/logs/qc/table.log",
     benchmark:

@@ -4,8 +4,8 @@ Heads of 20 cm are replaced by skull-stripped balls of 32 voxels, so that a run 
 the real workflow. Four of seven participants are unusable, each in its own way, and every grid is oblique or flipped.
 """
 
-import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import nibabel as nib
@@ -18,7 +18,7 @@ from upfield.files import read_json, read_tsv
 from upfield.patches import Store
 from upfield.quality import PICTURES
 
-from tests.e2e.conftest import bids_errors
+from tests.e2e.conftest import ROOT, bids_errors
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +42,11 @@ def finished(study, balls):
     (data / "sub-05/ses-low/anat/sub-05_ses-low_T1w.nii.gz").write_bytes(b"this is not an image")
     four = nib.Nifti1Image(np.ones((8, 8, 8, 3), np.float32), np.eye(4))
     nib.save(four, data / "sub-06/ses-high/anat/sub-06_ses-high_T1w.nii.gz")
+    for person in ("sub-01", "sub-02", "sub-03"):
+        labels = nib.load(data / f"{person}/ses-high/anat/{person}_ses-high_T1w.nii.gz")
+        core = ndimage.binary_erosion(labels.get_fdata() > 0, iterations=5)
+        nib.save(nib.Nifti1Image(7 * core.astype(np.uint8), labels.affine), data.parent / f"{person}_dseg.nii.gz")
+    (data.parent / "dseg.tsv").write_text("index\tname\n7\tcore\n")
     made = study(
         {
             "study": "balls",
@@ -54,6 +59,11 @@ def finished(study, balls):
             "patches": {"size": 24, "per_volume": 8, "per_volume_val": 2},
             "method_overrides": {"unet3d": SMALL, "unet3d_patchgan": SMALL | GAN},
             "train": {"epochs": 2},
+            "evaluate": {
+                "atlas": {
+                    "images": f"{data.parent}/{{participant}}_dseg.nii.gz", "names": f"{data.parent}/dseg.tsv",
+                },
+            },
         }
     )  # fmt: skip
     made.data = data
@@ -106,14 +116,15 @@ def test_every_pair_is_measured_and_drawn(finished):
     assert gain["flag"].to_dict() == {"sub-01": "ok", "sub-02": "ok", "sub-03": "ok", "sub-07": "exclude"}
     assert gain.loc["sub-07", "value"] < gain["value"].drop("sub-07").min() / 3
     report = (finished.root / "report/index.html").read_text()
-    assert report.count("data:image/webp") == 4 * len(PICTURES)
+    quality = report.split('<section id="quality"')[1].split("</section>")[0]
+    assert quality.count("data:image/webp") == 4 * len(PICTURES)
 
 
 def test_metrics_are_of_the_test_participant_by_every_method(finished):
     values = read_tsv(finished.root / "metrics/per_subject.tsv")
     assert set(values["participant_id"]) == {person_tested(finished)}
     assert set(values["method"]) == set(METHODS)
-    assert set(values["region"]) >= {"brain"}
+    assert set(values["region"]) >= {"brain", "core", "volume"}
     tissues = {f"{what}_{name}" for what in ("dice", "volume_error") for name in ("csf", "grey", "white")}
     assert set(values["metric"]) - tissues == {
         "psnr", "ssim", "mae", "mse", "rmse", "nrmse_range", "nrmse_euclidean", "nmse_variance", "nmse_energy",
@@ -199,9 +210,16 @@ def test_a_changed_setting_retrains_that_method_alone(finished):
 
 
 def test_snakemake_makes_its_own_report_too(finished):
-    page = finished.root.parent / "snakemake-report.html"
-    finished.run("--report", str(page))
-    assert re.search("leaderboard", page.read_text())
+    packed = finished.root.parent / "snakemake-report.zip"
+    finished.run("--report", str(packed))
+    with zipfile.ZipFile(packed) as archive:
+        files = {Path(name).name: archive.read(name) for name in archive.namelist()}
+    for name in ("metrics/leaderboard.tsv", "metrics/audit.tsv", "qc/quality.tsv", "report/index.html"):
+        assert files[Path(name).name] == (finished.root / name).read_bytes()
+    page = files["report.html"].decode()
+    for caption in ("leaderboard", "comparisons", "ranks", "agreement", "audit", "structures", "quality", "report"):
+        words = (ROOT / f"workflow/report/{caption}.rst").read_text().split(",")[0].split(":")[0].strip()
+        assert words in page, "a caption is shown beside its file"
 
 
 def test_tables_are_tables(finished):

@@ -116,9 +116,9 @@ def make_metrics(root, methods, people, level):
     write_tsv(root / "metrics/leaderboard.tsv", pd.DataFrame(board, columns=columns))
 
 
-def make_run(root, method, epochs=12):
-    folder = root / "models" / method / "fold-0_seed-42"
-    card = {"method": method, "preset": "corrected", "fold": 0, "seed": 42, "best_epoch": 9, "best_val_mae": 0.0412,
+def make_run(root, method, epochs=12, fold=0):
+    folder = root / "models" / method / f"fold-{fold}_seed-42"
+    card = {"method": method, "preset": "corrected", "fold": fold, "seed": 42, "best_epoch": 9, "best_val_mae": 0.0412,
             "parameters": {"generator": 58817985, "discriminator": 11048769}, "epochs": epochs, "steps": 1200,
             "train_seconds": 4210.5, "device": "cuda", "config_sha": "abcd1234", "split_sha": "9876fedc",
             "git_commit": "1f2e3d4c", "participants": {"train": ["sub-01"], "val": ["sub-02"]}}  # fmt: skip

@@ -1,6 +1,7 @@
 """The viewer's volumes: where a voxel lands on a sheet, and that nothing but the brain is on one."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def values(view, name):
 
 def test_every_image_has_a_sheet_in_which_right_front_and_top_are_where_they_belong(images):
     view = viewer.view(subject.read(images), 1e6)
-    assert set(view["sheets"]) == {"input", "truth", "output net", "deviation net"}
+    assert set(view["sheets"]) == {"input", "truth", "output net", "deviation net", "error net"}
     assert view["reduced"] is None and view["spacing"] == [2, 2, 3]
     shown = values(view, "truth").astype(float)
     assert shown.shape == tuple(view["shape"]) == (20, 24, 16)
@@ -58,6 +59,19 @@ def test_too_many_voxels_are_averaged_on_the_finest_axes_and_stay_in_place(image
     assert shown[half[0] + 1 : -1, half[1] + 1 : -1, half[2] + 1 : -1].mean() > 200
 
 
+def test_small_errors_have_sheets_that_compression_of_the_images_does_not_drown(images, tmp_path):
+    """An output 1 % off in its right half: its own sheet shows a half at zero and a half that is too bright."""
+    truth = load(images.truth)
+    change = np.zeros(truth.data.shape, np.float32)
+    change[:10] = 10
+    save(truth.with_data(truth.data + change), tmp_path / "close.nii.gz")
+    close = replace(images, outputs={"net": tmp_path / "close.nii.gz"}, deviations={})
+    view = viewer.view(subject.read(close), 1e6)
+    assert view["error"] < viewer.SMALL and set(view["sheets"]) == {"input", "truth", "output net", "error net"}
+    shown = values(view, "error net").astype(float)
+    assert shown[2:9, 2:-2, 2:-2].mean() == pytest.approx(127.5, abs=3) and shown[11:18, 2:-2, 2:-2].min() > 240
+
+
 def test_only_a_report_that_asks_for_faces_has_voxels_from_outside_the_brain(images):
     before = [viewer.view(subject.read(images, faces), 1e6)["sheets"] for faces in (False, True)]
     outside = load(images.mask).data == 0
@@ -66,4 +80,4 @@ def test_only_a_report_that_asks_for_faces_has_voxels_from_outside_the_brain(ima
         save(volume.with_data(np.where(outside, 2000, volume.data).astype(np.float32)), path)
     after = [viewer.view(subject.read(images, faces), 1e6)["sheets"] for faces in (False, True)]
     assert after[0] == before[0]
-    assert all(after[1][name] != before[1][name] for name in before[1])
+    assert all(after[1][name] != before[1][name] for name in before[1] if name != "error net")

@@ -29,8 +29,11 @@ from upfield.report.headline import headline
 from upfield.report.render import inline, label, render, uri
 from upfield.report.subject import SubjectImages
 
-# Together below 25 MB with 20 subjects: a pixel is about one byte as PNG, a voxel 0.15 as WebP, a third more as base64.
-PANEL_PIXELS, VIEWER_VOXELS = 3e6, 50e6
+# Together below 25 MB with 20 subjects (benchmarks/report_size.py): a pixel is about one byte as PNG, a voxel 0.1 to
+# 0.3 as WebP, a third more as base64.
+PANEL_PIXELS, VIEWER_VOXELS = 3e6, 40e6
+# Models with pictures of their training; 0.2 MB each.
+DRAWN = 12
 
 
 def build(
@@ -95,11 +98,12 @@ def build(
         comparisons=tables.comparisons(table["metrics/comparisons"], methods),
         subjects=_subjects(shown, scores, methods, faces),
         faces=faces,
+        unpaired=config.get("pairing") == "unpaired",
         palettes=viewer.colours(),
         uncertainty=uncertainty.section(root, methods),
         scales={name: panels.scale_bar(name) for name in ("grey", "error", "deviation")},
         runs=runs,
-        trained=[{**run, "curves": _curves(run)} for run in runs if run["method"] not in MODEL_FREE],
+        trained=_trained(runs),
         benchmarks=costs.benchmarks(root / "benchmarks", methods),
         gpu_energy=costs.gpu_energy(runs),
         citing=citing.section(config, provenance, named, bool(harmonised)),
@@ -225,6 +229,13 @@ def _view(volumes: subject.SubjectVolumes, subjects: int) -> dict[str, Any]:
         "deviation": volumes.deviation if volumes.deviations else None,
         "failures": volumes.failures,
     }
+
+
+def _trained(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Trained models, the first `DRAWN` with their curves and preview: `drawn`."""
+    networks = [run for run in runs if run["method"] not in MODEL_FREE]
+    first = [{**run, "drawn": True, "curves": _curves(run)} for run in networks[:DRAWN]]
+    return [*first, *({**run, "drawn": False, "curves": [], "last": None} for run in networks[DRAWN:])]
 
 
 def _curves(run: Mapping[str, Any]) -> list[bytes]:

@@ -153,7 +153,7 @@ class Viewer {
       slider.nextElementSibling.textContent = this.millimetres(axis);
     }
     const method = this.method.value;
-    const names = {input: "input", output: `output ${method}`, truth: "truth", deviation: `deviation ${method}`};
+    const names = {input: "input", output: `output ${method}`, truth: "truth", deviation: `deviation ${method}`, error: `error ${method}`};
     const loaded = await Promise.all(Object.values(names).map(name => this.volume(name)));
     this.shown = Object.fromEntries(Object.keys(names).map((name, i) => [name, loaded[i]]));
     const grey = values => i => [values[i], values[i], values[i]];
@@ -162,14 +162,14 @@ class Viewer {
       const [image, plane] = [canvas.dataset.image, this.plane(canvas)];
       canvas.closest("figure").hidden = image === "deviation" && !this.shown.deviation;
       if (canvas.closest("figure").hidden) continue;
-      if (image === "error") {
+      if (image === "error" && !this.shown.error) {
         const [output, truth] = [this.shown.output, this.shown.truth ?? this.shown.input].map(v => this.cut(v, plane));
         const scale = 127.5 / (255 * this.data.error);
         this.paint(canvas, plane, coloured(palettes.error, i =>
           Math.min(Math.max(Math.round(127.5 + (output[i] - truth[i]) * scale), 0), 255)));
       } else {
         const values = this.cut(this.shown[image], plane);
-        this.paint(canvas, plane, image === "deviation" ? coloured(palettes.deviation, i => values[i]) : grey(values));
+        this.paint(canvas, plane, image in palettes ? coloured(palettes[image], i => values[i]) : grey(values));
       }
       this.cross(canvas, plane);
       canvas.setAttribute("aria-label", `${canvas.dataset.label}, ${canvas.dataset.plane}, ${this.millimetres(plane.axis)}, ${method}`);

@@ -2,7 +2,8 @@
 
 NiiVue was tried for size: its script alone is 2.3 MB and draws only with WebGL 2, where a browser may have none.
 Sheets are WebP, lossy: at quality 80 a voxel costs 0.15 bytes and is off by 4 of 255 grey levels (root mean square,
-a real head), a sixth of the error of a good network. Errors are therefore drawn from the same two sheets.
+a real head), a sixth of the error of a good network. Errors are therefore drawn from the same two sheets, unless they
+are so small that compression would drown them: then they have sheets of their own.
 """
 
 import io
@@ -18,12 +19,15 @@ from upfield.report import panels
 from upfield.report.subject import SubjectVolumes
 
 QUALITY = 80
+# Errors whose scale is below this share of the window have sheets of their own.
+SMALL = 0.1
 
 
 def view(volumes: SubjectVolumes, voxels: float) -> dict[str, Any]:
     """What viewer.js draws: `shape`, `spacing` (mm), `start` (world mm of voxel 0), `columns` of a sheet, scales.
 
-    `sheets` are WebP bytes: "input", "output <method>" and, where there are any, "truth" and "deviation <method>".
+    `sheets` are WebP bytes: "input", "output <method>" and, where there are any, "truth", "deviation <method>" and
+    "error <method>".
     Images keep their voxels unless all together exceed `voxels`; then the finest axes are reduced by averaging, and
     `reduced` is the voxel size in mm, otherwise None.
     """
@@ -34,6 +38,9 @@ def view(volumes: SubjectVolumes, voxels: float) -> dict[str, Any]:
         images["truth"] = (volumes.truth, volumes.window)
     images |= {f"output {m}": (data, volumes.window) for m, data in volumes.outputs.items()}
     images |= {f"deviation {m}": (data, (0.0, volumes.deviation)) for m, data in volumes.deviations.items()}
+    error = volumes.error / max(volumes.window[1] - volumes.window[0], 1e-30)
+    if error < SMALL:
+        images |= {f"error {m}": (data, (-volumes.error, volumes.error)) for m, data in volumes.errors.items()}
     grid = volumes.mask.grid
     full, middle = np.array(grid.shape), np.array(grid.shape) // 2
     shape = _shape(full, grid.spacing, voxels / len(images))
@@ -45,7 +52,7 @@ def view(volumes: SubjectVolumes, voxels: float) -> dict[str, Any]:
         "spacing": [round(float(s), 4) for s in spacing],
         "start": [round(float(s), 2) for s in start],
         "columns": columns,
-        "error": volumes.error / max(volumes.window[1] - volumes.window[0], 1e-30),
+        "error": error,
         "reduced": float(spacing.min()) if (shape < full).any() else None,
         "sheets": {name: _sheet(_reduced(data, shape), bounds, columns) for name, (data, bounds) in images.items()},
     }
