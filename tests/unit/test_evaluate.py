@@ -5,10 +5,9 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 from skimage import metrics as reference
-from upfield import evaluate, nifti
+from upfield import atlas, evaluate, nifti
 from upfield.bids import sidecar
 from upfield.errors import UpfieldError
-from upfield.evaluate import atlas
 from upfield.evaluate.tissues import dice, label_names
 from upfield.files import read_json, write_json
 from upfield.nifti import Volume

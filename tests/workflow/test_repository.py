@@ -36,6 +36,7 @@ ORDER = [
     "training",
     "inference",
     "predict",
+    "atlas",
     "metrics",
     "statistics",
     "harmonisation",

@@ -4,7 +4,7 @@ from upfield.job import job
 
 with job(snakemake):
     from upfield import evaluate
-    from upfield.evaluate.atlas import region_names
+    from upfield.atlas import region_names
     from upfield.evaluate.tissues import label_names
     from upfield.files import write_tsv
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from upfield import bids, config, demands, domain, resources, splits
+from upfield import atlas, bids, config, demands, domain, resources, splits
 from upfield.bids import Index, Pair, Scan, derivative, label, sidecar
 from upfield.errors import UpfieldError
-from upfield.evaluate import atlas
 from upfield.files import read_json
 from upfield.nifti import SAME, Scale
 from upfield.phantom import Phantom, scans
