@@ -6,7 +6,7 @@ import pytest
 from upfield import calibration
 from upfield.files import write_json, write_tsv
 from upfield.nifti import Volume, save
-from upfield.report import figures, uncertainty
+from upfield.report import charts, figures, uncertainty
 
 
 def test_bins_by_hand():
@@ -97,7 +97,7 @@ def test_section_of_the_report(study):
 
 def test_methods_share_a_scale(study):
     table = pd.read_csv(study / "metrics" / "calibration.tsv", sep="\t")
-    one = figures.reliability(table, ["right"], figures.LIGHT)
-    assert one == figures.reliability(table, ["right"], figures.LIGHT), "the same bytes"
-    sizes = [figures.reliability(table, methods, figures.LIGHT)[16:24] for methods in (["right"], ["right", "bold"])]
+    one = charts.reliability(table, ["right"], figures.LIGHT)
+    assert one == charts.reliability(table, ["right"], figures.LIGHT), "the same bytes"
+    sizes = [charts.reliability(table, methods, figures.LIGHT)[16:24] for methods in (["right"], ["right", "bold"])]
     assert sizes[0] != sizes[1]

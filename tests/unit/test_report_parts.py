@@ -61,12 +61,13 @@ def test_methods_text_cites_what_was_done_and_nothing_else():
         "pairing": "paired", "phantom": None, "methods": ["lohiresgan"], "train": {"epochs": 3, "seeds": [1, 2]},
         "preprocess": {"brain": {"method": "deepbet"}, "n4": False, "registration": {"transform": "rigid"}},
         "splits": {"scheme": "kfold", "folds": 4, "seed": 7},
-        "evaluate": {"metrics": ["psnr", "ssim"], "regions": True},
+        "evaluate": {"metrics": ["psnr", "ssim"], "regions": True, "atlas": {"images": "a", "names": "b"}},
     }  # fmt: skip
     found = citing.section(config, {"versions": {"torch": "2.13.0"}}, ["identity", "lohiresgan"], False)
     for words in ("deepbet (Fisch et al., 2024)", "PyTorch 2.13.0", "4-fold cross-validation (seed 7)", "seed 1 and 2",
                   "ssim (Wang et al., 2004)", "(Holm, 1979)",
-                  "(rigid transform) (Avants et al., 2011a)", "Atropos (Avants et al., 2011b)",
+                  "(rigid transform) (Avants et al., 2011a)",
+                  "Atropos (Avants et al., 2011b) and in regions of a label image",
                   "Baselines without a network: identity"):  # fmt: skip
         assert words in found["text"]
     assert "N4" not in found["text"] and "[" not in found["text"]

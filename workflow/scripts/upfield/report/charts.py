@@ -1,6 +1,10 @@
-"""Charts of what stands behind the leaderboard: ranks, agreement with the truth, lesions. PNG bytes, by theme."""
+"""Charts of what stands behind the leaderboard: ranks, agreement with the truth, lesions, uncertainty.
 
-from collections.abc import Sequence
+PNG bytes, one theme at a time.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
@@ -93,4 +97,39 @@ def lesions(table: pd.DataFrame, methods: Sequence[str], theme: Theme) -> bytes:
         axes[-1].legend(fontsize=8, labelcolor=theme.ink, facecolor=theme.paper, edgecolor="none", borderpad=0.1)
         seaborn.despine(figure, left=True)
         figure.supxlabel("share of the lesion’s contrast in the output", fontsize=9.5, color=theme.ink)
+        return png(figure)
+
+
+def reliability(table: pd.DataFrame, methods: Sequence[str], theme: Theme) -> bytes:
+    """PNG with a panel for each method: RMSE against predicted standard deviation, both in % of the target's range.
+
+    Thin lines are participants, points the means over them of each bin; on the dashed line the two are equal.
+    """
+    import seaborn
+
+    columns = min(math.ceil(math.sqrt(len(methods))), 3)
+    rows = -(-len(methods) // columns)
+    shown: Mapping[str, pd.DataFrame] = {m: table[table["method"] == m] for m in methods}
+    # One scale for all, from 0: how far a curve is from the line is what matters.
+    top = 105 * float(table[["predicted", "rmse"]].max().max())
+    with canvas(theme, (0.5 + 2.5 * columns, 0.4 + 2.5 * rows)) as figure:
+        axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+        for axis in axes[len(methods) :]:
+            axis.set_axis_off()
+        for axis, (method, own) in zip(axes, shown.items(), strict=False):
+            axis.plot([0, top], [0, top], color=theme.ink, linewidth=0.9, linestyle=(0, (4, 3)))
+            for _, person in own.groupby("participant_id"):
+                line = 100 * person.sort_values("bin")[["predicted", "rmse"]]
+                axis.plot(line["predicted"], line["rmse"], color=theme.baseline, linewidth=0.7, alpha=0.45)
+            mean = 100 * own.groupby("bin")[["predicted", "rmse"]].mean()
+            axis.plot(mean["predicted"], mean["rmse"], marker="o", markersize=4, linewidth=1.4, color=theme.network)
+            axis.set(xlim=(0, top), ylim=(0, top), aspect="equal")
+            axis.xaxis.set_major_locator(MaxNLocator(4))
+            axis.yaxis.set_major_locator(MaxNLocator(4))
+            axis.set_title(method, loc="left", fontsize=9.5)
+        for axis in axes[max(len(methods) - columns, 0) : len(methods)]:
+            axis.xaxis.set_tick_params(labelbottom=True)
+        seaborn.despine(figure)
+        figure.supxlabel("predicted standard deviation (% of range)", fontsize=9.5, color=theme.ink)
+        figure.supylabel("RMSE (% of range)", fontsize=9.5, color=theme.ink)
         return png(figure)

@@ -136,6 +136,8 @@ def _evaluation(config: Mapping[str, Any], methods: list[str], harmonised: bool)
     if metrics:
         shown = ", ".join(name + (" [wang2004]" if name == "ssim" else "") for name in metrics)
         where = " and in tissue classes from Atropos [avants2011atropos]" if config["evaluate"].get("regions") else ""
+        if config["evaluate"].get("atlas", {}).get("images"):
+            where += " and in regions of a label image"
         against = f" Baselines without a network: {', '.join(free)}." if free else ""
         yield (
             f"Outputs were compared with the truth in 3-D inside its brain mask{where}, on its native grid: {shown}."

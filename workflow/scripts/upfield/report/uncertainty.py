@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from upfield.files import read_tsv
-from upfield.report import figures
+from upfield.report import charts, figures
 
 
 def section(root: Path, methods: Sequence[str]) -> dict[str, Any] | None:
@@ -25,7 +25,7 @@ def section(root: Path, methods: Sequence[str]) -> dict[str, Any] | None:
         whole = {column: _whole(own, column) for column in ("predicted", "rmse")}
         means = people[["spearman", "ence"]].first().mean()
         rows.append({"method": method, "n": people.ngroups, **whole, **means})
-    draw = [figures.reliability(table, order, theme) for theme in (figures.LIGHT, figures.DARK)]
+    draw = [charts.reliability(table, order, theme) for theme in (figures.LIGHT, figures.DARK)]
     return {"rows": rows, "light": draw[0], "dark": draw[1]}
 
 
