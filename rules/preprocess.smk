@@ -3,7 +3,7 @@
 1. simulate     for simulated pairing: the source scan made from the target scan
 2. brain        brain mask of each scan on its own grid
 3. bias         N4 inside the mask
-4. register     rigid transform from source to target
+4. register     transform from source to target, and back
 5. standardise  each scan on the pair's working grid, skull stripped and normalised, with the inverse stored
 6. reduce       the source on the working grid coarsened by a method's scale, for methods that enlarge
 7. normalise    each scan of an unpaired study, on a working grid of its own
@@ -43,7 +43,8 @@ rule simulate:
 rule brain:
     """Brain mask on the scan's own grid."""
     input:
-        lambda wildcards: STUDY.native(STUDY.scans[wildcards.scan]),
+        scan=lambda wildcards: STUDY.native(STUDY.scans[wildcards.scan]),
+        given=lambda wildcards: STUDY.brain_files(STUDY.scans[wildcards.scan]),
     output:
         image=f"{ROOT}/{{folder}}/{{scan}}_desc-brain_mask.nii.gz",
         sidecar=f"{ROOT}/{{folder}}/{{scan}}_desc-brain_mask.json",
@@ -62,7 +63,7 @@ rule brain:
         runtime=minutes("brain"),
     params:
         version=PREPROCESSING_VERSION,
-        method=lambda wildcards: STUDY.brain(STUDY.scans[wildcards.scan])["method"],
+        settings=lambda wildcards: STUDY.brain(STUDY.scans[wildcards.scan]),
     script:
         "../workflow/scripts/brain.py"
 
@@ -94,13 +95,16 @@ rule bias:
 
 
 rule register:
-    """Rigid transform from the source scan to its target, and its inverse."""
+    """Transform from the source scan to its target, and its inverse."""
     input:
         unpack(lambda wildcards: pair_images(wildcards.scan)),
     output:
-        forward=f"{ROOT}/{{folder}}/{{scan}}_from-source_to-target_mode-image_xfm.txt",
-        inverse=f"{ROOT}/{{folder}}/{{scan}}_from-target_to-source_mode-image_xfm.txt",
-        sidecar=f"{ROOT}/{{folder}}/{{scan}}_from-source_to-target_mode-image_xfm.json",
+        forward=f"{ROOT}/{{folder}}/{{scan}}_from-source_to-target_mode-image_xfm{STUDY.warp_extension}",
+        inverse=f"{ROOT}/{{folder}}/{{scan}}_from-target_to-source_mode-image_xfm{STUDY.warp_extension}",
+        sidecars=[
+            f"{ROOT}/{{folder}}/{{scan}}_from-{start}_to-{end}_mode-image_xfm.json"
+            for start, end in (("source", "target"), ("target", "source"))
+        ],
     log:
         f"{ROOT}/logs/preprocess/{{folder}}/{{scan}}_register.log",
     benchmark:

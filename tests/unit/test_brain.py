@@ -1,9 +1,16 @@
+import os
+import stat
+import sys
+
 import numpy as np
 import pytest
-from scipy import ndimage
-from upfield import brain, nifti
+from upfield import nifti
+from upfield.brain import plausibility, tools
+from upfield.brain.extraction import extract
 from upfield.errors import ScanError
 from upfield.nifti import Volume
+
+GRID = nifti.Grid((60, 60, 60), np.diag([3.0, 3, 3, 1]))
 
 
 def dice(one, other):
@@ -27,7 +34,7 @@ def stripped():
 
 def test_none_takes_the_stripped_image(stripped):
     volume, mask = stripped
-    found = brain.extract(volume, "none")
+    found = extract(volume, {"method": "none"})
     assert found.dtype == bool
     assert np.array_equal(found, mask)
 
@@ -37,26 +44,26 @@ def test_impossible_volumes_are_refused(stripped, refused, size):
     volume, _ = stripped
     scaled = Volume(volume.data, np.diag([size, size, size, 1]) @ volume.affine)
     with refused("cm3", "expected 200 to 2600", kind=ScanError):
-        brain.extract(scaled, "none")
+        extract(scaled, {"method": "none"})
 
 
 def test_a_slab_holds_less_than_a_brain(stripped):
     volume, mask = stripped
     slab = nifti.crop(volume.grid, np.array([0, 0, 26]), np.array([60, 60, 34]))
-    found = brain.extract(nifti.resample(volume, slab, order=0), "none")
+    found = extract(nifti.resample(volume, slab, order=0), {"method": "none"})
     assert np.array_equal(found, mask[:, :, 26:34])
 
 
 @pytest.mark.parametrize("method", ["none", "deepbet"])
 def test_blank_image_is_refused(refused, method):
     with refused("brain extraction", kind=ScanError):
-        brain.extract(Volume(np.zeros((40, 40, 40), np.float32), np.diag([4.0, 4, 4, 1])), method)
+        extract(Volume(np.zeros((40, 40, 40), np.float32), np.diag([4.0, 4, 4, 1])), {"method": method})
 
 
 def test_noise_is_refused(refused):
     noise = np.random.default_rng(0).normal(100, 10, (64, 80, 70)).astype(np.float32)
     with refused("brain extraction (deepbet)", kind=ScanError):
-        brain.extract(Volume(noise, np.diag([3.0, 3, 3, 1])), "deepbet")
+        extract(Volume(noise, np.diag([3.0, 3, 3, 1])), {"method": "deepbet"})
 
 
 def test_deepbet_finds_the_brain_of_a_flipped_scan(head):
@@ -68,43 +75,135 @@ def test_deepbet_finds_the_brain_of_a_flipped_scan(head):
     scan = nifti.resample(head.high, grid, order=0)
     truth = nifti.resample(head.brain, grid, order=0).data > 0
     assert truth.sum() == (head.brain.data > 0).sum()
-    found = brain.extract(scan, "deepbet")
+    found = extract(scan, {"method": "deepbet"})
     assert found.shape == shape and found.dtype == bool
     assert dice(found, truth) > 0.95
 
 
-def tissue_spread(data, tissue):
-    return data[tissue].std() / data[tissue].mean()
+def test_crumbs_are_dropped_and_pieces_refused(refused):
+    mask = ellipsoid(GRID.shape)
+    crumb, half = mask.copy(), ellipsoid(GRID.shape, 0.2)
+    crumb[:6, :6, :6] = True
+    assert np.array_equal(plausibility.checked(crumb, GRID, "bet"), mask)
+    twins = np.zeros_like(mask)
+    twins[:30], twins[30:] = half[15:45], half[15:45]
+    twins[28:32] = False
+    with refused("bet", "several pieces", kind=ScanError):
+        plausibility.checked(twins, GRID, "bet")
 
 
-@pytest.mark.parametrize("affine", [np.diag([3.0, 3, 3, 1]), None], ids=["plain", "oblique left-handed"])
-def test_bias_is_removed_and_level_kept(blob, affine):
-    if affine is None:
-        affine = blob("oblique left-handed").affine
-    mask = ellipsoid((60, 60, 60), 0.4)
-    generator = np.random.default_rng(0)
-    white = ndimage.gaussian_filter(generator.standard_normal(mask.shape), 2) > 0
-    clean = np.where(mask, np.where(white, 100.0, 70.0) + generator.normal(0, 2, mask.shape), 0)
-    x, y, _ = np.meshgrid(*(np.linspace(-1, 1, n) for n in mask.shape), indexing="ij")
-    biased = Volume((clean * np.exp(0.35 * x + 0.25 * y**2)).astype(np.float32), affine)
-    fixed = brain.correct_bias(biased, mask)
-    tissue = mask & white
-    assert tissue_spread(biased.data, tissue) > 0.12
-    assert tissue_spread(fixed.data, tissue) < 0.4 * tissue_spread(biased.data, tissue)
-    assert fixed.data[mask].mean() == pytest.approx(biased.data[mask].mean(), rel=0.05)
-    assert fixed.grid.matches(biased.grid) and fixed.data.dtype == np.float32
-    assert np.isfinite(fixed.data).all()
+@pytest.mark.parametrize("side", ["low", "high"])
+def test_a_brain_cut_by_the_edge_of_the_image_is_refused(refused, side):
+    mask = ellipsoid(GRID.shape)
+    cut = mask[:, :30] if side == "high" else mask[:, 30:]
+    grid = nifti.Grid(cut.shape, GRID.affine)
+    with refused("deepbet", "edge of the image", kind=ScanError):
+        plausibility.checked(cut, grid, "deepbet")
+    # The neck leaves through the bottom of every image: a small cross-section is no cut.
+    neck = mask.copy()
+    neck[26:34, 26:34, :30] = True
+    assert plausibility.checked(neck, GRID, "deepbet").sum() == neck.sum()
 
 
-def test_bias_of_hardly_anything_is_left_alone(stripped):
+# -- programs that must be installed: fakes that do what they promise ----------------------------------------------
+
+FAKE = """#!{python}
+import sys
+import nibabel as nib
+import numpy as np
+arguments = sys.argv[1:]
+assert {expected!r} <= set(arguments), arguments
+{trouble}
+scan = nib.load("scan.nii.gz")
+mask = (scan.get_fdata() > 40).astype(np.uint8)
+nib.save(nib.Nifti1Image(mask, scan.affine), {mask!r})
+"""
+EXPECTED = {
+    "synthstrip": {"-i", "scan.nii.gz", "-m", "mask.nii.gz"},
+    "hdbet": {"-i", "-o", "brain.nii.gz", "-device", "cpu", "--save_bet_mask"},
+    "bet": {"scan.nii.gz", "brain", "-m"},
+}
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Put a program on the PATH that stands for the one behind a method."""
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
+
+    def write(method, trouble=""):
+        tool = tools.COMMANDS[method]
+        path = tmp_path / tool.command
+        text = FAKE.format(python=sys.executable, expected=EXPECTED[method], trouble=trouble, mask=tool.mask)
+        path.write_text(text)
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+    return write
+
+
+@pytest.mark.parametrize("method", list(tools.COMMANDS))
+def test_installed_programs_are_used(stripped, install, method):
     volume, mask = stripped
-    few = np.zeros_like(mask)
-    few[30, 30, 30:35] = True
-    assert np.array_equal(brain.correct_bias(volume, few).data, volume.data)
+    install(method)
+    tools.require(method, "preprocess.brain.method")
+    found = extract(volume, {"method": method})
+    assert dice(found, mask) > 0.99 and found.dtype == bool
+
+
+@pytest.mark.parametrize("method", list(tools.COMMANDS))
+def test_missing_programs_are_named_before_anything_runs(install, refused, method):
+    with refused("source.brain.method", method, tools.COMMANDS[method].command, "install"):
+        tools.require(method, "source.brain.method")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [("sys.exit('out of licences')", "out of licences"), ("sys.exit(0)", "wrote no mask.nii.gz")],
+)
+def test_a_program_that_fails_costs_one_scan(stripped, install, refused, trouble, said):
+    install("synthstrip", trouble)
+    with refused("synthstrip", said, kind=ScanError):
+        extract(stripped[0], {"method": "synthstrip"})
+
+
+# -- masks and templates ---------------------------------------------------------------------------------------------
+
+
+def test_given_mask_may_lie_on_another_grid(stripped, tmp_path, refused):
+    volume, mask = stripped
+    fine = nifti.regrid(volume, 1.5)
+    nifti.save(nifti.resample(volume.with_data(mask.astype(np.float32)), fine, order=0), tmp_path / "mask.nii.gz")
+    found = extract(volume, {"method": "mask"}, [str(tmp_path / "mask.nii.gz")])
+    assert dice(found, mask) > 0.98
+    with refused("desc-brain_mask", kind=ScanError):
+        extract(volume, {"method": "mask"}, [])
+
+
+def test_template_mask_follows_the_head(head, tmp_path):
+    """Another phantom head, elsewhere in the world, is found with the first one's mask."""
+    nifti.save(head.high, tmp_path / "head.nii.gz")
+    nifti.save(head.brain.with_data((head.brain.data > 0).astype(np.float32)), tmp_path / "mask.nii.gz", np.uint8)
+    shift = np.eye(4)
+    shift[:3, 3] = 8, -12, 6
+    stretch = np.diag([1.06, 0.95, 1.03, 1.0])
+    elsewhere = Volume(head.high.data, shift @ stretch @ head.high.affine)
+    settings = {"method": "template", "template": tmp_path / "head.nii.gz", "mask": tmp_path / "mask.nii.gz"}
+    assert dice(extract(elsewhere, settings), head.brain.data > 0) > 0.95
 
 
 @pytest.mark.real
 def test_real_stripped_scan(real_data):
     volume = nifti.load(next((real_data / "ds002748").glob("sub-*/anat/*_T1w.nii.gz")))
-    mask = brain.extract(volume, "none")
+    mask = extract(volume, {"method": "none"})
     assert mask[volume.data > 0].mean() > 0.99
+
+
+@pytest.mark.real
+def test_real_head_by_template_agrees_with_the_network(real_data):
+    volume = nifti.load(real_data / "ds000011/sub-01/anat/sub-01_T1w.nii.gz")
+    templates = real_data / "templates"
+    settings = {
+        "method": "template",
+        "template": templates / "MNI152_T1_2mmEXT.nii.gz",
+        "mask": templates / "MNI152_T1_2mmEXT_derived_brainmask.nii.gz",
+    }
+    assert dice(extract(volume, settings), extract(volume, {"method": "deepbet"})) > 0.92

@@ -32,7 +32,10 @@ def test_zscore(image):
     assert normalised[mask].std() == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize("method", ["percentile", "zscore"])
+METHODS = ["percentile", "minmax", "zscore", "whitestripe", "nyul"]
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_background_is_where_zero_goes(image, method):
     data, mask = image
     scaling = intensity.fit(data, mask, method)
@@ -41,7 +44,7 @@ def test_background_is_where_zero_goes(image, method):
 
 
 @given(
-    method=st.sampled_from(["percentile", "zscore"]),
+    method=st.sampled_from(["percentile", "minmax", "zscore"]),
     seed=st.integers(0, 1000),
     level=st.floats(-1e4, 1e4),
     spread=st.floats(1e-2, 1e4),
@@ -63,7 +66,7 @@ def test_scanner_gain_does_not_matter(gain, shift):
     np.testing.assert_allclose(one, other, atol=1e-3)
 
 
-@pytest.mark.parametrize("method", ["percentile", "zscore"])
+@pytest.mark.parametrize("method", METHODS)
 def test_empty_mask_and_constant_image(image, refused, method):
     data, mask = image
     with refused("mask is empty", kind=ScanError):
@@ -77,3 +80,66 @@ def test_robust_range_ignores_a_few_bright_voxels(image):
     before = intensity.robust_range(data, mask)
     data[10, 10, 10:15] = 1e6
     np.testing.assert_allclose(intensity.robust_range(data, mask), before, rtol=0.02)
+
+
+def test_minmax_is_that_of_the_mask(image):
+    data, mask = image
+    normalised = intensity.fit(data, mask, "minmax").apply(data)
+    assert normalised[mask].min() == pytest.approx(0, abs=1e-5)
+    assert normalised[mask].max() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.fixture
+def tissues():
+    """Grey matter at 60, white matter at 100, fluid at 20; a head of its own gain."""
+
+    def make(seed, gain=1.0, white=100.0):
+        random = np.random.default_rng(seed)
+        means = random.choice([20.0, 60.0, white], p=[0.1, 0.45, 0.45], size=(24, 24, 24))
+        return (gain * (means + random.normal(0, 4, means.shape))).astype(np.float32)
+
+    return make
+
+
+@pytest.mark.parametrize("gain", [1.0, 7.5])
+def test_white_stripe_puts_white_matter_at_zero(tissues, gain):
+    data = tissues(0, gain)
+    scaling = intensity.fit(data, np.ones(data.shape, bool), "whitestripe", "T1w")
+    assert scaling.offset == pytest.approx(100 * gain, rel=0.03)
+    assert 0 < scaling.scale < 5 * gain
+
+
+def test_white_stripe_of_another_contrast_is_refused(tissues, refused):
+    data = tissues(0)
+    with refused("WhiteStripe", "T2starw", kind=ScanError):
+        intensity.fit(data, np.ones(data.shape, bool), "whitestripe", "T2starw")
+
+
+def test_nyul_brings_histograms_together_and_can_be_undone(tissues):
+    """Two kinds of scanner, one with darker white matter: their curves meet on the mean of the training images."""
+    images = [tissues(seed, white=white) for seed, white in enumerate([100, 100, 85, 85])]
+    mask = np.ones(images[0].shape, bool)
+    scalings = [intensity.fit(image, mask, "nyul") for image in images]
+    marks = [intensity.landmarks(image, mask, scaling) for image, scaling in zip(images, scalings, strict=True)]
+    assert marks[0][0] == pytest.approx(0, abs=1e-5) and marks[0][-1] == pytest.approx(1, abs=1e-5)
+    standard = intensity.standard_scale(marks)
+    np.testing.assert_allclose(standard, np.mean(marks, axis=0))
+    linear = [scaling.apply(image) for image, scaling in zip(images, scalings, strict=True)]
+    curves = [intensity.Curve(own, standard) for own in marks]
+    mapped = [curve.apply(data) for curve, data in zip(curves, linear, strict=True)]
+
+    # On the deciles every image now is what the training images are on average.
+    for before, data in zip(linear, mapped, strict=True):
+        np.testing.assert_allclose(np.percentile(data, intensity.LANDMARKS), standard, atol=2e-3)
+        assert np.abs(np.percentile(before, intensity.LANDMARKS) - standard).max() > 0.02
+    for curve, data, scaling, image in zip(curves, mapped, scalings, images, strict=True):
+        np.testing.assert_allclose(scaling.invert(curve.invert(data)), image, atol=1e-2)
+
+
+def test_nyul_of_landmarks_that_coincide():
+    own = [0.0, 0.2, 0.2, 0.2, 0.5, 1.0]
+    curve = intensity.Curve(own, [0.0, 0.1, 0.3, 0.4, 0.6, 1.0])
+    values = np.linspace(-0.5, 1.5, 101, dtype=np.float32)
+    mapped = curve.apply(values)
+    assert (np.diff(mapped) > 0).all()
+    np.testing.assert_allclose(curve.invert(mapped), values, atol=1e-3)

@@ -125,7 +125,7 @@ def run_pair(folder, source, target):
     """Preprocess a pair of images from files to files; the paths of the two results."""
     for name, volume in (("source", source), ("target", target)):
         nifti.save(volume, folder / f"{name}.nii.gz")
-        preprocess.extract_brain(folder / f"{name}.nii.gz", folder / f"{name}_mask.nii.gz", "none")
+        preprocess.extract_brain(folder / f"{name}.nii.gz", folder / f"{name}_mask.nii.gz", {"method": "none"})
     files = [(str(folder / f"{name}.nii.gz"), str(folder / f"{name}_mask.nii.gz")) for name in ("source", "target")]
     transforms = str(folder / "forward_xfm.txt"), str(folder / "inverse_xfm.txt")
     preprocess.register(*files, transforms, {"transform": "none", "seed": 1})

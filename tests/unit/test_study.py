@@ -57,3 +57,33 @@ def test_model_card_is_about_the_training_participants_alone(study):
     assert card["domain"]["target"]["scale"] == 1300.0
     assert card["preprocess"]["brain"]["method"] == "none", "of the source, whose scans the model takes"
     assert (card["pairing"], card["simulate"], card["phantom"]) == ("paired", None, False)
+
+
+def test_masks_of_a_derivative_dataset_are_found(study, tmp_path, refused):
+    made = study(preprocess={"brain": {"method": "mask"}})
+    scan = made.scans["sub-1_ses-1"]
+    assert made.brain_files(scan) == []
+    root = Path(scan.path).parents[3]
+    for place in (root / "derivatives/other", tmp_path / "mine"):
+        path = place / "sub-1/ses-1/anat/sub-1_ses-1_desc-brain_mask.nii.gz"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"")
+    assert [Path(path).parents[3].name for path in made.brain_files(scan)] == ["other"]
+    chosen = study(preprocess={"brain": {"method": "mask", "derivatives": str(tmp_path / "mine")}})
+    assert [Path(path).parents[3].name for path in chosen.brain_files(scan)] == ["mine"]
+    # The simulated twin of a scan has the same head.
+    twin = study(pairing="simulated", preprocess={"brain": {"method": "mask"}}).pairs["sub-1"].source
+    with refused("preprocess.brain.derivatives"):
+        study(preprocess={"brain": {"method": "mask", "derivatives": "/nowhere"}})
+    assert twin.simulated
+
+
+def test_template_of_brain_extraction_must_be_there(study, refused):
+    with refused("target.brain.template", "path of an image"):
+        study(target={"brain": {"method": "template"}})
+
+
+def test_absent_program_is_named_at_parse_time(study, refused, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with refused("preprocess.brain.method", "mri_synthstrip", "FreeSurfer"):
+        study(preprocess={"brain": {"method": "synthstrip"}})

@@ -5,4 +5,6 @@ from upfield.job import job
 with job(snakemake):
     from upfield import preprocess
 
-    preprocess.extract_brain(snakemake.input[0], snakemake.output.image, snakemake.params.method)
+    preprocess.extract_brain(
+        snakemake.input.scan, snakemake.output.image, snakemake.params.settings, snakemake.input.given
+    )

@@ -1,4 +1,4 @@
-"""What methods want from a study, known before anything runs: contradictions stop the run when it is planned."""
+"""What methods and brain extraction want from a study: contradictions stop the run when it is planned."""
 
 import re
 from collections.abc import Mapping
@@ -9,9 +9,11 @@ from typing import Any, cast
 from safetensors import SafetensorError, safe_open
 
 from upfield import degrade
+from upfield.brain import tools
 from upfield.config import FEATURE_WEIGHT, MODEL_FREE, NEED_A_TRUTH, hint, method_file, method_settings, methods
 from upfield.errors import UpfieldError
 from upfield.files import read_yaml
+from upfield.intensity import UNIT
 from upfield.nifti import SAME, Scale
 
 MODEL_PARTS = ("model.safetensors", "model.json")
@@ -49,6 +51,7 @@ def check(config: Mapping[str, Any]) -> None:
         raise UpfieldError(
             f"config: simulate.factor is {simulate['factor']:g}; expected a whole number for kind {simulate['kind']}"
         )
+    _check_brain(config)
     if config["pairing"] == "unpaired":
         _check_unpaired(config)
     networks = [name for name in methods(config) if name not in MODEL_FREE]
@@ -163,8 +166,11 @@ def _check_method(config: Mapping[str, Any], name: str) -> None:
     if count > 1 and not wanted.multichannel:
         raise UpfieldError(f"config: source.channels names {count} contrasts; {name} takes one")
     method = config["preprocess"]["normalize"]["method"]
-    if wanted.normalize not in (None, method):
-        raise UpfieldError(f"config: preprocess.normalize.method is {method}; {name} needs {wanted.normalize}")
+    alike = UNIT if wanted.normalize in UNIT else (wanted.normalize,)
+    if wanted.normalize is not None and method not in alike:
+        raise UpfieldError(
+            f"config: preprocess.normalize.method is {method}; {name} needs {' or '.join(map(str, alike))}"
+        )
     if config["pairing"] == "simulated" and wanted.scale != SAME:
         simulate = config["simulate"]
         reduced = degrade.reduction(simulate)
@@ -174,3 +180,19 @@ def _check_method(config: Mapping[str, Any], name: str) -> None:
                 f"config: simulate.factor is {simulate['factor']:g} (kind {simulate['kind']} reduces by {by});"
                 f" {name} enlarges by {times}, expected the same"
             )
+
+
+def _check_brain(config: Mapping[str, Any]) -> None:
+    """What the ways of brain extraction need is there."""
+    for side in ("source", "target"):
+        settings = {**config["preprocess"]["brain"], **(config[side]["brain"] or {})}
+        method = settings["method"]
+        key = "preprocess.brain" if (config[side]["brain"] or {}).get("method") is None else f"{side}.brain"
+        tools.require(method, f"{key}.method")
+        for name in ("template", "mask") if method == "template" else ():
+            if settings[name] is None or not Path(settings[name]).is_file():
+                raise UpfieldError(
+                    f"config: {key}.{name} is {settings[name]}; method template needs the path of an image"
+                )
+        if method == "mask" and settings["derivatives"] is not None and not Path(settings["derivatives"]).is_dir():
+            raise UpfieldError(f"config: {key}.derivatives is {settings['derivatives']}; expected a folder")

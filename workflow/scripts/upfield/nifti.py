@@ -1,29 +1,34 @@
 """The only code that loads, saves or resamples an image.
 
 Conventions everywhere in Upfield: arrays are (X, Y, Z) float32; an affine is a 4x4 matrix from voxel indices to
-world millimetres, RAS+; a transform is a 4x4 matrix that takes a point of the *output* grid's world to the
-*input* image's world (the direction in which an image is pulled), both RAS+ millimetres.
+world millimetres, RAS+; a transform takes a point of the *output* grid's world to the *input* image's world (the
+direction in which an image is pulled), both RAS+ millimetres: a 4x4 matrix, a `Field`, or several one after the other.
 """
 
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 from scipy import ndimage
 
+from upfield import transforms
 from upfield.errors import ScanError
 from upfield.files import atomic
+from upfield.transforms import Array, Field, Transform, steps
 
-Array = NDArray[Any]
 # Voxels of a fine grid along X, Y, Z that one voxel of a coarse grid covers.
 Scale = tuple[int, int, int]
 SAME: Scale = (1, 1, 1)
+# A field of view thinner than this (mm) holds a few slices, and not a whole brain.
+SLAB = 80.0
+# NIfTI's codes of coordinates: of the scanner, or of another image such as a template.
+SCANNER, ALIGNED = 1, 2
 
 # What nibabel and numpy raise for damaged files: headers with impossible types, offsets or sizes among them.
 UNREADABLE = (
@@ -50,6 +55,12 @@ class Grid:
     def spacing(self) -> Array:
         """Voxel size along each array axis in mm, shape (3,)."""
         return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    @property
+    def slab_axis(self) -> int | None:
+        """The array axis across the slices of a field of view thinner than 80 mm (a few slices); None if it is not."""
+        extent = self.spacing * self.shape
+        return int(np.argmin(extent)) if min(extent) < SLAB - 1e-3 else None
 
     def matches(self, other: "Grid", tolerance: float = 1e-3) -> bool:
         """Whether both grids have the same voxels (every affine entry within `tolerance`)."""
@@ -121,19 +132,27 @@ def _read(path: str | Path) -> Volume:
     return Volume(np.nan_to_num(data, copy=False, nan=0.0, posinf=0.0, neginf=0.0), affine)
 
 
-def save(volume: Volume, path: str | Path, dtype: DTypeLike = np.float32) -> None:
-    """Save as NIfTI-1, atomically, the affine as both sform and qform (code 1, scanner), units mm.
+def save(volume: Volume, path: str | Path, dtype: DTypeLike = np.float32, code: int = SCANNER) -> None:
+    """Save as NIfTI-1, atomically, the affine as both sform and qform, units mm.
 
-    No intensity scaling is stored, so what is written is what is read. The bytes depend on the content alone.
+    `code` says whose coordinates they are (SCANNER or ALIGNED). A sheared affine stands in the sform alone: no qform
+    can hold it. No intensity scaling is stored, so what is written is what is read. The bytes depend on the content
+    alone.
     """
     data = volume.data
     if np.issubdtype(dtype, np.integer):
         limits = np.iinfo(dtype)
         data = np.clip(np.rint(data), limits.min, limits.max)
-    image = nib.Nifti1Image(np.asarray(data).astype(dtype), volume.affine)
+    _write(nib.Nifti1Image(np.asarray(data).astype(dtype), volume.affine), path, code)
+
+
+def _write(image: nib.Nifti1Image, path: str | Path, code: int) -> None:
+    affine = image.affine
     image.header.set_xyzt_units("mm", "sec")
-    image.set_sform(volume.affine, code=1)
-    image.set_qform(volume.affine, code=1)
+    image.set_sform(affine, code=code)
+    image.set_qform(affine, code=code)
+    if not np.allclose(image.get_qform(), affine, atol=1e-2):
+        image.set_qform(None, code=0)
     with atomic(path) as temporary:
         nib.save(image, temporary)
 
@@ -141,6 +160,31 @@ def save(volume: Volume, path: str | Path, dtype: DTypeLike = np.float32) -> Non
 def to_nibabel(volume: Volume) -> nib.Nifti1Image:
     """The same image for libraries that work on nibabel's."""
     return nib.Nifti1Image(np.ascontiguousarray(volume.data, dtype=np.float32), volume.affine)
+
+
+def write_transform(path: str | Path, transform: Array | Field) -> None:
+    """Write a transform as ITK does, for ANTs, 3D Slicer and ITK-SNAP: a matrix as text, a field as NIfTI."""
+    if not isinstance(transform, Field):
+        transforms.write_matrix(path, transform)
+        return
+    flip = np.diag(transforms.LPS)[:3]
+    image = nib.Nifti1Image((transform.data * flip).astype(np.float32)[:, :, :, None, :], transform.affine)
+    image.header.set_intent("vector")
+    _write(image, path, SCANNER)
+
+
+def read_transform(path: str | Path) -> Array | Field:
+    """Read what `write_transform` wrote. Raises ScanError if it cannot be read."""
+    if not str(path).endswith((".nii", ".nii.gz")):
+        return transforms.read_matrix(path)
+    try:
+        image = cast(nib.Nifti1Image, nib.load(path))
+        data = np.asarray(image.dataobj, dtype=np.float32)
+    except UNREADABLE as error:
+        raise ScanError(f"{path} cannot be read as a displacement field ({error})") from None
+    if data.ndim != 5 or data.shape[3:] != (1, 3):
+        raise ScanError(f"{path} has shape {data.shape}; a displacement field has (X, Y, Z, 1, 3)")
+    return Field(data[:, :, :, 0] * np.diag(transforms.LPS)[:3].astype(np.float32), np.asarray(image.affine, float))
 
 
 def reorient(volume: Volume) -> Volume:
@@ -154,50 +198,68 @@ def reorient(volume: Volume) -> Volume:
 def resample(
     volume: Volume,
     grid: Grid,
-    transform: Array | None = None,
+    transform: Transform | None = None,
     order: int = 1,
     background: float | None = 0.0,
     antialias: bool = True,
 ) -> Volume:
     """Pull `volume` onto `grid` with one interpolation.
 
+    The field of view ends at the faces of the outermost voxels, not at their centres: over the last half voxel (5 mm
+    of a 10 mm slice) the outermost value holds.
+
     Parameters
     ----------
     transform
-        (4, 4), from the world of `grid` to the world of `volume`, RAS+ mm; None is the identity.
+        From the world of `grid` to the world of `volume`, RAS+ mm; None is the identity.
     order
         0 nearest, 1 trilinear, 3 cubic B-spline.
     background
-        The value outside `volume`; None repeats the nearest edge value (for smooth fields).
+        The value beyond the field of view of `volume`; None repeats the nearest value (for smooth fields).
     antialias
         Smooth first, along each axis on which `grid` is coarser than `volume` (Gaussian, sigma (r - 1) / 2 voxels
         for a ratio r of voxel sizes), so that a reduced image does not alias. Never applied to order 0.
 
     """
-    world = np.eye(4) if transform is None else transform
-    matrix = np.linalg.inv(volume.affine) @ world @ grid.affine
+    path = steps(grid.affine, transform, np.linalg.inv(volume.affine))
+    matrix = path[0] if len(path) == 1 and isinstance(path[0], np.ndarray) else None
     data = volume.data
     if order > 0 and antialias:
-        ratio = np.linalg.norm(matrix[:3, :3], axis=1)
+        ratio = np.linalg.norm(transforms.linear_part(path, grid.shape) if matrix is None else matrix[:3, :3], axis=1)
         sigma = np.clip((ratio - 1) / 2, 0, None)
         if sigma.max() > 0.05:
             data = ndimage.gaussian_filter(data.astype(np.float32), sigma)
-    if volume.data.shape == grid.shape and np.allclose(matrix, np.eye(4), atol=1e-6):
+    if matrix is not None and volume.data.shape == grid.shape and np.allclose(matrix, np.eye(4), atol=1e-6):
         return Volume(np.array(data), grid.affine)
     floating = data if order == 0 else data.astype(np.float32)
-    result = ndimage.affine_transform(
-        floating,
-        matrix[:3, :3],
-        matrix[:3, 3],
-        grid.shape,
-        order=order,
-        mode="nearest" if background is None else "constant",
-        cval=background or 0.0,
-    )
+    mode = "nearest"
+    if matrix is not None:
+        linear = matrix[:3, :3], matrix[:3, 3], grid.shape
+        result = ndimage.affine_transform(floating, *linear, order=order, mode=mode)
+        where = _indices(matrix, grid)
+    else:
+        points = np.indices(grid.shape, dtype=np.float32).reshape(3, -1)
+        where = [at.reshape(grid.shape) for at in transforms.move(path, points).astype(np.float32)]
+        result = ndimage.map_coordinates(floating, np.stack(where), order=order, mode=mode)
+    if background is not None:
+        for at, size in zip(where, data.shape, strict=True):
+            # The slack absorbs the rounding of single precision.
+            inside = (at >= -0.5 - 1e-4) & (at <= size - 0.5 + 1e-4)
+            if not inside.all():
+                result[~np.broadcast_to(inside, result.shape)] = background
     return Volume(result, grid.affine)
 
 
-def mask_on(mask: Volume, grid: Grid, transform: Array | None = None) -> Array:
+def _indices(matrix: Array, grid: Grid) -> list[Array]:
+    """Where each voxel of a grid comes from, along each axis, in arrays that broadcast to the grid's shape."""
+    axes = np.indices(grid.shape, dtype=np.float32, sparse=True)
+    rows = [
+        [np.float32(factor) * axis for factor, axis in zip(row, axes, strict=False) if factor] for row in matrix[:3]
+    ]
+    return [np.float32(row[3]) + sum(terms[1:], terms[0]) for terms, row in zip(rows, matrix[:3], strict=True)]
+
+
+def mask_on(mask: Volume, grid: Grid, transform: Transform | None = None) -> Array:
     """A mask pulled onto another grid: true where more than half of the interpolated mask is inside."""
     moved = resample(mask.with_data(mask.data.astype(np.float32)), grid, transform, antialias=False)
     return np.asarray(moved.data > 0.5)
@@ -252,12 +314,15 @@ def world_axes(affine: Array) -> tuple[int, int, int]:
     return int(x), int(y), int(z)
 
 
-def cut_out(volume: Volume, grid: Grid, transform: Array | None = None) -> Volume | None:
+def cut_out(volume: Volume, grid: Grid, transform: Transform | None = None) -> Volume | None:
     """The voxels of `volume` at the places of `grid`, copied and not interpolated; None if their lattices differ.
 
     Places beyond `volume` are 0. `transform` as for `resample`; tolerance a thousandth of a voxel.
     """
-    matrix = np.linalg.inv(volume.affine) @ (np.eye(4) if transform is None else transform) @ grid.affine
+    path = steps(grid.affine, transform, np.linalg.inv(volume.affine))
+    if len(path) > 1 or isinstance(path[0], Field):
+        return None
+    matrix = path[0]
     corner = np.rint(matrix[:3, 3]).astype(int)
     # A difference of the axes grows from voxel to voxel.
     parallel = np.allclose(matrix[:3, :3], np.eye(3), rtol=0, atol=1e-3 / max(grid.shape))

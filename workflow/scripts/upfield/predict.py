@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from upfield import baselines, domain, inference, model, nifti, registration
+from upfield import baselines, domain, inference, model, nifti
 from upfield.errors import ScanError
 from upfield.files import digest, read_json
-from upfield.intensity import Scaling, robust_range
+from upfield.intensity import Curve, Scaling, robust_range
 from upfield.nifti import SAME, Grid, Scale, Volume, mask_on
-from upfield.preprocess import SOURCE_RIM, save_image, scaling_of, widened
+from upfield.preprocess import SOURCE_RIM, landmarks_of, save_image, scaling_of, widened
 from upfield.training import device as devices
 
 DESCRIPTION = "intensities on the scale of the target image"
@@ -30,13 +30,13 @@ def interpolate(method: str, files: Any, output: str) -> None:
     histogram matching `models`. The source is interpolated once, from its own grid to the target's.
     """
     source, target = nifti.load(files.source), nifti.load(files.target)
-    matrix = registration.read_transform(files.transform)
-    moved = nifti.resample(source, target.grid, matrix, order=baselines.ORDERS[method])
+    moves = nifti.read_transform(files.transform)
+    moved = nifti.resample(source, target.grid, moves, order=baselines.ORDERS[method])
     own, scale = _scales(files)
     data = own.apply(moved.data)
     if method == "histogram_match":
         quantiles = load_file(files.models[0])["quantiles"]
-        mask = mask_on(nifti.load_mask(files.source_mask), target.grid, matrix)
+        mask = mask_on(nifti.load_mask(files.source_mask), target.grid, moves)
         data = baselines.match_histogram(data, mask, quantiles)
     _write(moved.with_data(scale.invert(data)), output, method, files, [])
 
@@ -61,8 +61,8 @@ def enhance(
     samples is written there, on the same grid and scale; there must be at least two of them.
     """
     folders = list(dict.fromkeys(str(Path(path).parent) for path in files.models))
-    networks = [model.load(folder)[0] for folder in folders]
-    source = np.stack([nifti.load(path).data for path in files.network_input])
+    networks, cards = zip(*(model.load(folder) for folder in folders), strict=True)
+    source = np.stack([_network_input(path, cards[0]).data for path in files.network_input])
     options = _options(device, precision, overlap, tta, memory)
     data, spread = inference.ensemble(networks, source, samples=samples, **options)
     _, scale = _scales(files)
@@ -101,7 +101,7 @@ def apply(
     """
     loaded = [model.load(folder) for folder in folders]
     networks, cards = [network for network, _ in loaded], [card for _, card in loaded]
-    source = nifti.load(preprocessed)
+    source = _network_input(preprocessed, cards[0])
     data = inference.enhance(networks, source.data, **_options(device, precision, overlap, tta, memory))
     typical = domain.joined([card["domain"] for card in cards])["target"]
     scaling = Scaling(typical["offset"], typical["scale"])
@@ -181,8 +181,8 @@ def harmonise(
         result = native.with_data(scale.invert(data))
     else:
         options = _options(device, precision, overlap, tta, memory)
-        networks = [model.load(folder)[0] for folder in folders]
-        source = nifti.load(files.preprocessed)
+        networks, cards = zip(*(model.load(folder) for folder in folders), strict=True)
+        source = _network_input(files.preprocessed, cards[0])
         outputs = [inference.enhance([network], source.data, **options) for network in networks]
         cycled = np.mean(
             [inference.enhance([n], o, reverse=True, **options) for n, o in zip(networks, outputs, strict=True)], axis=0
@@ -220,6 +220,18 @@ def _options(device: str, precision: str, overlap: float, tta: bool, memory: int
     where = devices.choose(device)
     dtype = devices.precision(precision, where)
     return {"device": where, "dtype": dtype, "overlap": overlap, "tta": tta, "memory": memory}
+
+
+def _network_input(preprocessed: str, card: Mapping[str, Any]) -> Volume:
+    """A preprocessed source, on the standard scale of the model's training sources if it has one (Nyúl's method).
+
+    The output stays on the standard scale of the targets: a target's own landmarks are not a model's to know.
+    """
+    source = nifti.load(preprocessed)
+    standard, own = card.get("standard_scale", {}).get("source"), landmarks_of(preprocessed)
+    if standard is None or own is None:
+        return source
+    return source.with_data(Curve(own, standard).apply(source.data))
 
 
 def _scales(files: Any) -> tuple[Scaling, Scaling]:

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from upfield import brain, degrade, intensity, nifti, registration
+from upfield import bias, degrade, intensity, nifti, registration, transforms
 from upfield.bids import Exclusion, Pair, Scan, sidecar
+from upfield.brain.extraction import extract
 from upfield.errors import ScanError
 from upfield.files import read_json, write_json
 from upfield.intensity import Scaling
-from upfield.nifti import SAME, Array, Grid, Scale, Volume
+from upfield.nifti import SAME, Grid, Scale, Volume
+from upfield.transforms import Array, Field, Transform
 
 # Role of the rows of excluded.tsv that leave the scans themselves in.
 PAIR = "pair"
@@ -35,8 +37,9 @@ def save_image(volume: Volume, path: str | Path, metadata: Mapping[str, Any], dt
 
 
 def excluded(image: str | Path) -> str | None:
-    """Why the scan behind a derivative is excluded; None if it is not."""
-    reason = read_json(sidecar(image)).get("Excluded")
+    """Why the scan behind a derivative is excluded; None if it is not, or if it has no sidecar (a template)."""
+    path = sidecar(image)
+    reason = read_json(path).get("Excluded") if path.is_file() else None
     return None if reason is None else str(reason)
 
 
@@ -56,15 +59,21 @@ def _unusable(native: str | Path) -> str | None:
     return excluded(native) if sidecar(native).is_file() else None
 
 
-def extract_brain(image: str | Path, output: str | Path, method: str) -> None:
-    """Brain mask on the scan's own grid; empty, with a reason, if no brain is found."""
+def extract_brain(
+    image: str | Path, output: str | Path, settings: Mapping[str, Any], given: Sequence[str] = ()
+) -> None:
+    """Brain mask on the scan's own grid; empty, with a reason, if no brain is found.
+
+    `settings` and `given` as for `brain.extraction.extract`.
+    """
     volume = nifti.load(image)
-    metadata: dict[str, Any] = {"Sources": [str(image)], "Type": "Brain", "BrainExtraction": method}
+    sources = [str(image), *(given if settings["method"] == "mask" else [])]
+    metadata: dict[str, Any] = {"Sources": sources, "Type": "Brain", "BrainExtraction": settings["method"]}
     try:
         reason = _unusable(image)
         if reason is not None:
             raise ScanError(reason)
-        mask = brain.extract(volume, method)
+        mask = extract(volume, settings, given)
     except ScanError as error:
         mask = np.zeros(volume.data.shape, dtype=bool)
         metadata["Excluded"] = str(error)
@@ -76,38 +85,45 @@ def correct_bias(image: str | Path, mask: str | Path, output: str | Path, enable
     volume = nifti.load(image)
     inside = nifti.load_mask(mask).data
     if enabled:
-        volume = brain.correct_bias(volume, inside)
+        volume = bias.correct_bias(volume, inside)
     steps = ["N4"] if enabled else []
     save_image(volume, output, {"Sources": [str(image), str(mask)], "SkullStripped": False, "Steps": steps})
 
 
 def register(
-    source: tuple[str, str], target: tuple[str, str], outputs: tuple[str, str], settings: Mapping[str, Any]
+    source: tuple[str, str],
+    target: tuple[str, str],
+    outputs: tuple[str, str],
+    settings: Mapping[str, Any],
+    names: tuple[str, str] = ("source", "target"),
 ) -> None:
-    """Rigid source to target. `source` and `target` are (image, mask); `outputs` forward and inverse transform.
+    """Source onto target. `source` and `target` are (image, mask); `outputs` forward and inverse transform.
 
-    The sidecar of the forward transform holds the reason if registration failed (the transform is then identity).
+    `names` says in the sidecars who is moved onto whom. They hold the reason if registration failed (the transforms
+    are then identities).
     """
-    metadata: dict[str, Any] = {
-        "Sources": [*source, *target],
-        "Transform": settings["transform"],
-        "Seed": settings["seed"],
-        "Moves": "images from source to target (the matrix takes points of the target's world to the source's)",
-    }
-    matrix = np.eye(4)
+    kind = settings["transform"]
+    metadata: dict[str, Any] = {"Sources": [*source, *target], "Transform": kind, "Seed": settings["seed"]}
+    forward: Array | Field = transforms.identity(kind)
+    inverse: Array | Field = transforms.identity(kind)
     reason = excluded(source[1]) or excluded(target[1])
     try:
-        if settings["transform"] != "none" and reason is None:
+        if kind != "none" and reason is None:
             moving, fixed = (_stripped(*files) for files in (source, target))
-            matrix = registration.rigid(fixed, moving, settings["seed"])
-            metadata["RotationDegrees"] = round(registration.rotation_degrees(matrix), 4)
+            forward, inverse = registration.register(fixed, moving, kind, settings["seed"])
     except ScanError as error:
         reason = str(error)
     if reason is not None:
         metadata["Excluded"] = reason
-    registration.write_transform(outputs[0], matrix)
-    registration.write_transform(outputs[1], np.linalg.inv(matrix))
-    write_json(sidecar(outputs[0]), metadata)
+    for path, transform, (start, end) in ((outputs[0], forward, names), (outputs[1], inverse, names[::-1])):
+        nifti.write_transform(path, transform)
+        what: dict[str, Any] = {
+            "Moves": f"images from {start} to {end} (it takes points of the world of {end} to that of {start})",
+            "Format": transforms.FORMATS[isinstance(transform, Field)],
+        }
+        if kind == "rigid":
+            what["RotationDegrees"] = round(transforms.rotation_degrees(np.asarray(transform)), 4)
+        write_json(sidecar(path), metadata | what)
 
 
 def _stripped(image: str, mask: str) -> Volume:
@@ -136,7 +152,14 @@ def working_grid(mask: Volume, spacing: float | str | Sequence[float], multiple:
 
 
 def normalised(
-    image: Volume, mask: Array, grid: Grid, transform: Array | None, method: str, rim: float = 0.0, exact: bool = False
+    image: Volume,
+    mask: Array,
+    grid: Grid,
+    transform: Transform | None,
+    method: str,
+    rim: float = 0.0,
+    exact: bool = False,
+    suffix: str = "T1w",
 ) -> tuple[Volume, Scaling]:
     """Put a native scan on `grid` with one interpolation (cubic B-spline), or `exact` with none, and normalise it.
 
@@ -144,7 +167,7 @@ def normalised(
     fitted on the native voxels in `mask`. Everything farther than `rim` mm from the mask becomes intensity 0 before
     the interpolation. Raises ScanError for an empty mask or a constant image.
     """
-    scaling = intensity.fit(image.data, mask, method)
+    scaling = intensity.fit(image.data, mask, method, suffix)
     stripped = image.with_data(np.where(widened(image.with_data(mask), rim), image.data, 0).astype(np.float32))
     copied = nifti.cut_out(stripped, grid, transform) if exact else None
     moved = copied or nifti.resample(stripped, grid, transform, order=3)
@@ -178,8 +201,9 @@ def standardise(
     the model has seen.
     """
     volume, inside = nifti.load(image), nifti.load_mask(mask).data
-    matrix = None if transform is None else registration.read_transform(transform)
+    moved = None if transform is None else nifti.read_transform(transform)
     method = settings["normalize"]["method"]
+    suffix = Path(output).name.split(".")[0].rsplit("_", 1)[-1]
     metadata: dict[str, Any] = {
         "Sources": [image, mask] if transform is None else [image, mask, transform],
         "SkullStripped": True,
@@ -199,8 +223,8 @@ def standardise(
         if reason is not None:
             raise ScanError(reason)
         grid = nifti.coarsen(working_grid(reference, settings["spacing"], multiple), scale)
-        rim = SOURCE_RIM if alone or matrix is not None else 0.0
-        result, scaling = normalised(volume, inside, grid, matrix, method, rim, exact=reduced)
+        rim = SOURCE_RIM if alone or moved is not None else 0.0
+        result, scaling = normalised(volume, inside, grid, moved, method, rim, exact=reduced, suffix=suffix)
         metadata |= {
             "IntensityOffset": scaling.offset,
             "IntensityScale": scaling.scale,
@@ -210,8 +234,10 @@ def standardise(
             "NativeVoxelSize": nifti.reorient(volume).grid.spacing.round(4).tolist(),
             "BrainVolume": round(float(inside.sum() * np.prod(volume.grid.spacing) / 1000), 1),
         }
+        if method == "nyul":
+            metadata["Landmarks"] = intensity.landmarks(volume.data, inside, scaling)
     except ScanError as error:
-        result = nifti.resample(volume, nifti.coarsen(nifti.reorient(reference).grid, scale), matrix)
+        result = nifti.resample(volume, nifti.coarsen(nifti.reorient(reference).grid, scale), moved)
         metadata |= {"Excluded": str(error), "SkullStripped": False}
     save_image(result, output, metadata)
 
@@ -239,6 +265,12 @@ def scaling_of(preprocessed: str | Path) -> Scaling:
     if "Excluded" in metadata:
         raise ScanError(metadata["Excluded"])
     return Scaling(metadata["IntensityOffset"], metadata["IntensityScale"])
+
+
+def landmarks_of(preprocessed: str | Path) -> list[float] | None:
+    """The landmarks of a preprocessed image, for Nyúl's method; None if it has none (an excluded one)."""
+    found: list[float] | None = read_json(sidecar(preprocessed)).get("Landmarks")
+    return found
 
 
 def cohort(

@@ -1,22 +1,29 @@
-"""Registration with ANTs, and transforms as 4x4 matrices that are stored in ITK's text format."""
+"""Registration with ANTs: rigid, affine or SyN, repeatable to the last bit."""
 
 import os
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import ants
 import numpy as np
 
-from upfield import nifti
+from upfield import nifti, transforms
 from upfield.errors import ScanError
-from upfield.files import write_text
-from upfield.nifti import Array, Volume
+from upfield.nifti import Volume
+from upfield.transforms import LPS, Array, Field
 
 # What ANTs finds (N4 too) depends on its number of threads; ITK reads this once, when it first works in a process.
 os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
-# ITK's world is LPS+, ours RAS+.
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Voxel size at which images are registered, mm.
 REGISTRATION_SPACING = 3.0
+LINEAR = {
+    "aff_metric": "mattes",
+    "aff_random_sampling_rate": 0.25,
+    "aff_iterations": (50, 30, 20),
+    "aff_shrink_factors": (3, 2, 1),
+    "aff_smoothing_sigmas": (2, 1, 0),
+}
 
 
 def to_ants(volume: Volume) -> ants.ANTsImage:
@@ -31,34 +38,106 @@ def to_ants(volume: Volume) -> ants.ANTsImage:
     )
 
 
-def rigid(fixed: Volume, moving: Volume, seed: int) -> Array:
-    """Rigid transform between two brain images by Mattes mutual information (ANTs).
+def register(fixed: Volume, moving: Volume, transform: str, seed: int) -> tuple[Array | Field, Array | Field]:
+    """Register two brain images by Mattes mutual information (ANTs, Avants et al. 2011).
 
-    Both should be zero outside the brain. They are reduced to 3 mm first: half of the voxels are then sampled in
-    the time that the full grid allows for a hundredth, which is both faster and nearer to the truth.
-    Returns the (4, 4) matrix from the world of `fixed` to the world of `moving`, RAS+ mm: the one with which
-    `nifti.resample` pulls `moving` onto `fixed`. The same seed gives the same matrix, whatever the number of
-    threads asked for: ANTs is repeatable on one thread only. Raises ScanError if ANTs fails.
+    Both should be zero outside the brain. They are reduced to 3 mm first: a quarter of the voxels is then sampled
+    in the time that the full grid allows for a hundredth, which is both faster and nearer to the truth.
+
+    Parameters
+    ----------
+    transform
+        `rigid`; `affine`, which starts from it; or `syn` (symmetric diffeomorphism, Avants et al. 2008), which starts
+        from that. Where an image is a slab of a few slices, `rigid` moves within its slices alone.
+    seed
+        The same seed gives the same bytes, whatever the number of threads asked for: ANTs is repeatable on one thread
+        only.
+
+    Returns the transform from the world of `fixed` to the world of `moving`, with which `nifti.resample` pulls
+    `moving` onto `fixed`, and its inverse: (4, 4) matrices, or displacement fields for `syn`. Raises ScanError if ANTs
+    fails.
+
     """
     ants.config.set_ants_deterministic(True, seed_value=seed)
     images = [nifti.reorient(volume) for volume in (fixed, moving)]
+    # A few slices say little about a tilt or a shift across them.
+    axis = next((image.grid.slab_axis for image in images if image.grid.slab_axis is not None), None)
     small = [nifti.resample(image, nifti.regrid(image, REGISTRATION_SPACING), order=1) for image in images]
+    with tempfile.TemporaryDirectory() as folder:
+        if axis is None:
+            matrix = _linear(small, Path(folder), type_of_transform="Rigid")
+        else:
+            matrix = _in_plane(small, axis, Path(folder))
+        if transform == "rigid":
+            return matrix, np.linalg.inv(matrix)
+        matrix = _linear(small, Path(folder), start=matrix, type_of_transform="Affine")
+        if transform == "affine":
+            return matrix, np.linalg.inv(matrix)
+        return _deformable(small, Path(folder), matrix)
+
+
+def _ants(images: list[Volume], folder: Path, start: Array | None, **settings: Any) -> dict[str, Any]:
+    """ANTs' registration of [fixed, moving], its files in `folder`; from the centres of mass if there is no `start`."""
+    if start is not None:
+        transforms.write_matrix(folder / "start.txt", start)
+        settings["initial_transform"] = [str(folder / "start.txt")]
     try:
-        result = ants.registration(
-            *(to_ants(image) for image in small),
-            type_of_transform="Rigid",
-            aff_metric="mattes",
-            aff_random_sampling_rate=0.5,
-            aff_iterations=(50, 30, 20),
-            aff_shrink_factors=(3, 2, 1),
-            aff_smoothing_sigmas=(2, 1, 0),
-        )
+        result: dict[str, Any] = ants.registration(*map(to_ants, images), outprefix=f"{folder}/", **settings)
     except RuntimeError as error:
         raise ScanError(f"registration failed ({' '.join(str(error).split())[:160]})") from None
-    matrix = from_ants(result["fwdtransforms"][0])
-    for name in {*result["fwdtransforms"], *result["invtransforms"]}:
-        Path(name).unlink(missing_ok=True)
-    return matrix
+    return result
+
+
+def _linear(images: list[Volume], folder: Path, start: Array | None = None, **settings: Any) -> Array:
+    return from_ants(_ants(images, folder, start, **LINEAR, **settings)["fwdtransforms"][0])
+
+
+def _in_plane(images: list[Volume], axis: int, folder: Path) -> Array:
+    """A rotation about `axis` of the fixed image and a shift across it: what a few slices can tell."""
+    fixed, moving = images
+    # In a world whose axes are those of the fixed image, the parameters of a rotation can be held one by one, but
+    # only from an identity: so the shift to start from is put into the moving image's affine.
+    frame, start = np.eye(4), np.eye(4)
+    frame[:3, :3] = np.linalg.inv(fixed.affine[:3, :3] / fixed.grid.spacing)
+    frame[:3, 3] = -frame[:3, :3] @ _centre(fixed)
+    start[:3, 3] = transforms.apply_matrix(frame, _centre(moving)[:, None])[:, 0]
+    start[axis, 3] = 0
+    turned = [
+        Volume(fixed.data, frame @ fixed.affine),
+        Volume(moving.data, np.linalg.inv(start) @ frame @ moving.affine),
+    ]
+    free = tuple(int(a == axis) for a in range(3)) + tuple(int(a != axis) for a in range(3))
+    matrix = _linear(
+        turned, folder, type_of_transform="Rigid", initial_transform=["Identity"], restrict_transformation=free
+    )
+    return np.asarray(np.linalg.inv(frame) @ start @ matrix @ frame)
+
+
+def _centre(volume: Volume) -> Array:
+    weights = np.clip(volume.data, 0, None).astype(np.float64)
+    total = max(float(weights.sum()), 1e-6)
+    middle = [(weights.sum(axis=tuple(b for b in range(3) if b != a)) * np.arange(n)).sum() / total
+              for a, n in enumerate(weights.shape)]  # fmt: skip
+    return np.asarray((volume.affine @ np.array([*middle, 1.0]))[:3])
+
+
+def _deformable(images: list[Volume], folder: Path, start: Array) -> tuple[Field, Field]:
+    """SyN from an affine start, each direction as one field: affine and deformation composed."""
+    result = _ants(images, folder, start, type_of_transform="SyNOnly", syn_metric="mattes")
+    warp, back = (
+        nifti.read_transform(next(name for name in result[key] if name.endswith(".nii.gz")))
+        for key in ("fwdtransforms", "invtransforms")
+    )
+    fixed, moving = images
+    inverse = np.linalg.inv(start)
+    return _composed([warp, start], fixed), _composed([inverse, back], moving)
+
+
+def _composed(path: list[Array | Field], over: Volume) -> Field:
+    """A path as one displacement field on the grid of `over`."""
+    where = transforms.apply_matrix(over.affine, np.indices(over.data.shape).reshape(3, -1))
+    shift = transforms.move(path, where) - where
+    return Field(np.moveaxis(shift.reshape(3, *over.data.shape), 0, -1).astype(np.float32), over.affine)
 
 
 def from_ants(path: str | Path) -> Array:
@@ -71,31 +150,3 @@ def from_ants(path: str | Path) -> Array:
     matrix[:3, :3] = linear
     matrix[:3, 3] = parameters[9:12] + centre - linear @ centre
     return LPS @ matrix @ LPS
-
-
-def write_transform(path: str | Path, matrix: Array) -> None:
-    """Write a (4, 4) RAS+ matrix as an ITK text transform, readable by ANTs, 3D Slicer and ITK-SNAP."""
-    itk = LPS @ matrix @ LPS
-    numbers = " ".join(f"{value:.12g}" for value in [*itk[:3, :3].ravel(), *itk[:3, 3]])
-    write_text(
-        path,
-        "#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n"
-        f"Parameters: {numbers}\nFixedParameters: 0 0 0\n",
-    )
-
-
-def read_transform(path: str | Path) -> Array:
-    """Read what `write_transform` wrote: a (4, 4) matrix, RAS+ mm."""
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-    numbers = next(line for line in lines if line.startswith("Parameters:")).split()[1:]
-    values = np.array([float(number) for number in numbers])
-    matrix = np.eye(4)
-    matrix[:3, :3] = values[:9].reshape(3, 3)
-    matrix[:3, 3] = values[9:]
-    return LPS @ matrix @ LPS
-
-
-def rotation_degrees(matrix: Array) -> float:
-    """Angle of the rotation in a rigid (4, 4) matrix, in degrees."""
-    cosine = (np.trace(matrix[:3, :3]) - 1) / 2
-    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))

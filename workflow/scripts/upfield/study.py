@@ -15,6 +15,7 @@ from upfield.files import read_json
 from upfield.nifti import SAME, Scale
 from upfield.phantom import Phantom, scans
 from upfield.quality import PICTURES
+from upfield.transforms import EXTENSIONS
 
 
 class Study:
@@ -196,9 +197,24 @@ class Study:
         """Tissue classes, native grid."""
         return derivative(self.root, scan, "tissues", "dseg")
 
+    def brain_files(self, scan: Scan) -> list[str]:
+        """What brain extraction needs besides the scan: its masks for `mask`, the template for `template`."""
+        settings = self.brain(scan)
+        if settings["method"] == "template":
+            return [settings["template"], settings["mask"]]
+        if settings["method"] != "mask":
+            return []
+        acquired = self.pair_of(scan).target if scan.simulated else scan
+        return bids.brain_masks(acquired, self.config[acquired.role]["bids_dir"], settings["derivatives"])
+
     def transform(self, scan: Scan) -> str:
-        """Source to target."""
-        return f"{self.root}/{scan.folder}/{scan.name}_from-source_to-target_mode-image_xfm.txt"
+        """Source to target: a matrix as text, or a displacement field as NIfTI."""
+        return f"{self.root}/{scan.folder}/{scan.name}_from-source_to-target_mode-image_xfm{self.warp_extension}"
+
+    @property
+    def warp_extension(self) -> str:
+        """Of the files of transforms between source and target."""
+        return EXTENSIONS[self.config["preprocess"]["registration"]["transform"]]
 
     def preprocessed(self, scan: Scan, scale: Scale = SAME) -> str:
         """Normalised, skull stripped, on the pair's working grid, or on that grid coarsened by `scale`."""

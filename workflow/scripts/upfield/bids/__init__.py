@@ -3,7 +3,7 @@
 from upfield.bids.choose import choose
 from upfield.bids.cohorts import assemble_cohorts, cohort_label, companions, read_links
 from upfield.bids.contrasts import contrast_names, contrasts, with_contrasts
-from upfield.bids.find import ENTITY_KEYS, find, inspect
+from upfield.bids.find import ENTITY_KEYS, brain_masks, find, inspect
 from upfield.bids.index import build_index, read_scans
 from upfield.bids.names import derivative, label, reconstructed, sidecar
 from upfield.bids.pairing import assemble, pair, simulated_source
@@ -30,6 +30,7 @@ __all__ = [
     "Scan",
     "assemble",
     "assemble_cohorts",
+    "brain_masks",
     "build_index",
     "choose",
     "cohort_label",

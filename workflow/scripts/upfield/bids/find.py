@@ -83,6 +83,20 @@ def find(
     return sorted(scans, key=lambda scan: scan.path)
 
 
+def brain_masks(scan: Scan, bids_dir: str, derivatives: str | None) -> list[str]:
+    """Brain masks of an acquired scan on its own grid, `*_desc-brain_mask.nii[.gz]`, the best place first.
+
+    They are looked for in `derivatives`, a derivative dataset, or if it is None in the scan's own dataset and in every
+    folder of its `derivatives`.
+    """
+    own = Path(bids_dir)
+    roots = [Path(derivatives)] if derivatives is not None else [own, *sorted((own / "derivatives").glob("*"))]
+    # The scan's name among the derivatives of a study may differ from that of its file.
+    stem = Path(scan.path).name.split(".")[0].removesuffix(f"_{scan.suffix}")
+    paths = [root / scan.folder / f"{stem}_desc-brain_mask{ext}" for root in roots for ext in (".nii.gz", ".nii")]
+    return [str(path) for path in paths if path.is_file()]
+
+
 def _entity_key(name: str) -> str:
     key = ENTITY_KEYS.get(name, name)
     if key not in ENTITY_KEYS.values():

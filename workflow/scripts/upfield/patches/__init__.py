@@ -1,7 +1,7 @@
 """Patch stores, and the drawing of patches from them."""
 
 from upfield.patches.draw import Patches, Sampling, UnpairedPatches, draw
-from upfield.patches.store import SOURCE, TARGET, Store, extract, source_key, usable, write_store
+from upfield.patches.store import SOURCE, TARGET, Store, extract, source_key, standardised, usable, write_store
 
 __all__ = [
     "SOURCE",
@@ -13,6 +13,7 @@ __all__ = [
     "draw",
     "extract",
     "source_key",
+    "standardised",
     "usable",
     "write_store",
 ]

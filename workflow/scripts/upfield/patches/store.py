@@ -13,8 +13,9 @@ from upfield import nifti
 from upfield.bids import sidecar
 from upfield.errors import UpfieldError
 from upfield.files import atomic, read_json
+from upfield.intensity import Curve, standard_scale
 from upfield.nifti import SAME, Array, Scale, mask_on
-from upfield.preprocess import excluded
+from upfield.preprocess import excluded, landmarks_of
 
 # The two sides of a study, as the tensors of a store are called.
 SOURCE, TARGET = "source", "target"
@@ -34,6 +35,7 @@ def write_store(
     mask: Array,
     range_: float,
     reduced: Mapping[Scale, Array] | None = None,
+    landmarks: Mapping[str, Sequence[float]] | None = None,
 ) -> None:
     """Write the store of a pair, or of one scan, atomically.
 
@@ -50,6 +52,8 @@ def write_store(
         validation PSNR.
     reduced
         The source on coarser grids, by scale, with the same channels: sizes times scale are those of the target.
+    landmarks
+        Of the images, by side, where Nyúl's method wants them.
 
     """
     where = np.argwhere(mask)
@@ -65,6 +69,8 @@ def write_store(
     }
     for scale, image in (reduced or {}).items():
         tensors[source_key(scale)] = _channels(image)
+    for side, values in (landmarks or {}).items():
+        tensors[f"landmarks_{side}"] = torch.tensor(values, dtype=torch.float64)
     with atomic(path) as temporary:
         save_file(tensors, temporary)
 
@@ -79,6 +85,7 @@ class Store:
     """Read access to one store; patches are read from disk as they are asked for.
 
     `sides` names the images it holds, source, target or both, and `channels` says how many contrasts its source has.
+    `landmarks` has those of each side for Nyúl's method; with `curves` for them, images are read on the standard scale.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -93,6 +100,13 @@ class Store:
         # One value for each channel of the source, then one for the target.
         self.channels = len(background) - (TARGET in self.sides)
         self._background = {SOURCE: background[: self.channels], TARGET: background[self.channels :]}
+        names = {side: f"landmarks_{side}" for side in self.sides}
+        self.landmarks = {
+            side: self._file.get_tensor(name).tolist()
+            for side, name in names.items()
+            if name in self._file.keys()  # noqa: SIM118
+        }
+        self.curves: dict[str, Curve] = {}
 
     @property
     def paired(self) -> bool:
@@ -115,7 +129,10 @@ class Store:
             boxes[SOURCE] = self._box(key, low, size, self._background[SOURCE])
         if TARGET in self.sides:
             boxes[TARGET] = self._box(TARGET, corner, shape, self._background[TARGET])
-        return boxes
+        return {side: self._curved(side, box) for side, box in boxes.items()}
+
+    def _curved(self, side: str, box: Tensor) -> Tensor:
+        return torch.from_numpy(self.curves[side].apply(box.numpy())) if side in self.curves else box
 
     def _box(self, key: str, corner: Sequence[int], shape: Sequence[int], background: Tensor) -> Tensor:
         stored = self._file.get_slice(key)
@@ -140,6 +157,21 @@ def usable(paths: Sequence[str | Path]) -> list[Store]:
     if not stores:
         raise UpfieldError("patches: no usable pair among the participants; see excluded.tsv for the reasons")
     return stores
+
+
+def standardised(train: Sequence[Store], others: Sequence[Store]) -> dict[str, list[float]]:
+    """Let all stores be read on the standard scales (Nyúl's method) of the sides, fitted on `train` alone.
+
+    Returns the scales; empty, and nothing changes, where stores have no landmarks.
+    """
+    scales = {}
+    for side in (SOURCE, TARGET):
+        found = [store.landmarks[side] for store in train if side in store.landmarks]
+        if found:
+            scales[side] = standard_scale(found)
+    for store in [*train, *others]:
+        store.curves = {side: Curve(own, scales[side]) for side, own in store.landmarks.items()}
+    return scales
 
 
 def extract(
@@ -178,4 +210,8 @@ def extract(
     metadata = read_json(sidecar(paths[0]))
     low, high = metadata["RobustRange"]
     inside = mask_on(nifti.load_mask(mask), grid)
-    write_store(output, a, b, inside, (high - low) / metadata["IntensityScale"], small)
+    # Nyúl's method is for one contrast: the configuration says so.
+    single = {SOURCE: source[0] if len(source) == 1 else None, TARGET: target}
+    marks = {side: landmarks_of(path) for side, path in single.items() if path is not None}
+    known = {side: values for side, values in marks.items() if values is not None}
+    write_store(output, a, b, inside, (high - low) / metadata["IntensityScale"], small, known)

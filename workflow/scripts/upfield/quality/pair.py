@@ -14,6 +14,7 @@ from skimage.metrics import normalized_mutual_information
 
 from upfield import nifti, registration
 from upfield.nifti import Array, Grid, Volume, mask_on
+from upfield.transforms import Transform
 
 # mm: voxels are compared at this size.
 SPACING = 2.0
@@ -21,8 +22,6 @@ SPACING = 2.0
 MARGIN = 8.0
 # Voxels at the border of the mask in which edges are not counted.
 RIM = 2
-# mm: with less of a brain than this along any axis there is too little to tell left from right by.
-SLAB = 80.0
 # Share of the brain's voxels, by gradient, that counts as edge.
 EDGES = 0.15
 BINS = 32
@@ -72,12 +71,13 @@ def grid(target: Brain) -> Grid:
     return nifti.crop(whole, *nifti.bounding_box(mask_on(target.mask, whole), int(MARGIN / SPACING)))
 
 
-def meet(source: Brain, target: Brain, where: Grid, transform: Array) -> Meeting:
-    """Both brains on `where`; `transform` is (4, 4), from the target's world to the source's, RAS+ mm."""
+def meet(source: Brain, target: Brain, where: Grid, transform: Transform) -> Meeting:
+    """Both brains on `where`; `transform` leads from the target's world to the source's, RAS+ mm."""
     covered = np.ones(where.shape, dtype=bool)
-    for part, matrix in ((source, transform), (target, np.eye(4))):
+    ways: tuple[tuple[Brain, Transform], ...] = ((source, transform), (target, np.eye(4)))
+    for part, way in ways:
         whole = part.mask.with_data(np.ones(part.mask.data.shape, dtype=np.float32))
-        covered &= nifti.resample(whole, where, matrix, antialias=False).data > 0.5
+        covered &= nifti.resample(whole, where, way, antialias=False).data > 0.5
     return Meeting(
         nifti.resample(source.image, where, transform).data,
         nifti.resample(target.image, where).data,
@@ -134,25 +134,25 @@ def edge_overlap(pair: Meeting) -> float:
     return float(2 * (edges[0] & edges[1]).sum() / total) if total else np.nan
 
 
-def mirror_gain(source: Brain, target: Brain, where: Grid, transform: Array) -> float:
+def mirror_gain(source: Brain, target: Brain, where: Grid, transform: Transform, kind: str = "rigid") -> float:
     """Mutual information of the pair less that of the mirrored source: about 0 for two people, above it for one.
 
-    `transform` as for `meet`; the mirrored source gets a rigid registration of its own. -1 to 1. NaN
+    `transform` as for `meet`; the mirrored source gets a registration of its own, of the same `kind`. -1 to 1. NaN
     where the brains do not meet, and where either scan is a slab of less than 80 mm: a few slices are symmetric.
     Raises ScanError if the registration of the mirrored source fails.
     """
-    if any(min(part.image.data.shape * part.image.grid.spacing) < SLAB - 1e-3 for part in (source, target)):
+    if any(part.image.grid.slab_axis is not None for part in (source, target)):
         return np.nan
     stranger = source.mirrored
-    fitted = registration.rigid(target.image, stranger.image, SEED)
+    fitted, _ = registration.register(target.image, stranger.image, kind, SEED)
     own = mutual_information(meet(source, target, where, transform))
     return own - mutual_information(meet(stranger, target, where, fitted))
 
 
-def metrics(source: Brain, target: Brain, transform: Array) -> dict[str, float]:
+def metrics(source: Brain, target: Brain, transform: Transform, kind: str = "rigid") -> dict[str, float]:
     """Every metric of a pair by name: after registration, `<name>_before` with the world coordinates as acquired.
 
-    `transform` is (4, 4), rigid, from the target's world to the source's, RAS+ mm.
+    `transform` leads from the target's world to the source's, RAS+ mm; `kind` of registration found it.
     """
     where = grid(target)
     after = meet(source, target, where, transform)
@@ -163,7 +163,7 @@ def metrics(source: Brain, target: Brain, transform: Array) -> dict[str, float]:
         "edge_overlap": edge_overlap,
         "mask_dice": mask_dice,
     }
-    result = {"mirror_gain": mirror_gain(source, target, where, transform)}
+    result = {"mirror_gain": mirror_gain(source, target, where, transform, kind)}
     for name, measure in measures.items():
         result |= {name: measure(after), f"{name}_before": measure(before)}
     return result

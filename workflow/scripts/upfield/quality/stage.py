@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from upfield import nifti, registration
+from upfield import nifti
+from upfield.bids import sidecar
 from upfield.errors import ScanError
-from upfield.files import write_json
+from upfield.files import read_json, write_json
 from upfield.preprocess import excluded
 from upfield.quality import pair, scan, verdict
 from upfield.quality.verdict import PAIR, SIDES
@@ -47,9 +48,10 @@ def assess(
             brains[side] = pair.brain(image, mask)
     if len(brains) == 2 and excluded(files["transform"]) is None:
         try:
-            found[PAIR] = pair.metrics(
-                brains["source"], brains["target"], registration.read_transform(files["transform"])
-            )
+            # Without registration the mirrored source is turned at will: the right one need not be.
+            kind = read_json(sidecar(files["transform"]))["Transform"].replace("none", "rigid")
+            moves = nifti.read_transform(files["transform"])
+            found[PAIR] = pair.metrics(brains["source"], brains["target"], moves, kind)
         except ScanError as error:
             logging.warning("%s: the pair is not measured: %s", participant, error)
     findings = verdict.judge(found, thresholds)

@@ -16,12 +16,13 @@ from nilearn.plotting.displays import OrthoSlicer
 from PIL import Image
 from scipy import ndimage
 
-from upfield import nifti, registration
+from upfield import nifti
 from upfield.files import atomic
 from upfield.nifti import Array, Volume
 from upfield.preprocess import excluded
 from upfield.quality import PICTURES, pair
 from upfield.quality.pair import Brain
+from upfield.transforms import Transform
 
 # mm around the brain that is drawn.
 RIM = 10.0
@@ -54,7 +55,7 @@ def draw(files: Mapping[str, str], outputs: Sequence[str | Path]) -> None:
         for name in PICTURES[2:]:
             _write(written[name], _words(reason or "no pair to show"))
         return
-    matrix = registration.read_transform(files["transform"])
+    matrix = nifti.read_transform(files["transform"])
     _write(written["before"], edges(brains["source"], brains["target"], np.eye(4)))
     _write(written["after"], edges(brains["source"], brains["target"], matrix))
     _write(written["checkerboard"], checkerboard(brains["source"], brains["target"], matrix))
@@ -84,7 +85,7 @@ def mask_contours(image: Volume, mask: Volume) -> bytes:
     return _webp(figure)
 
 
-def edges(source: Brain, target: Brain, transform: Array) -> bytes:
+def edges(source: Brain, target: Brain, transform: Transform) -> bytes:
     """WebP: the source brain on the target's grid, with the edges of the target brain drawn over it."""
     where = pair.grid(target)
     meeting = pair.meet(source, target, where, transform)
@@ -93,7 +94,7 @@ def edges(source: Brain, target: Brain, transform: Array) -> bytes:
     return _webp(figure)
 
 
-def checkerboard(source: Brain, target: Brain, transform: Array) -> bytes:
+def checkerboard(source: Brain, target: Brain, transform: Transform) -> bytes:
     """WebP: fields of 24 mm from the source and the target in turn, each in its own window: folds should run on."""
     where = pair.grid(target)
     meeting = pair.meet(source, target, where, transform)

@@ -11,7 +11,7 @@ from upfield import baselines, methods, model
 from upfield.errors import UpfieldError
 from upfield.files import digest
 from upfield.methods import Method, parameter_counts
-from upfield.patches import TARGET, usable
+from upfield.patches import TARGET, standardised, usable
 from upfield.training import processes
 from upfield.training.feed import Options
 from upfield.training.log import write_history
@@ -60,6 +60,7 @@ def train_model(
         raise UpfieldError(
             f"config: patches.size is {patches['size']}; {method} needs at least {network.smallest_patch}"
         )
+    scales = standardised(data["train"], data["val"])
     options = Options(
         **train,
         patch=patch_shape(network, patches["size"], [store.shape for found in data.values() for store in found]),
@@ -98,6 +99,7 @@ def train_model(
         "scale": network.scale,
         "in_channels": network.in_channels,
         "init_from": origin,
+        "standard_scale": scales,
         "perceptual_sha": shas,
         "patch": options.patch,
         "participants": {part: [store.name for store in found] for part, found in data.items()},

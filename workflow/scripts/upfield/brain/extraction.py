@@ -1,0 +1,73 @@
+"""The one function behind which all ways of brain extraction stand."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from upfield import nifti
+from upfield.brain import plausibility, tools
+from upfield.errors import ScanError
+from upfield.nifti import Volume
+from upfield.transforms import Array
+
+
+def extract(volume: Volume, settings: Mapping[str, Any], given: Sequence[str] = ()) -> Array:
+    """Brain mask of a scan: boolean (X, Y, Z) on the scan's own grid, checked.
+
+    `settings` is a study's `preprocess.brain`. `given` are masks found for the scan, for the method `mask`; the first
+    is used. Raises ScanError if nothing like a brain is found.
+    """
+    method = settings["method"]
+    if method in tools.COMMANDS:
+        mask = tools.run(volume, method)
+    elif method == "mask":
+        mask = _given(volume, given)
+    else:
+        ways: dict[str, Callable[[], Array]] = {
+            "deepbet": lambda: _deepbet(volume),
+            "template": lambda: _template(volume, settings),
+            "none": lambda: _above_zero(volume),
+        }
+        mask = ways[method]()
+    return plausibility.checked(mask, volume.grid, method)
+
+
+def _deepbet(volume: Volume) -> Array:
+    """The network (https://doi.org/10.1016/j.compbiomed.2024.108845) sees the scan in RAS+ order."""
+    # Imported here: it pulls in torch, which the other stages that use this module do not need.
+    from deepbet import BrainExtraction
+
+    canonical = nifti.reorient(volume)
+    network = BrainExtraction(no_gpu=True)
+    try:
+        probability = network.run_model(np.ascontiguousarray(canonical.data, dtype=np.float32))
+        mask = network.postprocess(probability > 0.5)
+    except (AssertionError, ValueError, IndexError) as error:
+        raise ScanError(f"brain extraction (deepbet) found no brain ({' '.join(str(error).split())})") from None
+    back = nifti.resample(Volume(mask.astype(np.uint8), canonical.affine), volume.grid, order=0)
+    return np.asarray(back.data > 0)
+
+
+def _template(volume: Volume, settings: Mapping[str, Any]) -> Array:
+    """The mask of a template of a whole head, moved by an affine registration and a deformation of the heads."""
+    from upfield import registration
+
+    head, mask = nifti.load(settings["template"]), nifti.load_mask(settings["mask"])
+    # From the scan's world to the template's.
+    matrix, _ = registration.register(volume, head, "syn", seed=1)
+    return nifti.mask_on(mask, volume.grid, matrix)
+
+
+def _given(volume: Volume, masks: Sequence[str]) -> Array:
+    if not masks:
+        raise ScanError("brain extraction (mask): no *_desc-brain_mask.nii.gz of this scan was found")
+    return nifti.mask_on(nifti.load_mask(masks[0]), volume.grid)
+
+
+def _above_zero(volume: Volume) -> Array:
+    import cc3d
+    import fill_voids
+
+    mask = cc3d.largest_k(volume.data > 0, k=1, connectivity=6) > 0
+    return np.asarray(fill_voids.fill(mask)).astype(bool)
