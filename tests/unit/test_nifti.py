@@ -369,3 +369,55 @@ def test_transform_to_the_same_lattice_is_followed(awkward):
     copied = nifti.cut_out(awkward, awkward.grid, step)
     np.testing.assert_array_equal(copied.data[:-2, :, :-1], awkward.data[2:, :, 1:])
     assert not copied.data[-2:].any()
+
+
+# -- the edge of the field of view, and deformations -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [0, 1, 3])
+def test_field_of_view_ends_at_the_faces_of_its_voxels(order):
+    """A slice of 10 mm is 10 mm thick, the outermost too: nothing fades over its outer half, nothing is beyond."""
+    slices = Volume(np.full((5, 5, 4), 7.0, np.float32), np.diag([1.0, 1, 10, 1]))
+    fine = nifti.regrid(slices, (1.0, 1.0, 1.0))
+    wider = nifti.crop(fine, np.array([0, 0, -3]), np.array([5, 5, 43]))
+    values = nifti.resample(slices, wider, order=order).data[2, 2]
+    np.testing.assert_allclose(values, [0, 0, 0, *[7] * 40, 0, 0, 0], atol=1e-4)
+
+
+def test_a_field_of_one_shift_does_what_the_matrix_does(awkward):
+    shift = np.eye(4)
+    shift[:3, 3] = 3.0, -2.0, 4.0
+    field = nifti.Field(np.broadcast_to(shift[:3, 3].astype(np.float32), (4, 4, 4, 3)), np.diag([30.0, 30, 30, 1]))
+    grid = nifti.regrid(nifti.reorient(awkward), 2.0)
+    for order in (1, 3):
+        one, other = (nifti.resample(awkward, grid, how, order=order).data for how in (shift, field))
+        assert np.abs(one - other).max() < 0.05
+    # One after the other: to the left and back again.
+    back = nifti.resample(awkward, grid, [field, np.linalg.inv(shift)]).data
+    assert np.abs(back - nifti.resample(awkward, grid).data).max() < 0.05
+
+
+def test_field_survives_its_file(tmp_path, refused, blob):
+    random = np.random.default_rng(0)
+    field = nifti.Field(random.normal(size=(5, 6, 7, 3)).astype(np.float32), blob("oblique").affine)
+    nifti.write_transform(tmp_path / "xfm.nii.gz", field)
+    again = nifti.read_transform(tmp_path / "xfm.nii.gz")
+    np.testing.assert_allclose(again.data, field.data, atol=1e-6)
+    np.testing.assert_allclose(again.affine, field.affine, atol=1e-4)
+    assert nib.load(tmp_path / "xfm.nii.gz").header.get_intent()[0] == "vector"
+    nifti.save(Volume(field.data[..., 0], field.affine), tmp_path / "image.nii.gz")
+    with refused("displacement field", kind=ScanError):
+        nifti.read_transform(tmp_path / "image.nii.gz")
+    (tmp_path / "xfm.txt").write_text("nothing")
+    with refused("ITK text transform", kind=ScanError):
+        nifti.read_transform(tmp_path / "xfm.txt")
+
+
+def test_sheared_affine_has_no_qform(tmp_path):
+    """A qform cannot hold a shear: a wrong one would be worse than none."""
+    sheared = np.diag([2.0, 2, 2, 1])
+    sheared[0, 1] = 0.5
+    nifti.save(Volume(np.ones((3, 4, 5), np.float32), sheared), tmp_path / "image.nii.gz")
+    header = nib.load(tmp_path / "image.nii.gz").header
+    assert (header["sform_code"], header["qform_code"]) == (1, 0)
+    np.testing.assert_allclose(nib.load(tmp_path / "image.nii.gz").affine, sheared)

@@ -24,6 +24,9 @@ from upfield.transforms import Array, Field, Transform
 
 # Role of the rows of excluded.tsv that leave the scans themselves in.
 PAIR = "pair"
+# An axis along which the target's voxels are larger than this many voxels of the working grid keeps its own: slices are
+# not invented.
+THICK = 2.0
 # Room around the brain on the working grid, in mm.
 MARGIN = 8.0
 # The rim of a low-field mask is uncertain: this much (mm) around the source's brain is left for the network to judge.
@@ -134,7 +137,8 @@ def _stripped(image: str, mask: str) -> Volume:
 def working_grid(mask: Volume, spacing: float | str | Sequence[float], multiple: Scale = SAME) -> Grid:
     """The grid on which a pair meets: RAS+ axes of the target, `spacing` mm or `native`, cropped to its brain.
 
-    `spacing` is one number, or one for each axis.
+    `spacing` is one number, or one for each axis. Along an axis where the target's voxels are larger than twice one
+    number (thick slices), its own slices are kept.
 
     Its corner and size are multiples of `multiple` voxels of the target's whole field of view, so that blocks of the
     working grid are blocks of the whole: what was reduced before is not interpolated again. It may reach beyond the
@@ -144,7 +148,11 @@ def working_grid(mask: Volume, spacing: float | str | Sequence[float], multiple:
     if spacing == "native":
         grid, inside = canonical.grid, canonical
     else:
-        x, y, z = np.broadcast_to(np.asarray(spacing, dtype=float), 3).tolist()
+        own = canonical.grid.spacing
+        wanted = np.broadcast_to(np.asarray(spacing, dtype=float), 3)
+        if np.ndim(spacing) == 0:
+            wanted = np.where(own > THICK * wanted, own, wanted)
+        x, y, z = wanted.tolist()
         grid = nifti.regrid(canonical, (x, y, z))
         inside = nifti.resample(canonical.with_data(canonical.data.astype(np.uint8)), grid, order=0)
     low, high = nifti.bounding_box(inside.data > 0, np.ceil(MARGIN / grid.spacing).astype(int))
