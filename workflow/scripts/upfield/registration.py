@@ -7,6 +7,7 @@ from typing import Any
 
 import ants
 import numpy as np
+from scipy import ndimage
 
 from upfield import nifti, transforms
 from upfield.errors import ScanError
@@ -17,6 +18,17 @@ from upfield.transforms import LPS, Array, Field
 os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
 # Voxel size at which images are registered, mm.
 REGISTRATION_SPACING = 3.0
+# The last stage of a rigid registration: voxels of this size (mm) or those of the coarser image, ...
+FINEST = 1.0
+# ... this far (mm) inside the fixed image's brain, where at least so many voxels must be.
+CORE, MINIMUM = 3.0, 1000
+FINE = {
+    "aff_metric": "mattes",
+    "aff_random_sampling_rate": 0.1,
+    "aff_iterations": (10,),
+    "aff_shrink_factors": (1,),
+    "aff_smoothing_sigmas": (0,),
+}
 LINEAR = {
     "aff_metric": "mattes",
     "aff_random_sampling_rate": 0.25,
@@ -42,7 +54,8 @@ def register(fixed: Volume, moving: Volume, transform: str, seed: int) -> tuple[
     """Register two brain images by Mattes mutual information (ANTs, Avants et al. 2011).
 
     Both should be zero outside the brain. They are reduced to 3 mm first: a quarter of the voxels is then sampled
-    in the time that the full grid allows for a hundredth, which is both faster and nearer to the truth.
+    in the time that the full grid allows for a hundredth, which is both faster and nearer to the truth. A rigid
+    transform is then refined on the fine grid, 3 mm inside the brain.
 
     Parameters
     ----------
@@ -66,6 +79,7 @@ def register(fixed: Volume, moving: Volume, transform: str, seed: int) -> tuple[
     with tempfile.TemporaryDirectory() as folder:
         if axis is None:
             matrix = _linear(small, Path(folder), type_of_transform="Rigid")
+            matrix = _refined(images, matrix, Path(folder))
         else:
             matrix = _in_plane(small, axis, Path(folder))
         if transform == "rigid":
@@ -86,6 +100,24 @@ def _ants(images: list[Volume], folder: Path, start: Array | None, **settings: A
     except RuntimeError as error:
         raise ScanError(f"registration failed ({' '.join(str(error).split())[:160]})") from None
     return result
+
+
+def _refined(images: list[Volume], start: Array, folder: Path) -> Array:
+    """A rigid transform once more, on fine voxels, where the outlines of two masks that differ have no say."""
+    spacing = max(FINEST, *(float(image.grid.spacing.min()) for image in images))
+    if spacing >= REGISTRATION_SPACING:
+        return start
+    fine = [
+        image if np.allclose(image.grid.spacing, spacing, rtol=0.1) else nifti.resample(image, grid, order=1)
+        for image, grid in ((image, nifti.regrid(image, spacing)) for image in images)
+    ]
+    fixed = fine[0]
+    inside = ndimage.distance_transform_edt(fixed.data > 0, sampling=fixed.grid.spacing) > CORE
+    if inside.sum() < MINIMUM:
+        return start
+    mask = to_ants(fixed.with_data(inside.astype(np.float32)))
+    result = _ants(fine, folder, start, type_of_transform="Rigid", mask=mask, mask_all_stages=True, **FINE)
+    return from_ants(result["fwdtransforms"][0])
 
 
 def _linear(images: list[Volume], folder: Path, start: Array | None = None, **settings: Any) -> Array:
