@@ -104,6 +104,7 @@ def lesion_images(wildcards):
     source = STUDY.pairs[wildcards.participant].source
     tested = tested_images(wildcards)
     return files_of(source) | {
+        "inverse": STUDY.inverse(source),
         "sidecars": tested["sidecars"],
         "predictions": tested["predictions"],
         "network_inputs": [path for method in NETWORKS for path in STUDY.network_input(source, method)],

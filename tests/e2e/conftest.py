@@ -70,19 +70,19 @@ def study(tmp_path_factory) -> Callable[[dict], Study]:
 
 
 def head(number: int, grid: Grid, contrast: float) -> Volume:
-    """A textured ball of 60 mm in the world, the same on any grid; `contrast` bends its intensities."""
+    """A textured ball of 74 mm (212 cm3) in the world, the same on any grid; `contrast` bends its intensities."""
     random = np.random.default_rng(number)
     texture = ndimage.gaussian_filter(random.normal(size=(48, 48, 48)), 2.5)
     fine = Volume((texture / np.abs(texture).max()).astype(np.float32), np.diag([2.0, 2, 2, 1]))
     fine.affine[:3, 3] = -47 + number
     moved = nifti.resample(fine, grid)
     where = np.tensordot(grid.affine[:3, :3], np.indices(grid.shape), axes=1) + grid.affine[:3, 3][:, None, None, None]
-    inside = np.sqrt(((where - number) ** 2).sum(0)) < 30
+    inside = np.sqrt(((where - number) ** 2).sum(0)) < 37
     return moved.with_data(np.where(inside, 400 + 300 * np.tanh(contrast * moved.data), 0).astype(np.float32))
 
 
 def grid_of(number: int, spacing: tuple[float, float, float], flip: bool) -> Grid:
-    shape = np.ceil(80 / np.array(spacing)).astype(int)
+    shape = np.ceil(96 / np.array(spacing)).astype(int)
     affine = np.eye(4)
     affine[:3, :3] = anatomy.rotation(np.array([5.0, -8 + number, 12])) @ np.diag(
         np.array(spacing) * [1 - 2 * flip, 1, 1]

@@ -39,7 +39,7 @@ def resolved(dataset, tmp_path):
 def test_card_says_how_scans_are_prepared_and_the_user_which(resolved, trained):
     found = resolved(model=trained())
     assert found["study"] == "apply-unet3d"
-    assert found["preprocess"]["n4"] is False and found["preprocess"]["brain"] == {"method": "none"}
+    assert found["preprocess"]["n4"] is False and found["preprocess"]["brain"]["method"] == "none"
     assert found["source"]["entities"] == {"suffix": ["T2w"]}
     mine = resolved(model=trained(), study="mine", source={"entities": {"session": "1"}, "brain": {"method": "none"}})
     assert mine["study"] == "mine"
@@ -192,7 +192,10 @@ def scan(tmp_path):
         # Alike is good enough: nothing is interpolated.
         ("native", [2.05, 1.5, 4.1], (1, 1, 1), [2, 1.5, 4]),
         ("native", [1.0, 1.0, 1.0], (2, 2, 1), [2, 1.5, 4]),
-        (1.0, [1, 1, 1], (2, 2, 1), [2, 2, 1]),
+        # Thick slices are kept, by the measure of the voxels that the network takes.
+        (1.0, [1, 1, 1], (2, 2, 1), [2, 2, 4]),
+        (1.0, [1, 1, 1], (2, 2, 2), [2, 2, 2]),
+        (0.5, [1, 1, 1], (2, 2, 2), [1, 1, 4]),
     ],
 )
 def test_scan_is_prepared_on_the_voxels_that_the_model_takes(scan, spacing, typical, scale, expected):

@@ -79,7 +79,7 @@ def test_every_default_has_its_schema_entry(study):
         ({"train": {"seeds": []}}, ["train.seeds"]),
         ({"study": "a/b"}, ["study", "'a/b'"]),
         ({"pairing": "unpared"}, ["pairing", "'unpared'", "paired, simulated"]),
-        ({"preprocess": {"brain": {"method": "bet"}}}, ["preprocess.brain.method", "'bet'", "deepbet, none"]),
+        ({"preprocess": {"brain": {"method": "robex"}}}, ["preprocess.brain.method", "'robex'", "deepbet, template"]),
         ({"preprocess": {"spacing": "nativ"}}, ["preprocess.spacing", "'nativ'"]),
         ({"evaluate": {"metrics": ["psnr", "sim"]}}, ["evaluate.metrics.1", "'sim'", "ssim"]),
         ({"splits": {"fractions": {"train": 0.9}}}, ["splits.fractions", "1.3", "expected 1"]),

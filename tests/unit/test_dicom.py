@@ -88,5 +88,5 @@ def test_a_series_that_is_not_one_image_is_excluded(volume, tmp_path, number):
     dicom.convert(series, output)
     assert f"made {number} images" in read_json(sidecar(output))["Excluded"]
     # The mark travels on, and nothing stops.
-    preprocess.extract_brain(output, tmp_path / "mask.nii.gz", "none")
+    preprocess.extract_brain(output, tmp_path / "mask.nii.gz", {"method": "none"})
     assert f"made {number} images" in preprocess.excluded(tmp_path / "mask.nii.gz")

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from scipy import ndimage
-from upfield import nifti, registration
+from upfield import nifti
 from upfield.bids import sidecar
 from upfield.evaluate import lesions
 from upfield.evaluate.lesions import CONTRASTS, GAP, LESIONS, RADII, Lesion
 from upfield.files import write_json
 from upfield.nifti import Grid, Volume
+from upfield.preprocess import landmarks_of
 
 AFFINE = np.array([[-1.5, 0, 0, 60], [0, 1.5, 0.2, -50], [0, -0.2, 2, -40], [0, 0, 0, 1]])
 AFFINE_OF_SOURCE = np.array([[2.0, 0, 0, -60], [0, 2, 0, -60], [0, 0, 3, -60], [0, 0, 0, 1]])
@@ -71,15 +72,20 @@ def pair(tmp_path):
     random = np.random.default_rng(0)
     head = 100 + 40 * ndimage.gaussian_filter(random.normal(size=GRID.shape), 3) * 20
     names = ("source", "target", "source_mask", "target_mask", "source_preproc", "target_preproc")
-    files = {name: str(tmp_path / f"{name}.nii.gz") for name in names} | {"transform": str(tmp_path / "x.txt")}
+    files = {name: str(tmp_path / f"{name}.nii.gz") for name in names}
+    files |= {name: str(tmp_path / f"{name}.txt") for name in ("transform", "inverse")}
     for name in names:
         data = mask.data if name.endswith("mask") else np.where(mask.data, head * (2 if "target" in name else 1), 0)
         nifti.save(Volume(data.astype(np.float32), AFFINE), files[name])
         write_json(
             sidecar(files[name]), {"IntensityOffset": 0.0, "IntensityScale": 200.0 if "target" in name else 100.0}
         )
-    registration.write_transform(files["transform"], np.eye(4))
+    for name in ("transform", "inverse"):
+        nifti.write_transform(files[name], np.eye(4))
     return files
+
+
+MARKS = [0.0, 0.4, 1.0]
 
 
 def run(pair, tmp_path, monkeypatch, network=None):
@@ -89,11 +95,13 @@ def run(pair, tmp_path, monkeypatch, network=None):
 
     def enhance(method, files, output, **options):
         known = nifti.load(files.network_input[0])
+        assert landmarks_of(files.network_input[0]) == MARKS, "of the clean image"
         nifti.save(known.with_data(network(known.data) * 200), output)
 
     monkeypatch.setattr("upfield.predict.enhance", enhance)
     known = nifti.load(pair["source_preproc"])
     nifti.save(known.with_data(known.data / 100), tmp_path / "input.nii.gz")
+    write_json(tmp_path / "input.json", {"Landmarks": MARKS})
     nifti.save(known.with_data(network(known.data / 100) * 200), tmp_path / "net.nii.gz")
     return lesions.lesion_test(
         pair, {"identity": clean, "net": str(tmp_path / "net.nii.gz")}, {"net": []},

@@ -9,6 +9,8 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from upfield.config import SCHEMAS
 from upfield.files import write_tsv
 from upfield.report import citing, costs, export, tables, winner
 
@@ -75,6 +77,20 @@ def test_methods_text_cites_what_was_done_and_nothing_else():
     assert keys == sorted(keys) and {"islam2023", "paszke2019", "avants2011"} <= set(keys)
     assert not {"tustison2010", "zhu2017", "gal2016", "fortin2018"} & set(keys)
     assert found["bibtex"].count("{") == found["bibtex"].count("}")
+
+
+def test_methods_text_knows_every_way_of_preprocessing():
+    """A choice of the configuration that the text would pass over, or stumble over, is a mistake in the text."""
+    schema = yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text(encoding="utf-8"))
+    prep = schema["properties"]["preprocess"]["properties"]
+    brains = schema["$defs"]["brain"]["properties"]["method"]["enum"]
+    assert {*citing.BRAINS, "none"} == set(brains)
+    assert {*citing.REGISTRATIONS, "none"} == set(prep["registration"]["properties"]["transform"]["enum"])
+    assert set(citing.NORMALISATIONS) == set(prep["normalize"]["properties"]["method"]["enum"])
+    chosen = {"brain": {"method": "hdbet"}, "registration": {"transform": "syn"}, "normalize": {"method": "nyul"}}
+    found = citing.section({"preprocess": chosen}, {}, [], False)
+    for words in ("HD-BET (Isensee et al., 2019)", "SyN (Avants et al., 2008)", "(Nyúl and Udupa, 1999)"):
+        assert words in found["text"]
 
 
 def test_every_reference_has_a_label_and_every_citation_a_reference():

@@ -41,7 +41,7 @@ def test_everybody_is_read_on_the_scale(stores):
 
 def test_other_methods_have_no_scale(tmp_path):
     image = np.random.default_rng(0).uniform(0, 1, (8, 8, 8)).astype(np.float32)
-    write_store(tmp_path / "sub-1.safetensors", image, image, np.ones(image.shape, bool), 1.0)
+    write_store(tmp_path / "sub-1.safetensors", image, image.copy(), np.ones(image.shape, bool), 1.0)
     store = Store(tmp_path / "sub-1.safetensors")
     assert standardised([store], []) == {}
     assert np.array_equal(store.whole()["source"][0].numpy(), image)

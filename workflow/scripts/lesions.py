@@ -7,7 +7,8 @@ with job(snakemake):
     from upfield.files import write_tsv
 
     params, inputs = snakemake.params, snakemake.input
-    names = ("source", "source_mask", "target", "target_mask", "transform", "source_preproc", "target_preproc")
+    pair = ("source", "source_mask", "target", "target_mask", "source_preproc", "target_preproc")
+    names = (*pair, "transform", "inverse")
     table = lesions.lesion_test(
         {name: inputs[name] for name in names},
         dict(zip(params.methods, inputs.predictions, strict=True)),

@@ -127,7 +127,9 @@ def _check_channels(config: Mapping[str, Any]) -> None:
             "config: source.channels names contrasts, but samples names one source each; set one to null"
         )
     if channels and config["preprocess"]["normalize"]["method"] == "nyul":
-        raise UpfieldError("config: preprocess.normalize.method is nyul, which is for one contrast; source.channels names more")
+        raise UpfieldError(
+            "config: preprocess.normalize.method is nyul, which is for one contrast; source.channels names more"
+        )
     if channels and config["phantom"] is not None:
         raise UpfieldError("config: source.channels names contrasts, but the phantom has T1w alone; set one to null")
     twice = next((channel for channel in channels if channels.count(channel) > 1), None)

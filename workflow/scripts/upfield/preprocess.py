@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from upfield import bias, degrade, intensity, nifti, registration, transforms
-from upfield.bids import Exclusion, Pair, Scan, sidecar
+from upfield.bids import Exclusion, Pair, Scan, sidecar, uri
 from upfield.brain.extraction import extract
 from upfield.errors import ScanError
 from upfield.files import read_json, write_json
@@ -34,9 +34,18 @@ SOURCE_RIM = 6.0
 
 
 def save_image(volume: Volume, path: str | Path, metadata: Mapping[str, Any], dtype: type = np.float32) -> None:
-    """Write an image and its sidecar."""
+    """Write an image and its sidecar, in which `Sources` and `SpatialReference` become BIDS URIs."""
     nifti.save(volume, path, dtype)
-    write_json(sidecar(path), dict(metadata))
+    write_json(sidecar(path), _with_uris(metadata, path))
+
+
+def _with_uris(metadata: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
+    named = dict(metadata)
+    if "Sources" in named:
+        named["Sources"] = [uri(source, path) for source in named["Sources"]]
+    if "SpatialReference" in named:
+        named["SpatialReference"] = uri(named["SpatialReference"], path)
+    return named
 
 
 def excluded(image: str | Path) -> str | None:
@@ -89,8 +98,9 @@ def correct_bias(image: str | Path, mask: str | Path, output: str | Path, enable
     inside = nifti.load_mask(mask).data
     if enabled:
         volume = bias.correct_bias(volume, inside)
+    stripped = read_json(sidecar(mask)).get("BrainExtraction") == "none"
     steps = ["N4"] if enabled else []
-    save_image(volume, output, {"Sources": [str(image), str(mask)], "SkullStripped": False, "Steps": steps})
+    save_image(volume, output, {"Sources": [str(image), str(mask)], "SkullStripped": stripped, "Steps": steps})
 
 
 def register(
@@ -126,7 +136,7 @@ def register(
         }
         if kind == "rigid":
             what["RotationDegrees"] = round(transforms.rotation_degrees(np.asarray(transform)), 4)
-        write_json(sidecar(path), metadata | what)
+        write_json(sidecar(path), _with_uris(metadata | what, path))
 
 
 def _stripped(image: str, mask: str) -> Volume:
@@ -216,6 +226,7 @@ def standardise(
         "Sources": [image, mask] if transform is None else [image, mask, transform],
         "SkullStripped": True,
         "SpatialReference": target_mask,
+        "Resolution": f"{settings['spacing']} mm" if settings["spacing"] != "native" else "that of the target",
         "Normalization": method,
     }
     reason = excluded(mask) or excluded(target_mask)
@@ -260,10 +271,13 @@ def prepare(
     scan's own voxels as they are. Written like what `standardise` writes.
     """
     spacing = settings["spacing"]
+    own = nifti.reorient(nifti.load_mask(mask)).grid.spacing
     if spacing == "native":
-        own = nifti.reorient(nifti.load_mask(mask)).grid.spacing
         alike = np.allclose(own, typical, rtol=0.05)
         spacing = (own / scale).tolist() if scale != SAME else ("native" if alike else list(typical))
+    elif scale != SAME:
+        # Slices that are thick for the network's input are kept there.
+        spacing = np.where(own > THICK * spacing * np.array(scale), own / scale, spacing).tolist()
     standardise(image, mask, mask, None, output, {**settings, "spacing": spacing}, scale, scale, alone=True)
 
 

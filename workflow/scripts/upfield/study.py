@@ -211,6 +211,10 @@ class Study:
         """Source to target: a matrix as text, or a displacement field as NIfTI."""
         return f"{self.root}/{scan.folder}/{scan.name}_from-source_to-target_mode-image_xfm{self.warp_extension}"
 
+    def inverse(self, scan: Scan) -> str:
+        """Target to source, likewise."""
+        return f"{self.root}/{scan.folder}/{scan.name}_from-target_to-source_mode-image_xfm{self.warp_extension}"
+
     @property
     def warp_extension(self) -> str:
         """Of the files of transforms between source and target."""

@@ -5,7 +5,7 @@ from upfield.bids.cohorts import assemble_cohorts, cohort_label, companions, rea
 from upfield.bids.contrasts import contrast_names, contrasts, with_contrasts
 from upfield.bids.find import ENTITY_KEYS, brain_masks, find, inspect
 from upfield.bids.index import build_index, read_scans
-from upfield.bids.names import derivative, label, reconstructed, sidecar
+from upfield.bids.names import derivative, label, link, reconstructed, sidecar, uri
 from upfield.bids.pairing import assemble, pair, simulated_source
 from upfield.bids.samples import read_samples
 from upfield.bids.scan import SIMULATED, Exclusion, Index, Pair, Scan
@@ -44,6 +44,7 @@ __all__ = [
     "inspect",
     "inventory_table",
     "label",
+    "link",
     "pair",
     "pairs_table",
     "participants_table",
@@ -53,6 +54,7 @@ __all__ = [
     "reconstructed",
     "sidecar",
     "simulated_source",
+    "uri",
     "validation_table",
     "with_contrasts",
     "write_description",

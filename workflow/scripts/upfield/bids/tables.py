@@ -8,6 +8,7 @@ import pandas as pd
 
 import upfield
 from upfield.bids.cohorts import cohort_label
+from upfield.bids.names import link
 from upfield.bids.scan import Exclusion, Index, Pair
 from upfield.files import write_json
 
@@ -95,6 +96,7 @@ def write_description(path: str | Path, config: Mapping[str, Any]) -> None:
             "BIDSVersion": "1.10.0",
             "DatasetType": "derivative",
             "GeneratedBy": [{"Name": "Upfield", "Version": upfield.__version__}],
+            "DatasetLinks": {link(folder): Path(folder).resolve().as_uri() for folder in folders if folder is not None},
             "SourceDatasets": [{"URL": Path(folder).resolve().as_uri()} for folder in folders if folder is not None],
         },
     )

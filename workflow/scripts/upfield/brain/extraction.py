@@ -4,12 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from upfield import nifti
 from upfield.brain import plausibility, tools
 from upfield.errors import ScanError
 from upfield.nifti import Volume
 from upfield.transforms import Array
+
+# mm around a template's brain that decide where it lies.
+NEAR = 10.0
 
 
 def extract(volume: Volume, settings: Mapping[str, Any], given: Sequence[str] = ()) -> Array:
@@ -50,13 +54,30 @@ def _deepbet(volume: Volume) -> Array:
 
 
 def _template(volume: Volume, settings: Mapping[str, Any]) -> Array:
-    """The mask of a template of a whole head, moved by an affine registration and a deformation of the heads."""
+    """The mask of a template of a whole head, moved by an affine registration of the heads, then of what is inside.
+
+    No deformation follows: SyN of a real head to MNI152 moved the outline of the brain inwards by 5 mm (Dice's overlap
+    with deepbet 0.89, and 0.96 without it).
+    """
     from upfield import registration
 
     head, mask = nifti.load(settings["template"]), nifti.load_mask(settings["mask"])
     # From the scan's world to the template's.
-    matrix, _ = registration.register(volume, head, "syn", seed=1)
+    matrix, _ = registration.register(volume, head, "affine", seed=1)
+    inside = nifti.mask_on(mask, volume.grid, matrix)
+    if not inside.any():
+        raise ScanError("brain extraction (template): the template's brain lies outside the image")
+    # Necks and faces differ more than brains do, and are cut elsewhere.
+    matrix, _ = registration.register(_surroundings(volume, inside), _surroundings(head, mask.data), "affine", seed=1)
     return nifti.mask_on(mask, volume.grid, matrix)
+
+
+def _surroundings(volume: Volume, inside: Array) -> Volume:
+    """An image cropped to a mask and `NEAR` mm around it, 0 farther off."""
+    near = ndimage.distance_transform_edt(~inside, sampling=volume.grid.spacing) <= NEAR
+    box = nifti.bounding_box(near)
+    data = np.where(near, volume.data, 0)[tuple(map(slice, *box))]
+    return Volume(data.astype(np.float32), nifti.crop(volume.grid, *box).affine)
 
 
 def _given(volume: Volume, masks: Sequence[str]) -> Array:

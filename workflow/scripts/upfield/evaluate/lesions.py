@@ -17,12 +17,14 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from upfield import metrics, nifti, predict, registration
+from upfield import metrics, nifti, predict
+from upfield.bids import sidecar
 from upfield.config import MODEL_FREE
 from upfield.evaluate.subject import load_prediction, seed_label
-from upfield.files import digest
+from upfield.files import digest, read_json, write_json
 from upfield.nifti import Array, Grid, Volume
 from upfield.preprocess import excluded, scaling_of
+from upfield.transforms import Transform
 
 LESIONS = [
     "participant_id", "method", "fold", "seed", "lesion", "radius_mm", "contrast", "x_mm", "y_mm", "z_mm",
@@ -84,7 +86,7 @@ def field(lesions: Sequence[Lesion], grid: Grid) -> Volume:
     return Volume(change, grid.affine)
 
 
-def insert(image: Volume, change: Volume, transform: Array | None = None) -> Volume:
+def insert(image: Volume, change: Volume, transform: Transform | None = None) -> Volume:
     """An image with lesions: multiplied by 1 + `change`, pulled onto it through `transform` as by `resample`."""
     own = nifti.resample(change, image.grid, transform, order=1)
     return image.with_data((image.data * (1 + own.data)).astype(np.float32))
@@ -108,8 +110,8 @@ def lesion_test(
     Parameters
     ----------
     files
-        `source`, `source_mask`, `target`, `target_mask`: native, bias-corrected; `transform`; `source_preproc`,
-        `target_preproc`.
+        `source`, `source_mask`, `target`, `target_mask`: native, bias-corrected; `transform` and `inverse`;
+        `source_preproc`, `target_preproc`.
     predictions, models, network_inputs
         By method: its output without lesions; the files of its models (for those that have any); its preprocessed
         source, a file for each contrast (for networks). The lesions are in the first contrast alone.
@@ -169,8 +171,7 @@ def lesion_test(
 
 def _altered(files: Mapping[str, str], change: Volume, folder: Path) -> dict[str, str]:
     """The files of a pair with a source that has the lesions."""
-    matrix = registration.read_transform(files["transform"])
-    source = insert(nifti.load(files["source"]), change, np.linalg.inv(matrix))
+    source = insert(nifti.load(files["source"]), change, nifti.read_transform(files["inverse"]))
     nifti.save(source, folder / "source.nii.gz")
     return {**files, "source": str(folder / "source.nii.gz")}
 
@@ -182,11 +183,13 @@ def _altered_input(clean: str, files: Mapping[str, str], altered: Mapping[str, s
     """
     before, after, known = nifti.load(files["source"]), nifti.load(altered["source"]), nifti.load(clean)
     added = after.with_data(after.data - before.data)
-    matrix = registration.read_transform(files["transform"])
-    moved = nifti.cut_out(added, known.grid, matrix) or nifti.resample(added, known.grid, matrix, order=3)
+    moves = nifti.read_transform(files["transform"])
+    moved = nifti.cut_out(added, known.grid, moves) or nifti.resample(added, known.grid, moves, order=3)
     scale = scaling_of(files["source_preproc"]).scale
     path = str(folder / "input.nii.gz")
     nifti.save(known.with_data((known.data + moved.data / scale).astype(np.float32)), path)
+    # The landmarks of Nyúl's method stand in it: those of the clean image.
+    write_json(sidecar(path), read_json(sidecar(clean)))
     return path
 
 

@@ -17,6 +17,26 @@ NETWORKS = {
     "srgan3d": "a 3-D super-resolution GAN [sanchez2018]",
     "cyclegan": "a 2-D CycleGAN [zhu2017]",
 }
+BRAINS = {
+    "deepbet": "with deepbet{} [fisch2024]",
+    "template": "by affine registration of a template [avants2011]",
+    "synthstrip": "with SynthStrip [hoopes2022]",
+    "hdbet": "with HD-BET [isensee2019]",
+    "bet": "with BET [smith2002]",
+    "mask": "with masks that came with the data",
+}
+REGISTRATIONS = {
+    "rigid": "rigid transform",
+    "affine": "affine transform",
+    "syn": "affine transform, then SyN [avants2008]",
+}
+NORMALISATIONS = {
+    "percentile": "0.5 and 99.5 percentile to 0 and 1",
+    "minmax": "least and greatest value to 0 and 1",
+    "zscore": "mean 0 and standard deviation 1",
+    "whitestripe": "WhiteStripe [shinohara2014]",
+    "nyul": "Nyúl's method [nyul1999], fitted on the training participants",
+}
 
 
 def section(
@@ -57,7 +77,7 @@ def _labels(entries: Mapping[str, str]) -> dict[str, str]:
 
 def _plain(latex: str) -> str:
     """A name without LaTeX's accents as commands."""
-    letters = {r"{\"o}": "ö", r"{\"i}": "ï", r"{\'a}": "á", r"{\c{C}}": "Ç", r"{\c{c}}": "ç"}
+    letters = {r"{\"o}": "ö", r"{\"i}": "ï", r"{\'a}": "á", r"{\'u}": "ú", r"{\c{C}}": "Ç", r"{\c{c}}": "ç"}
     for command, letter in letters.items():
         latex = latex.replace(command, letter)
     return latex
@@ -79,19 +99,20 @@ def _paragraphs(
         f"{_simulated(config)}"
     )
     steps = []
-    if prep.get("brain", {}).get("method") == "deepbet":
-        steps.append(f"brains were extracted with deepbet{version('deepbet')} [fisch2024]")
+    extraction = prep.get("brain", {}).get("method")
+    if extraction in BRAINS:
+        steps.append(f"brains were extracted {BRAINS[extraction].format(version('deepbet'))}")
     if prep.get("n4"):
         steps.append(f"bias fields were corrected with N4 [tustison2010] (antspyx{version('antspyx')})")
     if prep.get("registration", {}).get("transform", "none") != "none" and config.get("pairing") != "unpaired":
-        kind = prep["registration"]["transform"]
-        steps.append(f"each source was registered to its target with ANTs ({kind} transform) [avants2011]")
+        kind = REGISTRATIONS[prep["registration"]["transform"]]
+        steps.append(f"each source was registered to its target with ANTs ({kind}) [avants2011]")
     spacing = prep.get("spacing")
     if spacing is not None:
         grid = "the target's own grid" if spacing == "native" else f"an isotropic grid of {spacing} mm"
         steps.append(f"images were resampled once, to {grid}")
     if prep.get("normalize", {}).get("method"):
-        steps.append(f"intensities were normalised inside the brain ({prep['normalize']['method']})")
+        steps.append(f"intensities were normalised inside the brain ({NORMALISATIONS[prep['normalize']['method']]})")
     if steps:
         quality = " Scan quality was measured with metrics of MRIQC [esteban2017]." if config.get("qc") else ""
         yield f"{_sentence('; '.join(steps))}{quality}"
