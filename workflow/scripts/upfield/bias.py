@@ -9,7 +9,7 @@ from upfield.registration import to_ants
 from upfield.transforms import Array
 
 # Bias fields are smooth: N4 sees the image at this voxel size (mm) or coarser.
-N4_SPACING = 4.0
+N4_SPACING = 6.0
 
 
 def correct_bias(volume: Volume, mask: Array) -> Volume:

@@ -2,6 +2,8 @@
 
 The intensities of a prediction are put on the target's own scale (the two numbers of its normalisation), the same
 for every method and baseline: MR intensities are arbitrary units, so this makes images comparable and favours none.
+
+What needs torch is imported where it is used: a baseline would otherwise take longer to start than to run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,13 +13,12 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from upfield import baselines, domain, inference, model, nifti
+from upfield import baselines, domain, nifti
 from upfield.errors import ScanError
 from upfield.files import digest, read_json
 from upfield.intensity import Curve, Scaling, robust_range
 from upfield.nifti import SAME, Grid, Scale, Volume, mask_on
 from upfield.preprocess import SOURCE_RIM, landmarks_of, save_image, scaling_of, widened
-from upfield.training import device as devices
 
 DESCRIPTION = "intensities on the scale of the target image"
 SPREAD = "standard deviation over the trained models (seeds) and their samples with dropout"
@@ -60,6 +61,8 @@ def enhance(
     `files.target_preproc` where the method enlarges. Where `std` names a file, the standard deviation over models and
     samples is written there, on the same grid and scale; there must be at least two of them.
     """
+    from upfield import inference, model
+
     folders = list(dict.fromkeys(str(Path(path).parent) for path in files.models))
     networks, cards = zip(*(model.load(folder) for folder in folders), strict=True)
     source = np.stack([_network_input(path, cards[0]).data for path in files.network_input])
@@ -99,6 +102,8 @@ def apply(
     on the scale that the training targets had, the median of their normalisations: there is no target to ask.
     What is farther from the brain than what the networks were shown is 0.
     """
+    from upfield import inference, model
+
     loaded = [model.load(folder) for folder in folders]
     networks, cards = [network for network, _ in loaded], [card for _, card in loaded]
     source = _network_input(preprocessed, cards[0])
@@ -180,6 +185,8 @@ def harmonise(
             data = baselines.match_histogram(data, mask.data, load_file(files.models[0])["quantiles"])
         result = native.with_data(scale.invert(data))
     else:
+        from upfield import inference, model
+
         options = _options(device, precision, overlap, tta, memory)
         networks, cards = zip(*(model.load(folder) for folder in folders), strict=True)
         source = _network_input(files.preprocessed, cards[0])
@@ -217,6 +224,8 @@ def cohort_scaling(sidecars: Sequence[str]) -> Scaling:
 
 def _options(device: str, precision: str, overlap: float, tta: bool, memory: int | None) -> dict[str, Any]:
     """What `inference` asks for, from the config's words."""
+    from upfield.training import device as devices
+
     where = devices.choose(device)
     dtype = devices.precision(precision, where)
     return {"device": where, "dtype": dtype, "overlap": overlap, "tta": tta, "memory": memory}

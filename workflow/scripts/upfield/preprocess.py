@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from upfield import bias, degrade, intensity, nifti, registration, transforms
+from upfield import degrade, intensity, nifti, transforms
 from upfield.bids import Exclusion, Pair, Scan, sidecar, uri
 from upfield.brain.extraction import extract
 from upfield.errors import ScanError
@@ -97,6 +97,9 @@ def correct_bias(image: str | Path, mask: str | Path, output: str | Path, enable
     volume = nifti.load(image)
     inside = nifti.load_mask(mask).data
     if enabled:
+        # Imported here, as in `register`: ANTs takes longer to load than most steps to run.
+        from upfield import bias
+
         volume = bias.correct_bias(volume, inside)
     stripped = read_json(sidecar(mask)).get("BrainExtraction") == "none"
     steps = ["N4"] if enabled else []
@@ -122,6 +125,8 @@ def register(
     reason = excluded(source[1]) or excluded(target[1])
     try:
         if kind != "none" and reason is None:
+            from upfield import registration
+
             moving, fixed = (_stripped(*files) for files in (source, target))
             forward, inverse = registration.register(fixed, moving, kind, settings["seed"])
     except ScanError as error:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.metrics import normalized_mutual_information
 
-from upfield import nifti, registration
+from upfield import nifti
 from upfield.nifti import Array, Grid, Volume, mask_on
 from upfield.transforms import Transform
 
@@ -143,6 +143,9 @@ def mirror_gain(source: Brain, target: Brain, where: Grid, transform: Transform,
     """
     if any(part.image.grid.slab_axis is not None for part in (source, target)):
         return np.nan
+    # Imported here: ANTs takes a second to load, and pictures of a pair do without it.
+    from upfield import registration
+
     stranger = source.mirrored
     fitted, _ = registration.register(target.image, stranger.image, kind, SEED)
     own = mutual_information(meet(source, target, where, transform))
