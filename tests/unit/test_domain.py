@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 from upfield import domain
 from upfield.bids import Scan
+from upfield.errors import UpfieldError
 
 SCAN = Scan("sub-01", "source", "/x", "sub-01/anat", "sub-01", "T1w", metadata={"MagneticFieldStrength": 3})
 SIDECAR = {
@@ -44,6 +45,12 @@ def test_excluded_scans_have_no_say(seen):
     broken = (SCAN, {"Excluded": "no brain"})
     sources = [described(), described(BrainVolume=1200.0, RobustRange=[0.0, 200.0]), broken]
     assert domain.describe(sources, [described(), broken])["source"] == seen["source"]
+
+
+def test_nothing_left_to_learn_from_is_one_clear_line():
+    broken = described(Excluded="brain extraction found 113 cm3")
+    with pytest.raises(UpfieldError, match="of the source: 1 excluded, the first because brain extraction found 113"):
+        domain.describe([broken], [described()])
 
 
 def test_scan_like_those_of_the_training_is_in_range(seen):

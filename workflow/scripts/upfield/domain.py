@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from upfield.bids import Scan
+from upfield.errors import UpfieldError
 from upfield.intensity import PROFILE
 
 Described = tuple[Scan, Mapping[str, Any]]
@@ -31,10 +32,17 @@ def describe(sources: Sequence[Described], targets: Sequence[Described]) -> dict
     Each scan comes with the sidecar of its preprocessed image; excluded scans are left out. Voxel sizes are in mm
     along right, anterior, superior; brain volumes in cm3; `intensity` is the width of the robust range. The targets'
     `offset` and `scale` are the medians of their normalisation: what gives an output intensities where there is no
-    target.
+    target. Raises UpfieldError if all scans of a side are excluded.
     """
     source, target = ([_facts(scan, sidecar) for scan, sidecar in side if "Excluded" not in sidecar]
                       for side in (sources, targets))  # fmt: skip
+    for side, scans, left in (("source", sources, source), ("target", targets, target)):
+        if not left:
+            reason = scans[0][1]["Excluded"] if scans else "there is none"
+            raise UpfieldError(
+                f"no usable training scan of the {side}: {len(scans)} excluded, the first because {reason}; see"
+                " excluded.tsv and qc/figures"
+            )
     return {
         "source": {
             "scans": len(source),
