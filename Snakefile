@@ -132,6 +132,7 @@ rule qc:
     input:
         f"{ROOT}/qc/quality.tsv",
         [STUDY.pictures(name) for name in STUDY.pair_names],
+        [f"{ROOT}/qc/contact_sheet-{number}.webp" for number in STUDY.sheets],
 
 
 rule split:

@@ -2,7 +2,8 @@
 
 1. quality          metrics of one pair's scans and of how they lie together; beyond a threshold the pair is excluded
 2. quality_figures  brain masks and the registration, for a person to look at
-3. quality_table    all measurements, with those who stand apart from the others
+3. contact_sheet    the pictures of many pairs in one
+4. quality_table    all measurements, with those who stand apart from the others
 """
 
 QC = config["qc"]
@@ -56,6 +57,29 @@ rule quality_figures:
         runtime=minutes("quality_figures"),
     script:
         "../workflow/scripts/quality_figures.py"
+
+
+rule contact_sheet:
+    """The pictures of up to forty pairs in one."""
+    input:
+        lambda wildcards: [path for name in STUDY.sheets[wildcards.number] for path in STUDY.pictures(name)],
+    output:
+        f"{ROOT}/qc/contact_sheet-{{number}}.webp",
+    log:
+        f"{ROOT}/logs/qc/contact_sheet-{{number}}.log",
+    benchmark:
+        f"{ROOT}/benchmarks/qc/contact_sheet-{{number}}.tsv"
+    wildcard_constraints:
+        number=r"\d+",
+    conda:
+        "../envs/report.yaml"
+    resources:
+        mem_mb=memory("contact_sheet"),
+        runtime=minutes("contact_sheet"),
+    params:
+        names=lambda wildcards: STUDY.sheets[wildcards.number],
+    script:
+        "../workflow/scripts/contact_sheet.py"
 
 
 rule quality_table:

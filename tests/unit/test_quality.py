@@ -262,6 +262,27 @@ def test_a_pair_without_a_brain_gets_pictures_that_say_so(files, tmp_path):
     assert all(sizes[name][1] < 200 for name in PICTURES if name != "target-mask")
 
 
+def test_a_contact_sheet_has_a_row_for_each_pair(tmp_path):
+    from PIL import Image
+    from upfield.report import sheet
+
+    colours = {"sub-01": ("red", "lime"), "sub-02": ("blue", "white")}
+    rows = {}
+    for name, two in colours.items():
+        rows[name] = [tmp_path / f"{name}-{colour}.png" for colour in two]
+        for path, colour, size in zip(rows[name], two, ((300, 200), (640, 400)), strict=True):
+            Image.new("RGB", size, colour).save(path)
+    sheet.contact_sheet(rows, tmp_path / "sheet.webp")
+    made = Image.open(tmp_path / "sheet.webp").convert("RGB")
+    step = sheet.HEIGHT + sheet.TITLE
+    assert made.size == (300 + 320, 2 * step)
+    for row, two in enumerate(colours.values()):
+        for left, colour in zip((150, 460), two, strict=True):
+            expected = Image.new("RGB", (1, 1), colour).getpixel((0, 0))
+            found = made.getpixel((left, row * step + step // 2))
+            assert max(abs(a - b) for a, b in zip(found, expected, strict=True)) < 20
+
+
 def test_doubtful_pairs_come_first(tmp_path):
     from upfield.report import review
 

@@ -59,6 +59,7 @@ MEASURED: Mapping[str, Cost] = {
     "validate": Cost(400, 0.5, 0.5, 0.01),
     "inventory": Cost(300, 0.2, 0.2, 0.02),
     "cohort": Cost(300, 0.2, 0.2, 0.001),
+    "contact_sheet": Cost(250, 0, 0.2, 0),
     "quality_table": Cost(150, 0.2, 0.1, 0.001),
     "splits": Cost(100, 0.1, 0.1, 0.001),
     "fit_histogram": Cost(800, 1, 0.1, 0.02),

@@ -17,6 +17,9 @@ from upfield.phantom import Phantom, scans
 from upfield.quality import PICTURES
 from upfield.transforms import EXTENSIONS
 
+# Pairs on one contact sheet.
+SHEET = 40
+
 
 class Study:
     """Everything the rules ask for; made once when the Snakefile is read.
@@ -277,6 +280,13 @@ class Study:
     def pictures(self, name: str) -> list[str]:
         """Brain masks and registration of a pair, to look at."""
         return [f"{self.root}/qc/figures/{name}_{what}.webp" for what in PICTURES]
+
+    @property
+    def sheets(self) -> dict[str, list[str]]:
+        """Pairs whose pictures make one contact sheet, by its number."""
+        names = list(self.pair_names)
+        starts = range(0, len(names), SHEET)
+        return {str(number): names[start : start + SHEET] for number, start in enumerate(starts, start=1)}
 
     def store(self, name: str) -> str:
         """Patch store of a participant, or of a linked pair."""
