@@ -1,12 +1,13 @@
 """Preprocessing: from native scans to pairs on one grid, interpolated once.
 
-1. simulate     for simulated pairing: the source scan made from the target scan
-2. brain        brain mask of each scan on its own grid
-3. bias         N4 inside the mask
-4. register     transform from source to target, and back
-5. standardise  each scan on the pair's working grid, skull stripped and normalised, with the inverse stored
-6. reduce       the source on the working grid coarsened by a method's scale, for methods that enlarge
-7. normalise    each scan of an unpaired study, on a working grid of its own
+1. average      several acquisitions of a session as one scan, where the study wants that
+2. simulate     for simulated pairing: the source scan made from the target scan
+3. brain        brain mask of each scan on its own grid
+4. bias         N4 inside the mask
+5. register     transform from source to target, and back
+6. standardise  each scan on the pair's working grid, skull stripped and normalised, with the inverse stored
+7. reduce       the source on the working grid coarsened by a method's scale, for methods that enlarge
+8. normalise    each scan of an unpaired study, on a working grid of its own
 """
 
 PREPROCESS = config["preprocess"]
@@ -14,10 +15,35 @@ PREPROCESS = config["preprocess"]
 PREPROCESSING_VERSION = 2
 
 
+rule average:
+    """The mean of several acquisitions of a session, moved onto the first."""
+    input:
+        lambda wildcards: [STUDY.scans[wildcards.scan].path, *STUDY.scans[wildcards.scan].further],
+    output:
+        image=f"{ROOT}/{{folder}}/{{scan}}_desc-average_{{suffix}}.nii.gz",
+        sidecar=f"{ROOT}/{{folder}}/{{scan}}_desc-average_{{suffix}}.json",
+    log:
+        f"{ROOT}/logs/preprocess/{{folder}}/{{scan}}_{{suffix}}_average.log",
+    benchmark:
+        f"{ROOT}/benchmarks/preprocess/{{folder}}/{{scan}}_{{suffix}}_average.tsv"
+    group:
+        "preprocess"
+    conda:
+        "../envs/preprocess.yaml"
+    resources:
+        mem_mb=memory("average"),
+        runtime=minutes("average"),
+    params:
+        version=PREPROCESSING_VERSION,
+        seed=PREPROCESS["registration"]["seed"],
+    script:
+        "../workflow/scripts/average.py"
+
+
 rule simulate:
     """A simulated source scan: the one degradation of training and test."""
     input:
-        lambda wildcards: STUDY.pair_of(STUDY.scans[wildcards.scan]).target.path,
+        lambda wildcards: STUDY.native(STUDY.pair_of(STUDY.scans[wildcards.scan]).target),
     output:
         image=f"{ROOT}/{{folder}}/{{scan}}_desc-simulated_{{suffix}}.nii.gz",
         sidecar=f"{ROOT}/{{folder}}/{{scan}}_desc-simulated_{{suffix}}.json",

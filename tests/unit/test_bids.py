@@ -401,6 +401,24 @@ def test_newest_scan_comes_first(times, newest):
     assert [scan.session for scan in chosen(scans)][1:] == ["1", "2", "3"]
 
 
+def test_acquisitions_of_the_first_session_are_averaged(bids_tree):
+    runs = [scan_file("01", "1", f"_run-{run}") for run in (1, 2, 3)]
+    content = dict.fromkeys([*runs, scan_file("01", "2"), scan_file("02", "1"), scan_file("01", "9", suffix="T2w")])
+    root = bids_tree({**content, scan_file("02", "9", suffix="T2w"): None, runs[1]: b"no image"})
+    config = study(side(root, suffix="T1w"), side(root, suffix="T2w")) | {"duplicates": "average"}
+    index = bids.build_index(config)
+    first, second = (pair.source for pair in index.pairs)
+    assert first.path.endswith(runs[0]) and [path[-len(runs[2]) :] for path in first.further] == [runs[2]]
+    assert second.further == ()
+    table = bids.inventory_table(index).set_index("path")
+    status = {run: table.status[f"{root}/{run}"] for run in runs}
+    assert list(status.values()) == ["used", "excluded", "used"]
+    assert sorted(row.reason.split(";")[0][:20] for row in index.excluded) == [
+        "more than one source",
+        "the file cannot be r",
+    ]
+
+
 def test_acquisition_times_come_from_the_session_or_the_sidecar(bids_tree):
     first, second, third = (scan_file("01", "1", f"_run-{run}") for run in (1, 2, 3))
     root = bids_tree(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -175,6 +176,19 @@ def test_stage_asks_for_what_it_needs_and_no_more(configfile):
     assert found["train_model"] == 2 and found["standardise"] == 10 and found["splits"] == 1
     later = ["interpolate", "enhance", "measure", "summarise", "html_report", "predict", "evaluate", "report"]
     assert [name for name in later if found[name]] == []
+
+
+def test_acquisitions_of_a_session_are_averaged_where_the_study_wants_that(configfile, dataset):
+    folder = dataset / "sub-01/ses-1/anat"
+    shutil.copy(folder / "sub-01_ses-1_T1w.nii.gz", folder / "sub-01_ses-1_run-2_T1w.nii.gz")
+    jobs = plan("preprocess", *configfile(duplicates="average"))
+    (job,) = [job for job in jobs if job.rule == "average"]
+    assert {Path(path).name for path in job.paths("input")} == {
+        "sub-01_ses-1_T1w.nii.gz", "sub-01_ses-1_run-2_T1w.nii.gz",
+    }  # fmt: skip
+    made = job.paths("output")[0]
+    (brain,) = [job for job in jobs if job.rule == "brain" and made in job.paths("input")]
+    assert "average" not in count(plan("preprocess", *configfile())) and brain.wildcards["scan"] == "sub-01_ses-1"
 
 
 def test_simulated_study_needs_targets_only(configfile, tmp_path):

@@ -28,6 +28,7 @@ ORDER = [
     "brain",
     "intensity",
     "preprocess",
+    "average",
     "quality",
     "domain",
     "splits",

@@ -36,6 +36,7 @@ class Cost:
 MEASURED: Mapping[str, Cost] = {
     # Per million voxels.
     "phantom_subject": Cost(600, 100, 0.2, 0.02),
+    "average": Cost(400, 60, 0.5, 0.1),
     "simulate": Cost(300, 45, 0.1, 0.02),
     "brain": Cost(1300, 20, 0.4, 0.02),
     "bias": Cost(300, 25, 0.4, 0.05),

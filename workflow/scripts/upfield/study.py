@@ -181,8 +181,10 @@ class Study:
     # -- where files are ---------------------------------------------------------------------------------------
 
     def native(self, scan: Scan) -> str:
-        """The scan as acquired, or as simulated."""
-        return derivative(self.root, scan, "simulated") if scan.simulated else scan.path
+        """The scan as acquired, as the average of its acquisitions, or as simulated."""
+        if scan.simulated:
+            return derivative(self.root, scan, "simulated")
+        return derivative(self.root, scan, "average") if scan.further else scan.path
 
     def corrected(self, scan: Scan) -> str:
         """Bias-corrected, native grid."""
@@ -399,7 +401,7 @@ class Study:
 
 def _labels(methods: Sequence[str]) -> dict[str, str]:
     """Method by the label that stands in its files' names. Raises UpfieldError if two would have the same files."""
-    taken = {name: name for name in ("preproc", "biascorr", "simulated", "brain", "tissues")}
+    taken = {name: name for name in ("preproc", "biascorr", "simulated", "average", "brain", "tissues")}
     result: dict[str, str] = {}
     for method in methods:
         # A method `x_std` would write the files of the standard deviation of a method `x`.

@@ -19,7 +19,8 @@ def choose(scans: Sequence[Scan], participants: Mapping[str, Sequence[str]], dup
         `include` and `exclude`: labels with or without `sub-`; an empty `include` is everybody.
     duplicates
         `first` or `newest`: which of several scans of one side of a participant comes first, and so is used. The
-        newest is that with the latest acquisition time; where none is known, the last by path.
+        newest is that with the latest acquisition time; where none is known, the last by path. `average`: the first
+        by path, to which the others of its session and suffix are added.
 
     Raises UpfieldError for a participant who has no scan, or who is included and excluded.
 
@@ -42,7 +43,18 @@ def choose(scans: Sequence[Scan], participants: Mapping[str, Sequence[str]], dup
         result.append(scan)
     if duplicates == "newest":
         result = sorted(result, key=_age, reverse=True)
-    return sorted(result, key=lambda scan: (scan.role, scan.participant))
+    result = sorted(result, key=lambda scan: (scan.role, scan.participant))
+    return _averaged(result) if duplicates == "average" else result
+
+
+def _averaged(scans: Sequence[Scan]) -> list[Scan]:
+    """The scans, of which the first of each kind is to be averaged with those like it."""
+    kinds: dict[tuple[str | int, ...], list[Scan]] = {}
+    for scan in scans:
+        if not scan.problem:
+            kinds.setdefault((scan.role, scan.participant, scan.channel, scan.session, scan.suffix), []).append(scan)
+    further = {id(first): tuple(scan.path for scan in others) for first, *others in kinds.values()}
+    return [changed(scan, further=further.get(id(scan), ())) for scan in scans]
 
 
 def first_of_each(scans: Iterable[Scan]) -> tuple[dict[str, Scan], list[Exclusion]]:
@@ -53,8 +65,10 @@ def first_of_each(scans: Iterable[Scan]) -> tuple[dict[str, Scan], list[Exclusio
         if scan.problem:
             excluded.append(exclude(scan, scan.problem))
         elif scan.participant in found:
-            used = Path(found[scan.participant].path).name
-            excluded.append(exclude(scan, f"more than one {scan.role} scan; {used} is used"))
+            used = found[scan.participant]
+            if scan.path not in used.further:
+                reason = f"more than one {scan.role} scan; {Path(used.path).name} is used"
+                excluded.append(exclude(scan, reason))
         else:
             found[scan.participant] = scan
     return found, excluded

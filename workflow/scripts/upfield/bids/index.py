@@ -102,10 +102,10 @@ def _unchanged(scan: Scan, known: Mapping[str, Mapping[str, Any]]) -> bool:
 
 
 def _to_json(scan: Scan) -> dict[str, Any]:
-    row = {**asdict(scan), "shape": list(scan.shape), "voxel": list(scan.voxel)}
+    row = {**asdict(scan), "shape": list(scan.shape), "voxel": list(scan.voxel), "further": []}
     return {**row, "stamp": _stamp(scan.path) if Path(scan.path).is_file() else []}
 
 
 def _from_json(row: Mapping[str, Any]) -> Scan:
     values = {key: value for key, value in row.items() if key != "stamp"}
-    return Scan(**{**values, "shape": tuple(values["shape"]), "voxel": tuple(values["voxel"])})
+    return Scan(**{**values, "shape": tuple(values["shape"]), "voxel": tuple(values["voxel"]), "further": ()})

@@ -17,7 +17,7 @@ class Scan:
     dataset (`sub-01/ses-1/anat`). Derivatives keep both. `acquired` is when, ISO 8601, empty if unknown. `original` is
     what the dataset calls the participant, where an unpaired study calls it otherwise. `dicom` is the folder of the
     DICOM series that `path` will be converted from, empty for other scans. `channel` counts the contrasts of a source
-    from 0.
+    from 0. `further` are the paths of more acquisitions of the same, to be averaged with it.
     """
 
     participant: str
@@ -36,6 +36,7 @@ class Scan:
     original: str = ""
     dicom: str = ""
     channel: int = 0
+    further: tuple[str, ...] = ()
 
     @property
     def root(self) -> str:

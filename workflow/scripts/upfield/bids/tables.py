@@ -22,7 +22,7 @@ IGNORED = "".join(f"{pattern}\n" for pattern in NOT_BIDS)
 def inventory_table(index: Index) -> pd.DataFrame:
     """Every scan found, one row each, with `status` (used | excluded) and `reason`."""
     reasons = {(row.role, row.path): row.reason for row in index.excluded}
-    used = {(scan.role, scan.path) for scan in index.used}
+    used = {(scan.role, path) for scan in index.used for path in (scan.path, *scan.further)}
     unpaired = "the scan it belongs with cannot be used"
     rows = [
         {
