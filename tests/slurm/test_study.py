@@ -1,15 +1,12 @@
 """A whole study through Slurm: who ran where, and that the result is that of a run without Slurm."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from .conftest import Slurm, Study
-
-# Rules that only collect; they run where Snakemake runs.
-TARGETS = {"report", "ingest", "preprocess", "split", "patches", "train", "predict", "evaluate"}
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +20,9 @@ def finished(slurm: Slurm, undisturbed: Study, tmp_path_factory: pytest.TempPath
 
 
 def test_every_job_ran_under_a_slurm_job_id(finished):
-    rules = set(re.findall(r"^ *rule (\w+):", finished.said, re.MULTILINE))
-    local = set(re.findall(r"^localrule (\w+):", finished.said, re.MULTILINE))
-    assert local <= TARGETS
+    rules = set(re.findall(r"Finished jobid: \d+ \(Rule: (\w+)\)", finished.said))
+    # The target only collects; it runs where Snakemake runs.
+    assert re.findall(r"^localrule (\w+):", finished.said, re.MULTILINE) == ["report"]
     assert {"brain", "train_model", "enhance", "measure", "html_report"} <= rules
     submitted = re.findall(r"submitted with SLURM jobid (\d+)", finished.said)
     arrays = re.findall(r"SLURM job ID (\d+)", finished.said)
@@ -34,20 +31,15 @@ def test_every_job_ran_under_a_slurm_job_id(finished):
 
 
 def test_training_and_prediction_were_granted_a_gpu_and_nothing_else_was(finished):
-    with_gpu = {job["Comment"] for job in finished.jobs if "gpu:1" in job.get("TresPerJob", "")}
-    assert len(with_gpu) == 4
-    assert all(re.match("rule_(train_model|enhance)", comment) for comment in with_gpu)
+    with_gpu = sorted(job["Comment"] for job in finished.jobs if "gpu:1" in job.get("TresPerJob", ""))
+    assert [re.match("rule_(train_model|enhance)", comment)[1] for comment in with_gpu] == ["enhance", "train_model"]
     assert all(job["NodeList"] in ("n1", "n2") for job in finished.jobs)
 
 
 def test_a_participants_small_jobs_travelled_together(finished):
-    comments = pd.Series([job["Comment"] for job in finished.jobs])
-    subjects, tested = finished.config["phantom"]["subjects"], 1
-    assert comments.str.startswith("rule_bias_brain").sum() + comments.str.contains("preprocess").sum() >= subjects
-    assert comments.str.contains("standardise").sum() == subjects
-    assert comments.str.contains("measure").sum() == tested
-    # Each of two models, on its own GPU.
-    assert comments.str.contains("enhance").sum() == 2 * tested
+    groups = [re.match("rule_(preprocess|enhance|evaluate)_", job["Comment"]) for job in finished.jobs]
+    # Three participants, one of them tested, by one model.
+    assert Counter(match[1] for match in groups if match) == {"preprocess": 3, "enhance": 1, "evaluate": 1}
 
 
 def test_the_result_is_that_of_a_run_without_slurm(finished, undisturbed):
