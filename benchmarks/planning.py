@@ -178,6 +178,7 @@ def main() -> None:
             (ours, said), (bare, said_bare) = measured(study, ROOT), measured(snakemake, folder / "bare")
             jobs, bare_jobs = (int(re.findall(r"^total +(\d+)", text, re.MULTILINE)[0]) for text in (said, said_bare))
             rows.append((ours, bare))
+            print(f"dry run {ours:.1f} s, bare {bare:.1f} s", flush=True)
         ours, bare = (min(times) for times in zip(*rows, strict=True))
         scan = "folder=sub-0001/ses-low/anat,scan=sub-0001_ses-low"
         job_only = ["--target-jobs", f"brain:{scan}", "--allowed-rules", "brain", "--mode", "remote", "--nolock"]
