@@ -41,7 +41,7 @@ lint: setup
 	$(BIN)/snakemake --profile profiles/demo --lint
 
 test: lint
-	$(BIN)/python -m pytest --ignore=tests/slurm --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --ignore=tests/slurm --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 SLURM_PACKAGES := munge slurmctld slurmd slurm-client
 test-slurm: setup
