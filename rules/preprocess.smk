@@ -12,7 +12,7 @@
 
 PREPROCESS = config["preprocess"]
 # Raised on purpose when a change of the code changes the images; nothing else about the code reruns preprocessing.
-PREPROCESSING_VERSION = 2
+PREPROCESSING_VERSION = 3
 
 
 rule average:

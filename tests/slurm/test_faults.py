@@ -4,6 +4,7 @@ Every test trains the same model from the same patch stores, disturbs the job ha
 bit, with those of a training that nobody disturbed.
 """
 
+import contextlib
 import re
 import shutil
 import signal
@@ -62,6 +63,11 @@ def training(undisturbed: Study, tmp_path: Path) -> Iterator[Callable[..., Train
         stop(training.snakemake)
         for job in training.jobs():
             training.slurm.command("scancel", job["JobId"])
+    # Without cgroups Slurm may leave what a requeued job started behind.
+    for process in psutil.process_iter(["cwd"]):
+        if (process.info["cwd"] or "").startswith(str(tmp_path)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def check(undisturbed: Study, training: Training) -> None:

@@ -80,6 +80,22 @@ def test_deepbet_finds_the_brain_of_a_flipped_scan(head):
     assert dice(found, truth) > 0.95
 
 
+def test_end_slices_of_a_slab_are_whole(head):
+    places = slice(head.high.data.shape[2] // 2, None, 5)
+    affine = head.high.affine @ np.diag([1, 1, 5, 1])
+    scan, truth = (Volume(image.data[..., places][..., :4], affine) for image in (head.high, head.brain))
+    found = extract(scan, {"method": "deepbet"})
+    assert [dice(found[..., z], truth.data[..., z] > 0) > 0.9 for z in range(4)] == [True] * 4
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("session", ["ulf", "3T"])
+def test_end_slices_of_a_real_slab_are_whole(real_data, session):
+    (path,) = (real_data / "ulf").glob(f"sub-HKU7A/ses-{session}/anat/*_T1w.nii.gz")
+    area = extract(nifti.load(path), {"method": "deepbet"}).sum(axis=(0, 1))
+    assert area.min() > 0.9 * area.max(), "four slices through the upper half of a brain differ little in size"
+
+
 def test_crumbs_are_dropped_and_pieces_refused(refused):
     mask = ellipsoid(GRID.shape)
     crumb, half = mask.copy(), ellipsoid(GRID.shape, 0.2)

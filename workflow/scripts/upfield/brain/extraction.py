@@ -9,11 +9,13 @@ from scipy import ndimage
 from upfield import nifti
 from upfield.brain import plausibility, tools
 from upfield.errors import ScanError
-from upfield.nifti import Volume
+from upfield.nifti import Grid, Volume
 from upfield.transforms import Array
 
 # mm around a template's brain that decide where it lies.
 NEAR = 10.0
+# mm of slices that a network for whole heads is shown of a slab.
+HEAD_DEPTH = 160.0
 
 
 def extract(volume: Volume, settings: Mapping[str, Any], given: Sequence[str] = ()) -> Array:
@@ -38,19 +40,35 @@ def extract(volume: Volume, settings: Mapping[str, Any], given: Sequence[str] = 
 
 
 def _deepbet(volume: Volume) -> Array:
-    """The network (https://doi.org/10.1016/j.compbiomed.2024.108845) sees the scan in RAS+ order."""
+    """The network (https://doi.org/10.1016/j.compbiomed.2024.108845) sees the scan in RAS+ order.
+
+    A slab of a few slices is shown with its outermost slices repeated: at the edge of a field of view the network
+    expects the end of the brain and leaves half of it out.
+    """
     # Imported here: it pulls in torch, which the other stages that use this module do not need.
     from deepbet import BrainExtraction
 
     canonical = nifti.reorient(volume)
+    margin = _repeated_slices(canonical.grid)
+    padded = np.pad(canonical.data, [(width, width) for width in margin], mode="edge")
     network = BrainExtraction(no_gpu=True)
     try:
-        probability = network.run_model(np.ascontiguousarray(canonical.data, dtype=np.float32))
+        probability = network.run_model(np.ascontiguousarray(padded, dtype=np.float32))
         mask = network.postprocess(probability > 0.5)
     except (AssertionError, ValueError, IndexError) as error:
         raise ScanError(f"brain extraction (deepbet) found no brain ({' '.join(str(error).split())})") from None
-    back = nifti.resample(Volume(mask.astype(np.uint8), canonical.affine), volume.grid, order=0)
+    inside = mask[tuple(slice(width, width + size) for width, size in zip(margin, canonical.data.shape, strict=True))]
+    back = nifti.resample(Volume(inside.astype(np.uint8), canonical.affine), volume.grid, order=0)
     return np.asarray(back.data > 0)
+
+
+def _repeated_slices(grid: Grid) -> list[int]:
+    """How many times each end of each axis is repeated: across the slices of a slab, until it is as deep as a head."""
+    margin = [0, 0, 0]
+    if grid.slab_axis is not None:
+        missing = HEAD_DEPTH / grid.spacing[grid.slab_axis] - grid.shape[grid.slab_axis]
+        margin[grid.slab_axis] = int(np.ceil(missing / 2))
+    return margin
 
 
 def _template(volume: Volume, settings: Mapping[str, Any]) -> Array:
