@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from upfield.metrics.frame import BRAIN, LEVELS, Picture, Sample
+from upfield.metrics.frame import BRAIN, LEVELS, NEIGHBOURS, Picture, Sample
 from upfield.nifti import Array
 
 # Grey levels of the co-occurrence matrix: each is this many levels of `Picture.levels`.
@@ -74,9 +74,8 @@ def _steps(sample: Sample) -> Array:
 
 def _histogram_of_steps(sample: Sample) -> Array:
     counts = np.zeros(LEVELS // GLCM_STEP, dtype=np.int64)
-    mask = sample.region.mask
-    for (first, second), steps in zip(sample.pair.frame.neighbours, sample.pair.output.memo(_differences), strict=True):
-        counts += np.bincount(steps[mask[first] & mask[second]], minlength=len(counts))
+    for pairs, steps in zip(sample.region.pairs, sample.pair.output.memo(_differences), strict=True):
+        counts += np.bincount(steps.ravel()[pairs], minlength=len(counts))
     return counts
 
 
@@ -85,5 +84,5 @@ def _differences(picture: Picture) -> list[Array]:
     levels = picture.levels // GLCM_STEP
     return [
         np.maximum(levels[first], levels[second]) - np.minimum(levels[first], levels[second])
-        for first, second in picture.frame.neighbours
+        for first, second in NEIGHBOURS
     ]

@@ -24,6 +24,15 @@ LEVELS = 256
 # The region that is the whole mask.
 BRAIN = "brain"
 
+# The part of an axis in which a voxel lies, and its neighbour: one before it, beside it, one after it.
+_PARTS = [(slice(1, None), slice(None, -1)), (slice(None), slice(None)), (slice(None, -1), slice(1, None))]
+# The 13 directions to a voxel's neighbours, opposite ones counted once, as pairs of slices of an array.
+NEIGHBOURS = [
+    (tuple(_PARTS[n][0] for n in step), tuple(_PARTS[n][1] for n in step))
+    for step in np.ndindex(3, 3, 3)
+    if step > (1, 1, 1)
+]
+
 Value = TypeVar("Value")
 
 
@@ -96,14 +105,6 @@ class Frame(Shared):
         mask = halved(self.mask.astype(np.float64), self.thin) >= 0.5
         return Frame(mask, self.data_range, self.low, self.thin)
 
-    @lazy
-    def neighbours(self) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-        """The 13 directions to a voxel's neighbours, opposite ones counted once, as pairs of slices of an array."""
-        steps = [step for step in np.ndindex(3, 3, 3) if step > (1, 1, 1)]
-        # The part of an axis in which a voxel lies, and its neighbour: one before it, beside it, one after it.
-        part = [(slice(1, None), slice(None, -1)), (slice(None), slice(None)), (slice(None, -1), slice(1, None))]
-        return [(tuple(part[n][0] for n in step), tuple(part[n][1] for n in step)) for step in steps]
-
 
 class Region(Shared):
     """A part of the frame: boolean `mask` (X, Y, Z) with at least one voxel."""
@@ -114,6 +115,11 @@ class Region(Shared):
         self.mask = mask
         # Places in the flattened frame: taking them is faster than a boolean index, and metrics do it often.
         self.where = np.flatnonzero(mask)
+
+    @lazy
+    def pairs(self) -> list[Array]:
+        """Voxels of the region whose neighbour is in it too, by direction: places in the flattened overlap."""
+        return [np.flatnonzero(self.mask[first] & self.mask[second]) for first, second in NEIGHBOURS]
 
 
 class Picture(Shared):
