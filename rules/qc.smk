@@ -62,22 +62,22 @@ rule quality_figures:
 rule contact_sheet:
     """The pictures of up to forty pairs in one."""
     input:
-        lambda wildcards: [path for name in STUDY.sheets[wildcards.number] for path in STUDY.pictures(name)],
+        lambda wildcards: [path for name in STUDY.sheets[wildcards.sheet] for path in STUDY.pictures(name)],
     output:
-        f"{ROOT}/qc/contact_sheet-{{number}}.webp",
+        f"{ROOT}/qc/contact_sheet-{{sheet}}.webp",
     log:
-        f"{ROOT}/logs/qc/contact_sheet-{{number}}.log",
+        f"{ROOT}/logs/qc/contact_sheet-{{sheet}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/qc/contact_sheet-{{number}}.tsv"
+        f"{ROOT}/benchmarks/qc/contact_sheet-{{sheet}}.tsv"
     wildcard_constraints:
-        number=r"\d+",
+        sheet=r"\d+",
     conda:
         "../envs/report.yaml"
     resources:
         mem_mb=memory("contact_sheet"),
         runtime=minutes("contact_sheet"),
     params:
-        names=lambda wildcards: STUDY.sheets[wildcards.number],
+        names=lambda wildcards: STUDY.sheets[wildcards.sheet],
     script:
         "../workflow/scripts/contact_sheet.py"
 
