@@ -265,6 +265,13 @@ def mask_on(mask: Volume, grid: Grid, transform: Transform | None = None) -> Arr
     return np.asarray(moved.data > 0.5)
 
 
+def widened(mask: Volume, rim: float) -> Array:
+    """A boolean mask and all that is within `rim` mm of it."""
+    if rim <= 0:
+        return np.asarray(mask.data)
+    return np.asarray(ndimage.distance_transform_edt(~mask.data, sampling=mask.grid.spacing) <= rim)
+
+
 def regrid(volume: Volume, spacing: float | tuple[float, float, float]) -> Grid:
     """The grid with voxels of `spacing` mm over the field of view of `volume`, same axes, same corner of the world."""
     new = np.broadcast_to(np.asarray(spacing, dtype=float), 3)

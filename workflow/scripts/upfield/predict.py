@@ -18,7 +18,7 @@ from upfield.errors import ScanError
 from upfield.files import digest, read_json
 from upfield.intensity import Curve, Scaling, robust_range
 from upfield.nifti import SAME, Grid, Scale, Volume, mask_on
-from upfield.preprocess import SOURCE_RIM, landmarks_of, save_image, scaling_of, widened
+from upfield.preprocess import SOURCE_RIM, landmarks_of, save_image, scaling_of
 
 DESCRIPTION = "intensities on the scale of the target image"
 SPREAD = "standard deviation over the trained models (seeds) and their samples with dropout"
@@ -63,7 +63,7 @@ def enhance(
     """
     from upfield import inference, model
 
-    folders = list(dict.fromkeys(str(Path(path).parent) for path in files.models))
+    folders = _folders(files.models)
     networks, cards = zip(*(model.load(folder) for folder in folders), strict=True)
     source = np.stack([_network_input(path, cards[0]).data for path in files.network_input])
     options = _options(device, precision, overlap, tta, memory)
@@ -104,8 +104,7 @@ def apply(
     """
     from upfield import inference, model
 
-    loaded = [model.load(folder) for folder in folders]
-    networks, cards = [network for network, _ in loaded], [card for _, card in loaded]
+    networks, cards = zip(*(model.load(folder) for folder in folders), strict=True)
     source = _network_input(preprocessed, cards[0])
     data = inference.enhance(networks, source.data, **_options(device, precision, overlap, tta, memory))
     typical = domain.joined([card["domain"] for card in cards])["target"]
@@ -114,7 +113,7 @@ def apply(
     brain = nifti.load_mask(mask)
     grid = _divided(brain.grid, fine, networks[0].scale)
     moved = nifti.resample(Volume(scaling.invert(data), fine.affine), grid, order=3)
-    shown = mask_on(brain.with_data(widened(brain, SOURCE_RIM)), grid)
+    shown = mask_on(brain.with_data(nifti.widened(brain, SOURCE_RIM)), grid)
     metadata = {
         "Sources": [image, mask, preprocessed],
         "SkullStripped": True,
@@ -178,7 +177,7 @@ def harmonise(
     except ScanError as error:
         save_image(native, output, metadata | {"Excluded": str(error), "SkullStripped": False})
         return
-    folders = list(dict.fromkeys(str(Path(path).parent) for path in files.models))
+    folders = _folders(files.models)
     if method in baselines.ORDERS:
         data = own.apply(native.data)
         if method == "histogram_match":
@@ -220,6 +219,11 @@ def cohort_scaling(sidecars: Sequence[str]) -> Scaling:
         raise ScanError("no usable target among the training participants")
     offset, scale = (float(np.median([m[key] for m in found])) for key in ("IntensityOffset", "IntensityScale"))
     return Scaling(offset, scale)
+
+
+def _folders(models: Sequence[str]) -> list[str]:
+    """Folders of the models that a rule's inputs are files of, each once."""
+    return list(dict.fromkeys(str(Path(path).parent) for path in models))
 
 
 def _options(device: str, precision: str, overlap: float, tta: bool, memory: int | None) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from upfield import degrade, intensity, nifti, transforms
 from upfield.bids import Exclusion, Pair, Scan, sidecar, uri
@@ -49,7 +48,7 @@ def _with_uris(metadata: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
 
 
 def excluded(image: str | Path) -> str | None:
-    """Why the scan behind a derivative is excluded; None if it is not, or if it has no sidecar (a template)."""
+    """Why a scan or its derivative is excluded; None if it is not, or if it has no sidecar (a template, a raw scan)."""
     path = sidecar(image)
     reason = read_json(path).get("Excluded") if path.is_file() else None
     return None if reason is None else str(reason)
@@ -58,17 +57,12 @@ def excluded(image: str | Path) -> str | None:
 def simulate(target: str | Path, output: str | Path, settings: Mapping[str, Any], participant: str) -> None:
     """Make the source scan of `pairing: simulated` from a target scan."""
     metadata: dict[str, Any] = {"Sources": [str(target)], "Simulated": True, "Simulation": dict(settings)}
-    image, reason = nifti.load(target), _unusable(target)
+    image, reason = nifti.load(target), excluded(target)
     if reason is None:
         image = degrade.degrade(image, settings, participant)
     else:
         metadata["Excluded"] = reason
     save_image(image, output, metadata)
-
-
-def _unusable(native: str | Path) -> str | None:
-    """Why a scan could not even be converted or simulated; None if it could."""
-    return excluded(native) if sidecar(native).is_file() else None
 
 
 def extract_brain(
@@ -82,7 +76,7 @@ def extract_brain(
     sources = [str(image), *(given if settings["method"] == "mask" else [])]
     metadata: dict[str, Any] = {"Sources": sources, "Type": "Brain", "BrainExtraction": settings["method"]}
     try:
-        reason = _unusable(image)
+        reason = excluded(image)
         if reason is not None:
             raise ScanError(reason)
         mask = extract(volume, settings, given)
@@ -191,17 +185,10 @@ def normalised(
     the interpolation. Raises ScanError for an empty mask or a constant image.
     """
     scaling = intensity.fit(image.data, mask, method, suffix)
-    stripped = image.with_data(np.where(widened(image.with_data(mask), rim), image.data, 0).astype(np.float32))
+    stripped = image.with_data(np.where(nifti.widened(image.with_data(mask), rim), image.data, 0).astype(np.float32))
     copied = nifti.cut_out(stripped, grid, transform) if exact else None
     moved = copied or nifti.resample(stripped, grid, transform, order=3)
     return moved.with_data(scaling.apply(moved.data)), scaling
-
-
-def widened(mask: Volume, rim: float) -> Array:
-    """A boolean mask and all that is within `rim` mm of it."""
-    if rim <= 0:
-        return np.asarray(mask.data)
-    return np.asarray(ndimage.distance_transform_edt(~mask.data, sampling=mask.grid.spacing) <= rim)
 
 
 def standardise(

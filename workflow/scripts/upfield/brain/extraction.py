@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from upfield import nifti
 from upfield.brain import plausibility, tools
@@ -92,7 +91,7 @@ def _template(volume: Volume, settings: Mapping[str, Any]) -> Array:
 
 def _surroundings(volume: Volume, inside: Array) -> Volume:
     """An image cropped to a mask and `NEAR` mm around it, 0 farther off."""
-    near = ndimage.distance_transform_edt(~inside, sampling=volume.grid.spacing) <= NEAR
+    near = nifti.widened(volume.with_data(inside), NEAR)
     box = nifti.bounding_box(near)
     data = np.where(near, volume.data, 0)[tuple(map(slice, *box))]
     return Volume(data.astype(np.float32), nifti.crop(volume.grid, *box).affine)
