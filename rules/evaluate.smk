@@ -2,14 +2,15 @@
 
 1. tissues      tissue classes of the target
 2. measure      one participant: every method, region and metric
-3. segment      one participant: the tissues found in every output against those of the target
-4. summarise    all participants: every value, the leaderboard, the comparisons, ranks, outliers and agreement
-5. export       the table of each method as LoHiResGAN writes it
-6. audit        one participant: what stands out in the residuals, added or removed
-7. lesions      one participant: synthetic lesions in the source, and how much of them is in the outputs
-8. findings     audit and lesions of all participants
-9. calibrate    one participant: predicted standard deviation against error, where predictions have one
-10. calibration  the same of all participants in one table
+3. perceptual   one participant: LPIPS of every method, where its weights are given
+4. segment      one participant: the tissues found in every output against those of the target
+5. summarise    all participants: every value, the leaderboard, the comparisons, ranks, outliers and agreement
+6. export       the table of each method as LoHiResGAN writes it
+7. audit        one participant: what stands out in the residuals, added or removed
+8. lesions      one participant: synthetic lesions in the source, and how much of them is in the outputs
+9. findings     audit and lesions of all participants
+10. calibrate   one participant: predicted standard deviation against error, where predictions have one
+11. calibration  the same of all participants in one table
 """
 
 # Raised on purpose when a change of the code changes the numbers; nothing else about the code measures again.
@@ -81,6 +82,34 @@ rule measure:
         "../workflow/scripts/measure.py"
 
 
+rule perceptual:
+    """LPIPS of one test participant, with weights that the user gives."""
+    input:
+        unpack(tested_images),
+        weights=config["evaluate"]["lpips_weights"] or [],
+    output:
+        f"{ROOT}/metrics/participants/{{participant}}_lpips.tsv",
+    log:
+        f"{ROOT}/logs/evaluate/{{participant}}_lpips.log",
+    benchmark:
+        f"{ROOT}/benchmarks/evaluate/{{participant}}_lpips.tsv"
+    conda:
+        "../envs/model.yaml"
+    threads: 2
+    resources:
+        mem_mb=memory("perceptual"),
+        runtime=minutes("perceptual"),
+        gpu=gpus,
+    params:
+        version=EVALUATION_VERSION,
+        methods=STUDY.methods,
+        fold=tested_fold,
+        seeds=seeds,
+        device=config["train"]["device"],
+    script:
+        "../workflow/scripts/perceptual.py"
+
+
 rule segment:
     """Tissues of every output of one test participant, against those of the target."""
     input:
@@ -121,6 +150,11 @@ rule summarise:
             f"{ROOT}/metrics/participants/{participant}_truth.tsv"
             for participant in STUDY.tested
             if not STUDY.unpaired
+        ],
+        perceptual=[
+            f"{ROOT}/metrics/participants/{participant}_lpips.tsv"
+            for participant in STUDY.tested
+            if config["evaluate"]["lpips_weights"] is not None
         ],
         segmentations=[
             f"{ROOT}/metrics/participants/{participant}_tissues.tsv"

@@ -12,6 +12,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 from scipy import ndimage
 from upfield import nifti
 from upfield.application import read_card
@@ -22,6 +24,8 @@ from upfield.patches import Store
 pytestmark = pytest.mark.slow
 
 PEOPLE = ["sub-01", "sub-02", "sub-03"]
+# As small as an LPIPS can be: one convolution and its linear layer.
+VGG = {"features.0.weight": (2, 1, 3, 3), "features.0.bias": (2,), "lin0.model.1.weight": (1, 2, 1, 1)}
 SMALL = {"base": 4, "levels": 1, "lr": 2e-3, "batch_size": 1, "dropout": 0.2}
 
 
@@ -29,6 +33,8 @@ SMALL = {"base": 4, "levels": 1, "lr": 2e-3, "batch_size": 1, "dropout": 0.2}
 def finished(study, balls):
     """Three participants in three folds, one model each, sampled four times; a fourth has one of two contrasts."""
     data = balls(4, t2w=True)
+    weights = str(data / "lpips.safetensors")
+    save_file({name: torch.ones(shape) for name, shape in VGG.items()}, weights)
     made = study(
         {
             "study": "folds",
@@ -50,7 +56,7 @@ def finished(study, balls):
             "method_overrides": {"unet3d": SMALL},
             "train": {"epochs": 2, "ema": 0.9, "accumulate": 2},
             "predict": {"uncertainty": 4, "tta": True},
-            "evaluate": {"regions": False},
+            "evaluate": {"regions": False, "lpips_weights": weights},
         }
     )
     made.data = data
@@ -112,6 +118,10 @@ def test_the_leaderboard_counts_everybody_once(finished):
     psnr = values.query("method == 'unet3d' and metric == 'psnr' and region == 'brain'")
     assert sorted(psnr["participant_id"]) == PEOPLE
     assert psnr["fold"].nunique() == 3
+    lpips = values.query("method == 'unet3d' and metric == 'lpips'")
+    assert sorted(lpips["participant_id"]) == PEOPLE and (lpips["value"] > 0).all()
+    report = (finished.root / "report/index.html").read_text()
+    assert "LPIPS (VGG)" in report and "Zhang et al., 2018" in report
 
 
 def test_every_prediction_has_a_standard_deviation(finished):

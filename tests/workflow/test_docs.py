@@ -280,9 +280,10 @@ def test_outputs_page_lists_every_table_column():
 
 def test_metrics_page_holds_the_definitions_of_the_code():
     from upfield.metrics import METRICS, definitions
+    from upfield.metrics.registry import LEARNED
 
     rows = []
-    for row in definitions(list(METRICS)).itertuples():
+    for row in definitions([*METRICS, *(metric.name for metric in LEARNED)]).itertuples():
         values = row.values if row.unit == "none" else f"{row.values}, {row.unit}"
         source = re.sub(r"(https://\S+)", r"<\1>", row.source)
         cells = [f"`{row.metric}`", row.better, row.ideal, values, row.definition, source]

@@ -18,6 +18,7 @@ ORDER = [
     "errors",
     "files",
     "config",
+    "weights",
     "transforms",
     "nifti",
     "bids",

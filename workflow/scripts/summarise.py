@@ -7,7 +7,7 @@ with job(snakemake):
     from upfield.files import write_tsv
 
     tables = evaluate.summarise(
-        evaluate.gathered(snakemake.input.values, evaluate.COLUMNS),
+        evaluate.gathered([*snakemake.input.values, *snakemake.input.perceptual], evaluate.COLUMNS),
         evaluate.gathered(snakemake.input.own, evaluate.OWN),
         evaluate.gathered(snakemake.input.segmentations, evaluate.SEGMENTATION),
         methods=snakemake.params.methods,

@@ -21,8 +21,6 @@ SUPERVISED = "unet3d"
 NEED_A_TRUTH = ("spline", SUPERVISED)
 # How the reading set calls the target; the source is `identity`.
 TRUTH = "truth"
-# Names of convolutions in a file of VGG weights.
-FEATURE_WEIGHT = r"features\.(\d+)\.weight"
 # Keys of `train` that change how training is watched, fed and spread, and no weight.
 HABITS = ("save_every", "preview_every", "log_every", "workers", "processes")
 

@@ -1,16 +1,13 @@
 """What methods and brain extraction want from a study: contradictions stop the run when it is planned."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from safetensors import SafetensorError, safe_open
-
-from upfield import degrade
+from upfield import degrade, weights
 from upfield.brain import tools
-from upfield.config import FEATURE_WEIGHT, MODEL_FREE, NEED_A_TRUTH, hint, method_file, method_settings, methods
+from upfield.config import MODEL_FREE, NEED_A_TRUTH, hint, method_file, method_settings, methods
 from upfield.errors import UpfieldError
 from upfield.files import read_yaml
 from upfield.intensity import UNIT
@@ -60,6 +57,8 @@ def check(config: Mapping[str, Any]) -> None:
         _check_features(config, name)
     _check_training(config)
     _check_uncertainty(config)
+    if config["evaluate"]["lpips_weights"] is not None:
+        weights.lpips("config: evaluate.lpips_weights", config["evaluate"]["lpips_weights"])
 
 
 def feature_file(settings: Mapping[str, Any]) -> str | None:
@@ -79,20 +78,8 @@ def _check_features(config: Mapping[str, Any], name: str) -> None:
             raise UpfieldError(f"{key} is not set, but content.{term} is; give a safetensors file of VGG weights")
         return
     path = feature_file(settings)
-    if path is None:
-        return
-    if Path(path).suffix != ".safetensors":
-        raise UpfieldError(
-            f"{key} is {path}; expected .safetensors. Convert a file you trust:"
-            " safetensors.torch.save_file(torch.load('vgg16.pth', weights_only=True), 'vgg16.safetensors')"
-        )
-    try:
-        with safe_open(path, framework="numpy") as file:
-            names = list(file.keys())
-    except (OSError, SafetensorError) as error:
-        raise UpfieldError(f"{key} is {path}, which cannot be read as safetensors ({error})") from None
-    if not any(re.fullmatch(FEATURE_WEIGHT, name) for name in names):
-        raise UpfieldError(f"{key} is {path}; expected tensors features.0.weight, features.0.bias, ... as in a VGG")
+    if path is not None:
+        weights.vgg(key, path)
 
 
 def samples(config: Mapping[str, Any], name: str) -> int:
@@ -125,6 +112,10 @@ def _check_unpaired(config: Mapping[str, Any]) -> None:
     if config["preprocess"]["spacing"] == "native":
         raise UpfieldError(
             "config: preprocess.spacing is native; expected mm, since the scans of an unpaired study share no grid"
+        )
+    if config["evaluate"]["lpips_weights"] is not None:
+        raise UpfieldError(
+            "config: evaluate.lpips_weights is set; expected null in an unpaired study, which has no truth"
         )
     if config["predict"]["uncertainty"]:
         raise UpfieldError(

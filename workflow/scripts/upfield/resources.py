@@ -50,6 +50,8 @@ MEASURED: Mapping[str, Cost] = {
     "tissues": Cost(350, 60, 0.1, 0.1),
     # Two methods at once; every metric, of six methods.
     "measure": Cost(400, 250, 0.1, 0.1),
+    # A VGG16 on every axial slice of six methods and the truth.
+    "perceptual": Cost(1500, 150, 0.5, 0.8),
     "segment": Cost(350, 60, 0.1, 0.6),
     "audit": Cost(350, 60, 0.1, 0.1),
     # Every network once more.

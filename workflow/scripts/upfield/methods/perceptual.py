@@ -1,16 +1,14 @@
 """Images compared by the features of a network that was trained on photographs, whose weights the user gives."""
 
-import re
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from upfield.config import FEATURE_WEIGHT
 from upfield.errors import UpfieldError
+from upfield.weights import convolutions
 
 # What torchvision's networks expect of colours in [0, 1].
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -33,9 +31,8 @@ class Features:
     def _read(self, device: torch.device) -> None:
         if not self.weights:
             tensors = load_file(self.path)
-            found = sorted(int(match[1]) for name in tensors if (match := re.fullmatch(FEATURE_WEIGHT, name)))
-            plain = all(tensors[f"features.{n}.weight"].ndim == 4 and f"features.{n}.bias" in tensors for n in found)
-            if not (found and plain) or any(after - before < 2 for before, after in pairwise(found)):
+            found = convolutions({name: tensor.shape for name, tensor in tensors.items()})
+            if not found:
                 raise UpfieldError(f"{self.path} is no VGG of convolutions and ReLU alone (one with batch norm, say)")
             if not self.layers or self.layers[-1] > found[-1] + 1:
                 raise UpfieldError(f"perceptual_layers is {self.layers}; {self.path} has layers 0 to {found[-1] + 1}")

@@ -40,7 +40,7 @@ class Reference:
             return
         self.shape = np.shape(truth)
         self.brain = np.logical_or.reduce(list(filled.values()))
-        _check_finite("truth", truth, self.brain)
+        check_finite("truth", truth, self.brain)
         self.box = window_box(self.brain)
         mask = self.brain[self.box]
         low = float(np.percentile(truth[self.brain], 0.5))
@@ -57,7 +57,7 @@ class Reference:
             return []
         if np.shape(output) != self.shape:
             raise ValueError(f"output, truth and masks must have one shape; found {[np.shape(output), self.shape]}")
-        _check_finite("output", output, self.brain)
+        check_finite("output", output, self.brain)
         return self._rows(Pair(self._picture(output), self.truth), names)
 
     def own(self, names: Sequence[str]) -> list[Row]:
@@ -121,7 +121,8 @@ def _check_names(names: Sequence[str]) -> None:
         raise UpfieldError(f"metrics: found {', '.join(unknown)}; expected names among {', '.join(METRICS)}")
 
 
-def _check_finite(name: str, image: Array, brain: Array) -> None:
+def check_finite(name: str, image: Array, brain: Array) -> None:
+    """Raise ScanError for an image with NaN or infinite values inside a boolean mask of its shape."""
     broken = int(np.count_nonzero(~np.isfinite(image[brain])))
     if broken:
         raise ScanError(f"the {name} has {broken} NaN or infinite values inside the brain mask")

@@ -99,6 +99,12 @@ MEASURED = (
            "Pech-Pacheco et al. 2000, https://doi.org/10.1109/ICPR.2000.903548",
            "", edges.laplacian_variance),
 )  # fmt: skip
+# What needs weights of a network, in the whole brain: `lpips.lpips`, whose imports the others do without.
+LEARNED = (
+    Metric("lpips", "LPIPS (VGG)", "lower", 0, "≥ 0",
+           "distance of a VGG's features in axial slices of the brain, weighted by LPIPS' linear layers",
+           "Zhang et al. 2018, https://arxiv.org/abs/1801.03924"),
+)  # fmt: skip
 # What the segmentation of the output gives beside these, in the whole brain.
 SEGMENTED = tuple(
     metric
@@ -111,7 +117,7 @@ SEGMENTED = tuple(
     )
 )  # fmt: skip
 METRICS = {metric.name: metric for metric in MEASURED}
-KNOWN = {metric.name: metric for metric in (*MEASURED, *SEGMENTED)}
+KNOWN = {metric.name: metric for metric in (*MEASURED, *LEARNED, *SEGMENTED)}
 LABELS = {name: metric.label for name, metric in KNOWN.items()}
 HIGHER = {name for name, metric in KNOWN.items() if metric.better == "higher"}
 LOWER = {name for name, metric in KNOWN.items() if metric.better == "lower"}

@@ -155,7 +155,9 @@ def _evaluation(config: Mapping[str, Any], methods: list[str], harmonised: bool)
             f"{'; ComBat on features [fortin2018] is a baseline' if 'combat' in methods else ''}."
         )
     if metrics:
-        shown = ", ".join(name + (" [wang2004]" if name == "ssim" else "") for name in metrics)
+        learned = ["lpips"] if config["evaluate"].get("lpips_weights") else []
+        cited = {"ssim": " [wang2004]", "lpips": " (VGG, axial slices) [zhang2018]"}
+        shown = ", ".join(name + cited.get(name, "") for name in [*metrics, *learned])
         where = " and in tissue classes from Atropos [avants2011atropos]" if config["evaluate"].get("regions") else ""
         if config["evaluate"].get("atlas", {}).get("images"):
             where += " and in regions of a label image"

@@ -1,0 +1,69 @@
+"""Files of network weights that users give: looked at when a study is planned, without running anything in them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from safetensors import SafetensorError, safe_open
+
+from upfield.errors import UpfieldError
+
+# Names of convolutions, as in torchvision's VGG, and of the linear layers of LPIPS, as in its authors' files.
+CONVOLUTION = r"features\.(\d+)\.weight"
+HEAD = "lin{}.model.1.weight"
+Shapes = Mapping[str, Sequence[int]]
+
+
+def shapes(key: str, path: str) -> dict[str, list[int]]:
+    """Shape of every tensor of a safetensors file by its name; the tensors are not read.
+
+    Raises UpfieldError, one line that names the configuration's `key`, for another kind of file.
+    """
+    if not path.endswith(".safetensors"):
+        raise UpfieldError(
+            f"{key} is {path}; expected .safetensors. Convert a file you trust:"
+            " safetensors.torch.save_file(torch.load('vgg16.pth', weights_only=True), 'vgg16.safetensors')"
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UpfieldError(f"{key} is {path}, which cannot be read as safetensors ({error})") from None
+
+
+def convolutions(found: Shapes) -> list[int]:
+    """Numbers of the convolutions of a VGG, as torchvision counts its layers; empty if it is none.
+
+    A ReLU follows each, and a number left out between two of them is a max-pooling.
+    """
+    numbers = sorted(int(match[1]) for name in found if (match := re.fullmatch(CONVOLUTION, name)))
+    plain = all(len(found[f"features.{n}.weight"]) == 4 and f"features.{n}.bias" in found for n in numbers)
+    return numbers if plain and all(after - before > 1 for before, after in pairwise(numbers)) else []
+
+
+def vgg(key: str, path: str) -> dict[str, list[int]]:
+    """`shapes` of a file of VGG weights. Raises UpfieldError as `shapes` does, and for another network."""
+    found = shapes(key, path)
+    if not convolutions(found):
+        raise UpfieldError(
+            f"{key} is {path}; expected tensors features.0.weight, features.0.bias, ... as in a VGG without batch norm"
+        )
+    return found
+
+
+def blocks(numbers: Sequence[int]) -> list[int]:
+    """Number of the last ReLU before each max-pooling, and of the last one: the layers that LPIPS compares."""
+    return [n + 1 for n in numbers if n + 2 not in numbers]
+
+
+def lpips(key: str, path: str) -> None:
+    """Raise UpfieldError if a file is not that of a VGG with a linear layer for each of its blocks."""
+    found = vgg(key, path)
+    heads = [found[HEAD.format(level)] for level in range(len(found)) if HEAD.format(level) in found]
+    given = [head[1] if len(head) == 4 and head == [1, head[1], 1, 1] else tuple(head) for head in heads]
+    wanted = [found[f"features.{layer - 1}.weight"][0] for layer in blocks(convolutions(found))]
+    if given != wanted:
+        raise UpfieldError(
+            f"{key} is {path}; expected linear layers {HEAD.format(0)}, ... of {wanted} channels, one for each block"
+            f" of the VGG; found {given or 'none'}"
+        )
