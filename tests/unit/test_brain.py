@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from skimage.morphology import convex_hull_image
 from upfield import nifti
 from upfield.brain import plausibility, tools
 from upfield.brain.extraction import extract
@@ -92,8 +93,11 @@ def test_end_slices_of_a_slab_are_whole(head):
 @pytest.mark.parametrize("session", ["ulf", "3T"])
 def test_end_slices_of_a_real_slab_are_whole(real_data, session):
     (path,) = (real_data / "ulf").glob(f"sub-HKU7A/ses-{session}/anat/*_T1w.nii.gz")
-    area = extract(nifti.load(path), {"method": "deepbet"}).sum(axis=(0, 1))
+    mask = extract(nifti.load(path), {"method": "deepbet"})
+    area = mask.sum(axis=(0, 1))
     assert area.min() > 0.9 * area.max(), "four slices through the upper half of a brain differ little in size"
+    hull = [convex_hull_image(mask[..., z]).sum() for z in range(mask.shape[2])]
+    assert (area / hull).min() > 0.96, "nothing is left out inside, nor anything of the scalp taken in"
 
 
 def test_crumbs_are_dropped_and_pieces_refused(refused):

@@ -4,17 +4,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from upfield import nifti
 from upfield.brain import plausibility, tools
 from upfield.errors import ScanError
-from upfield.nifti import Grid, Volume
+from upfield.nifti import Volume
 from upfield.transforms import Array
 
 # mm around a template's brain that decide where it lies.
 NEAR = 10.0
-# mm of slices that a network for whole heads is shown of a slab.
-HEAD_DEPTH = 160.0
+# mm from the outermost slice of a slab to where the head that a network for whole heads is shown ends.
+BEYOND = 60.0
 
 
 def extract(volume: Volume, settings: Mapping[str, Any], given: Sequence[str] = ()) -> Array:
@@ -41,33 +42,48 @@ def extract(volume: Volume, settings: Mapping[str, Any], given: Sequence[str] = 
 def _deepbet(volume: Volume) -> Array:
     """The network (https://doi.org/10.1016/j.compbiomed.2024.108845) sees the scan in RAS+ order.
 
-    A slab of a few slices is shown with its outermost slices repeated: at the edge of a field of view the network
-    expects the end of the brain and leaves half of it out.
+    A slab of a few slices is shown as part of a whole head, see `_completed`.
     """
     # Imported here: it pulls in torch, which the other stages that use this module do not need.
     from deepbet import BrainExtraction
 
     canonical = nifti.reorient(volume)
-    margin = _repeated_slices(canonical.grid)
-    padded = np.pad(canonical.data, [(width, width) for width in margin], mode="edge")
+    whole, shown = _completed(canonical)
     network = BrainExtraction(no_gpu=True)
     try:
-        probability = network.run_model(np.ascontiguousarray(padded, dtype=np.float32))
+        probability = network.run_model(np.ascontiguousarray(whole, dtype=np.float32))
         mask = network.postprocess(probability > 0.5)
     except (AssertionError, ValueError, IndexError) as error:
         raise ScanError(f"brain extraction (deepbet) found no brain ({' '.join(str(error).split())})") from None
-    inside = mask[tuple(slice(width, width + size) for width, size in zip(margin, canonical.data.shape, strict=True))]
+    inside = mask[shown]
     back = nifti.resample(Volume(inside.astype(np.uint8), canonical.affine), volume.grid, order=0)
     return np.asarray(back.data > 0)
 
 
-def _repeated_slices(grid: Grid) -> list[int]:
-    """How many times each end of each axis is repeated: across the slices of a slab, until it is as deep as a head."""
-    margin = [0, 0, 0]
-    if grid.slab_axis is not None:
-        missing = HEAD_DEPTH / grid.spacing[grid.slab_axis] - grid.shape[grid.slab_axis]
-        margin[grid.slab_axis] = int(np.ceil(missing / 2))
-    return margin
+def _completed(volume: Volume) -> tuple[Array, tuple[slice, ...]]:
+    """A scan as a network for whole heads should see it, and where in that the scan is.
+
+    Beyond both ends of a slab its outermost slices follow, smaller and smaller like cross-sections of an ellipsoid
+    that ends after `BEYOND` mm. At the edge of a field of view the network expects the end of the brain and leaves half
+    of it out; of a column of equal slices it leaves out pieces.
+    """
+    axis, grid = volume.grid.slab_axis, volume.grid
+    everything = (slice(None),) * 3
+    if axis is None:
+        return volume.data, everything
+    slices = np.moveaxis(np.asarray(volume.data, dtype=np.float32), axis, 0)
+    distances = np.arange(grid.spacing[axis], BEYOND, grid.spacing[axis])
+    sizes = np.sqrt(1 - (distances / BEYOND) ** 2)
+    below, above = ([_shrunk(end, size) for size in sizes] for end in (slices[0], slices[-1]))
+    whole = np.moveaxis(np.stack([*below[::-1], *slices, *above]), 0, axis)
+    here = slice(len(sizes), len(sizes) + len(slices))
+    return whole, (*everything[:axis], here, *everything[axis + 1 :])
+
+
+def _shrunk(image: Array, size: float) -> Array:
+    """A slice (X, Y) at `size` (0 to 1) of its size, about its centre of mass, with zeros around it."""
+    centre = np.array(ndimage.center_of_mass(np.clip(image, 0, None) + np.finfo(np.float32).tiny))
+    return np.asarray(ndimage.affine_transform(image, np.eye(2) / size, centre - centre / size, order=1))
 
 
 def _template(volume: Volume, settings: Mapping[str, Any]) -> Array:
