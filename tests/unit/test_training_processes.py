@@ -1,6 +1,6 @@
 """Several processes that train one model: the same steps as one process with the same batches.
 
-Run as a script, this file is what torchrun starts.
+Run as a script, this file starts torchrun, and is what torchrun starts.
 """
 
 import json
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -58,9 +59,8 @@ def stores(tmp_path_factory):
 
 def together(count, folder, stores, **options):
     """Start this file in `count` processes."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), __file__]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([*command, json.dumps([str(folder), stores, options])], env=environment)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TRAINING": json.dumps([count, str(folder), stores, options])}
+    return subprocess.Popen([sys.executable, __file__], env=environment)
 
 
 def compare(ours, other):
@@ -87,15 +87,21 @@ def test_two_processes_reach_the_loss_of_one_with_the_same_batches(alone, stores
     assert not list(tmp_path.glob(".tmp-*"))
 
 
-def test_stopped_processes_leave_one_checkpoint_that_one_process_continues_from(alone, stores, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_stopped_processes_leave_one_checkpoint_that_one_process_continues_from(alone, stores, tmp_path, number):
     # More epochs than can pass before the signal; the run that follows is told the right number.
-    done = together(2, tmp_path, stores, max_steps=18, epochs=3)
+    started = together(2, tmp_path, stores, max_steps=18, epochs=3)
     deadline = time.monotonic() + 120
     while not (tmp_path / "checkpoint.safetensors").is_file():
-        assert time.monotonic() < deadline and done.poll() is None
+        assert time.monotonic() < deadline and started.poll() is None
         time.sleep(0.01)
-    done.send_signal(signal.SIGTERM)
-    done.wait(120)
+    # As Slurm does it: to every process of the job.
+    family = [psutil.Process(started.pid), *psutil.Process(started.pid).children(recursive=True)]
+    for process in family:
+        process.send_signal(number)
+    assert started.wait(120) > 0, "the first process outlives the signal, and fails"
+    assert not any(process.is_running() for process in family), "it ends last"
+    assert not list(tmp_path.glob(".tmp-*"))
     train(tmp_path, stores, max_steps=18)
     compare(tmp_path, alone)
 
@@ -129,5 +135,6 @@ def test_processes_are_spread_evenly_over_the_nodes_of_a_job(monkeypatch, refuse
 
 
 if __name__ == "__main__":
-    where, data, changes = json.loads(sys.argv[1])
-    train(where, data, **changes)
+    processes_wanted, where, data, changes = json.loads(os.environ["TRAINING"])
+    if not processes.launch(processes_wanted, __file__):
+        train(where, data, **changes)

@@ -6,6 +6,7 @@ The first process alone validates and writes files.
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,12 +22,16 @@ from upfield.training.log import Means
 
 # Of the rendezvous of several machines.
 PORTS = range(29500, 30500)
+# How long torchrun waits for processes that it told to end.
+CHECKPOINT_SECONDS = 300
 
 
 def launch(processes: int, script: str) -> bool:
     """Run `script` in so many processes and wait for them; False if this is one of them, or the only one.
 
-    Under Slurm they are spread evenly over the nodes of the job. Raises UpfieldError if one of them fails.
+    Under Slurm they are spread evenly over the nodes of the job. SIGTERM and SIGUSR1, which Slurm sends to all its
+    processes, end nothing here: the trainings write a checkpoint and are waited for. Raises UpfieldError if one of them
+    fails.
     """
     if processes == 1 or "RANK" in os.environ:
         return False
@@ -34,6 +39,7 @@ def launch(processes: int, script: str) -> bool:
     if processes % nodes:
         raise UpfieldError(f"config: train.processes is {processes}; expected a multiple of the job's {nodes} nodes")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes // nodes)]
+    command += ["--shutdown-timeout", str(CHECKPOINT_SECONDS)]
     if nodes == 1:
         command.append("--standalone")
     else:
@@ -42,7 +48,17 @@ def launch(processes: int, script: str) -> bool:
         each = ["srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
         meeting = ["--rdzv-backend", "c10d", "--rdzv-id", job, "--rdzv-endpoint", f"{socket.gethostname()}:{port}"]
         command = [*each, *command, "--nnodes", str(nodes), *meeting]
-    if subprocess.run([*command, script], check=False).returncode != 0:
+    # torchrun passes SIGTERM on and inherits that SIGUSR1 is ignored; the trainings handle both.
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, frame: None),
+        signal.SIGUSR1: signal.signal(signal.SIGUSR1, signal.SIG_IGN),
+    }
+    try:
+        failed = subprocess.run([*command, script], check=False).returncode != 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if failed:
         raise UpfieldError("a process of the training ended early; the same command continues from the checkpoint")
     return True
 
