@@ -10,6 +10,11 @@
 # Where both could make a file of the same name: there is no study here.
 ruleorder: screen > inventory
 ruleorder: applied_report > html_report
+ruleorder: prepare > standardise
+
+
+# The space of the preprocessed scans as it stands in their names: their own, or a template's.
+SPACE = "" if STUDY.template is None else f"_space-{STUDY.space}"
 
 
 def enhanced():
@@ -28,9 +33,12 @@ rule prepare:
     input:
         image=lambda wildcards: STUDY.corrected(STUDY.scans[wildcards.scan]),
         mask=lambda wildcards: STUDY.mask(STUDY.scans[wildcards.scan]),
+        # Of a model that works in a template's space.
+        template_mask=[] if STUDY.template is None else STUDY.template[1],
+        to_template=lambda wildcards: ([] if STUDY.template is None else STUDY.to_template(STUDY.scans[wildcards.scan])),
     output:
-        image=f"{ROOT}/{{folder}}/{{scan}}_desc-preproc_{{suffix}}.nii.gz",
-        sidecar=f"{ROOT}/{{folder}}/{{scan}}_desc-preproc_{{suffix}}.json",
+        image=f"{ROOT}/{{folder}}/{{scan}}{SPACE}_desc-preproc_{{suffix}}.nii.gz",
+        sidecar=f"{ROOT}/{{folder}}/{{scan}}{SPACE}_desc-preproc_{{suffix}}.json",
     log:
         f"{ROOT}/logs/apply/{{folder}}/{{scan}}_{{suffix}}_prepare.log",
     benchmark:
@@ -80,6 +88,9 @@ rule enhance_alone:
         image=lambda wildcards: STUDY.corrected(STUDY.scans[wildcards.scan]),
         mask=lambda wildcards: STUDY.mask(STUDY.scans[wildcards.scan]),
         preproc=lambda wildcards: STUDY.standardised(STUDY.scans[wildcards.scan]),
+        from_template=lambda wildcards: (
+            [] if STUDY.template is None else STUDY.from_template(STUDY.scans[wildcards.scan])
+        ),
         models=[f"{folder}/model.{extension}" for folder in STUDY.folders for extension in ("safetensors", "json")],
     output:
         image=f"{ROOT}/{{folder}}/{{scan}}_desc-{STUDY.label}_{{suffix}}.nii.gz",

@@ -31,7 +31,8 @@ def registered_pair(wildcards):
     """A pair, and the transform that leads from its target to its source; or a scan of an unpaired study, alone."""
     source, target = STUDY.contents[wildcards.store]
     if source is not None and target is not None:
-        return pair_images(source.name) | {"transform": STUDY.transform(source)}
+        pair = pair_images(source.name) | {"transform": STUDY.transform(source)}
+        return pair | moved_to_template(target, "template_mask", "to_template")
     scan = source or target
     return {scan.role: STUDY.corrected(scan), f"{scan.role}_mask": STUDY.mask(scan)}
 
@@ -42,10 +43,24 @@ def native_images(wildcards):
     inputs = {
         "image": STUDY.corrected(scan),
         "mask": STUDY.mask(scan),
-        "target_mask": STUDY.mask(STUDY.pair_of(scan).target),
+        # Whose grid it is.
+        "target_mask": STUDY.mask(STUDY.pair_of(scan).target) if STUDY.template is None else STUDY.template[1],
         "verdict": STUDY.verdict(STUDY.pair_name(STUDY.pair_of(scan))),
+        **moved_to_template(STUDY.pair_of(scan).target, "to_template"),
     }
     return inputs | ({"transform": STUDY.transform(scan)} if scan.role == "source" else {})
+
+
+def moved_to_template(target, *wanted):
+    """What of a template a job wants, by name: its brain mask, the transforms between it and a target; maybe nothing."""
+    if STUDY.template is None:
+        return {}
+    every = {
+        "template_mask": STUDY.template[1],
+        "to_template": STUDY.to_template(target),
+        "from_template": STUDY.from_template(target),
+    }
+    return {name: every[name] for name in wanted}
 
 
 def stores(*parts, role=None):
@@ -81,6 +96,7 @@ def files_of(scan):
         "transform": STUDY.transform(scan),
         "source_preproc": STUDY.on_pair(scan),
         "target_preproc": STUDY.on_pair(pair.target),
+        **moved_to_template(pair.target, "from_template"),
         "sidecars": [
             sidecar(STUDY.on_pair(scan)),
             sidecar(STUDY.on_pair(pair.target)),
@@ -104,6 +120,7 @@ def lesion_images(wildcards):
     source = STUDY.pairs[wildcards.participant].source
     tested = tested_images(wildcards)
     return files_of(source) | {
+        **moved_to_template(STUDY.pair_of(source).target, "to_template"),
         "inverse": STUDY.inverse(source),
         "sidecars": tested["sidecars"],
         "predictions": tested["predictions"],
@@ -147,6 +164,7 @@ def store_images(wildcards):
         "target": STUDY.on_pair(target),
         "mask": STUDY.mask(target),
         "reduced": [STUDY.on_pair(scan, scale) for scan in sources for scale in STUDY.scales],
+        **moved_to_template(target, "to_template"),
     }
 
 

@@ -56,6 +56,9 @@ rule measure:
         unpack(tested_images),
         labels=lambda wildcards: [tissue_labels(wildcards)] if config["evaluate"]["regions"] else [],
         atlas=lambda wildcards: STUDY.atlas(wildcards.participant),
+        from_template=lambda wildcards: (
+            [STUDY.from_template(STUDY.pairs[wildcards.participant].target)] if STUDY.template_atlas else []
+        ),
     output:
         values=f"{ROOT}/metrics/participants/{{participant}}.tsv",
         own=f"{ROOT}/metrics/participants/{{participant}}_truth.tsv",

@@ -5,9 +5,11 @@
 3. brain        brain mask of each scan on its own grid
 4. bias         N4 inside the mask
 5. register     transform from source to target, and back
-6. standardise  each scan on the pair's working grid, skull stripped and normalised, with the inverse stored
-7. reduce       the source on the working grid coarsened by a method's scale, for methods that enlarge
-8. normalise    each scan of an unpaired study, on a working grid of its own
+6. template     the template that a study calls by its name in TemplateFlow
+7. to_template  transform from target to template, and back, where the study has a template
+8. standardise  each scan on the pair's working grid, skull stripped and normalised, with the inverse stored
+9. reduce       the source on the working grid coarsened by a method's scale, for methods that enlarge
+10. normalise   each scan of an unpaired study, on a working grid of its own
 """
 
 PREPROCESS = config["preprocess"]
@@ -149,13 +151,78 @@ rule register:
         "../workflow/scripts/register.py"
 
 
+if PREPROCESS["template"]["name"] is not None:
+
+    localrules:
+        template,
+
+    rule template:
+        """A template and its brain mask, from the cache of TemplateFlow or from the network."""
+        output:
+            image=STUDY.template[0],
+            mask=STUDY.template[1],
+        log:
+            f"{ROOT}/logs/preprocess/template.log",
+        benchmark:
+            f"{ROOT}/benchmarks/preprocess/template.tsv"
+        conda:
+            "../envs/preprocess.yaml"
+        resources:
+            mem_mb=memory("inventory"),
+            runtime=minutes("inventory"),
+        params:
+            name=PREPROCESS["template"]["name"],
+        script:
+            "../workflow/scripts/template.py"
+
+
+if STUDY.template is not None:
+
+    rule to_template:
+        """Transform from a target, or a scan without one, to the template, and its inverse."""
+        input:
+            image=lambda wildcards: STUDY.corrected(STUDY.scans[wildcards.scan]),
+            mask=lambda wildcards: STUDY.mask(STUDY.scans[wildcards.scan]),
+            template=STUDY.template[0],
+            template_mask=STUDY.template[1],
+        output:
+            forward=f"{ROOT}/{{folder}}/{{scan}}_from-{{role}}_to-{STUDY.space}_mode-image_xfm{STUDY.template_extension}",
+            inverse=f"{ROOT}/{{folder}}/{{scan}}_from-{STUDY.space}_to-{{role}}_mode-image_xfm{STUDY.template_extension}",
+            sidecars=[
+                f"{ROOT}/{{folder}}/{{scan}}_from-{{role}}_to-{STUDY.space}_mode-image_xfm.json",
+                f"{ROOT}/{{folder}}/{{scan}}_from-{STUDY.space}_to-{{role}}_mode-image_xfm.json",
+            ],
+        log:
+            f"{ROOT}/logs/preprocess/{{folder}}/{{scan}}_from-{{role}}_to-{STUDY.space}.log",
+        benchmark:
+            f"{ROOT}/benchmarks/preprocess/{{folder}}/{{scan}}_from-{{role}}_to-{STUDY.space}.tsv"
+        wildcard_constraints:
+            role="source|target",
+        group:
+            "preprocess"
+        conda:
+            "../envs/preprocess.yaml"
+        resources:
+            mem_mb=memory("register"),
+            runtime=minutes("register"),
+        params:
+            version=PREPROCESSING_VERSION,
+            settings={
+                "transform": PREPROCESS["template"]["transform"],
+                "seed": PREPROCESS["registration"]["seed"],
+            },
+            space=STUDY.space,
+        script:
+            "../workflow/scripts/to_template.py"
+
+
 rule standardise:
     """A scan on its pair's working grid, skull stripped and normalised."""
     input:
         unpack(native_images),
     output:
-        image=f"{ROOT}/{{folder}}/{{scan}}_space-target_desc-preproc_{{suffix}}.nii.gz",
-        sidecar=f"{ROOT}/{{folder}}/{{scan}}_space-target_desc-preproc_{{suffix}}.json",
+        image=f"{ROOT}/{{folder}}/{{scan}}_space-{STUDY.space}_desc-preproc_{{suffix}}.nii.gz",
+        sidecar=f"{ROOT}/{{folder}}/{{scan}}_space-{STUDY.space}_desc-preproc_{{suffix}}.json",
     log:
         f"{ROOT}/logs/preprocess/{{folder}}/{{scan}}_{{suffix}}_standardise.log",
     benchmark:
@@ -181,8 +248,8 @@ rule reduce:
     input:
         unpack(native_images),
     output:
-        image=f"{ROOT}/{{folder}}/{{scan}}_space-target_res-{{scale}}_desc-preproc_{{suffix}}.nii.gz",
-        sidecar=f"{ROOT}/{{folder}}/{{scan}}_space-target_res-{{scale}}_desc-preproc_{{suffix}}.json",
+        image=f"{ROOT}/{{folder}}/{{scan}}_space-{STUDY.space}_res-{{scale}}_desc-preproc_{{suffix}}.nii.gz",
+        sidecar=f"{ROOT}/{{folder}}/{{scan}}_space-{STUDY.space}_res-{{scale}}_desc-preproc_{{suffix}}.json",
     log:
         f"{ROOT}/logs/preprocess/{{folder}}/{{scan}}_{{suffix}}_reduce-{{scale}}.log",
     benchmark:

@@ -69,9 +69,12 @@ def study(tmp_path_factory) -> Callable[[dict], Study]:
     return lambda config: Study(tmp_path_factory.mktemp(config["study"]), config)
 
 
-def head(number: int, grid: Grid, contrast: float) -> Volume:
-    """A textured ball of 74 mm (212 cm3) in the world, the same on any grid; `contrast` bends its intensities."""
-    random = np.random.default_rng(number)
+def head(number: int, grid: Grid, contrast: float, alike: bool = False) -> Volume:
+    """A textured ball of 74 mm (212 cm3) in the world, the same on any grid; `contrast` bends its intensities.
+
+    With `alike` all numbers have the same texture, each around a centre of its own.
+    """
+    random = np.random.default_rng(0 if alike else number)
     texture = ndimage.gaussian_filter(random.normal(size=(48, 48, 48)), 2.5)
     fine = Volume((texture / np.abs(texture).max()).astype(np.float32), np.diag([2.0, 2, 2, 1]))
     fine.affine[:3, 3] = -47 + number
@@ -91,20 +94,21 @@ def grid_of(number: int, spacing: tuple[float, float, float], flip: bool) -> Gri
     return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
 
 
-def write_balls(data: Path, people: int, first: int = 1, t2w: bool = False) -> Path:
+def write_balls(data: Path, people: int, first: int = 1, t2w: bool = False, alike: bool = False) -> Path:
     """Write a BIDS dataset of so many participants: balls in a poor session `low` and a good session `high`.
 
     With `t2w` the poor session has a second, inverted contrast on a grid of its own, all but the last participant's.
+    With `alike` all have one anatomy.
     """
     data.mkdir(exist_ok=True)
     (data / "dataset_description.json").write_text(json.dumps({"Name": "Balls", "BIDSVersion": "1.10.0"}))
     for number in range(first, first + people):
         for session, spacing, contrast in (("low", (2.5, 2.5, 4.0), 0.5), ("high", (2.0, 2.5, 2.5), 2.0)):
             path = data / f"sub-{number:02d}/ses-{session}/anat/sub-{number:02d}_ses-{session}_T1w.nii.gz"
-            nifti.save(head(number, grid_of(number, spacing, session == "high"), contrast), path)
+            nifti.save(head(number, grid_of(number, spacing, session == "high"), contrast, alike), path)
         if t2w and number < first + people - 1:
             path = data / f"sub-{number:02d}/ses-low/anat/sub-{number:02d}_ses-low_T2w.nii.gz"
-            nifti.save(head(number, grid_of(number, (4.0, 2.5, 2.5), True), -1.5), path)
+            nifti.save(head(number, grid_of(number, (4.0, 2.5, 2.5), True), -1.5, alike), path)
     return data
 
 

@@ -1,6 +1,6 @@
 """Cross-validation with uncertainty: everybody predicted by models that never saw them, with a standard deviation.
 
-The networks see two contrasts.
+The networks see two contrasts, in the space of a template that TemplateFlow knows.
 """
 
 import json
@@ -19,20 +19,41 @@ from upfield import nifti
 from upfield.application import read_card
 from upfield.errors import UpfieldError
 from upfield.files import read_json, read_tsv
+from upfield.nifti import Volume
 from upfield.patches import Store
+from upfield.phantom import anatomy
+
+from tests.e2e.conftest import grid_of, head
 
 pytestmark = pytest.mark.slow
 
 PEOPLE = ["sub-01", "sub-02", "sub-03"]
 # As small as an LPIPS can be: one convolution and its linear layer.
 VGG = {"features.0.weight": (2, 1, 3, 3), "features.0.bias": (2,), "lin0.model.1.weight": (1, 2, 1, 1)}
+SPACE = "Ball"
 SMALL = {"base": 4, "levels": 1, "lr": 2e-3, "batch_size": 1, "dropout": 0.2}
+
+
+def write_template(cache):
+    """A ball like those of the participants, turned and 30 mm aside, as TemplateFlow keeps it; and its two halves."""
+    ball = head(0, grid_of(0, (2.5, 2.5, 2.5), False), 2.0, alike=True)
+    aside = np.eye(4)
+    aside[:3, :3] = anatomy.rotation(np.array([0.0, 10, -8]))
+    aside[:3, 3] = 30, 0, -10
+    ball = Volume(ball.data, aside @ ball.affine)
+    for name, values in (("T1w", ball.data), ("desc-brain_mask", ball.data > 0)):
+        nifti.save(ball.with_data(values), cache / f"tpl-{SPACE}/tpl-{SPACE}_res-01_{name}.nii.gz")
+    left = np.arange(ball.data.shape[0])[:, None, None] < ball.data.shape[0] / 2
+    nifti.save(ball.with_data((ball.data > 0) * np.where(left, 1, 2)), cache.parent / "atlas.nii.gz", np.uint8)
+    (cache.parent / "atlas.tsv").write_text("index\tname\n1\tleft\n2\tright\n")
 
 
 @pytest.fixture(scope="module")
 def finished(study, balls):
     """Three participants in three folds, one model each, sampled four times; a fourth has one of two contrasts."""
-    data = balls(4, t2w=True)
+    data = balls(4, t2w=True, alike=True)
+    cache = data / "sourcedata" / "templateflow"
+    write_template(cache)
     weights = str(data / "lpips.safetensors")
     save_file({name: torch.ones(shape) for name, shape in VGG.items()}, weights)
     made = study(
@@ -49,6 +70,7 @@ def finished(study, balls):
                 "n4": False,
                 "brain": {"method": "none"},
                 "registration": {"transform": "none"},
+                "template": {"name": SPACE, "transform": "rigid"},
             },
             "splits": {"scheme": "kfold", "folds": 3},
             "patches": {"size": 16, "per_volume": 8, "per_volume_val": 2},
@@ -56,11 +78,17 @@ def finished(study, balls):
             "method_overrides": {"unet3d": SMALL},
             "train": {"epochs": 2, "ema": 0.9, "accumulate": 2},
             "predict": {"uncertainty": 4, "tta": True},
-            "evaluate": {"regions": False, "lpips_weights": weights},
+            "evaluate": {
+                "regions": False,
+                "lpips_weights": weights,
+                "atlas": {"images": str(cache.parent / "atlas.nii.gz"), "names": str(cache.parent / "atlas.tsv")},
+            },
         }
     )
     made.data = data
-    made.run()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEMPLATEFLOW_HOME", str(cache))
+        made.run()
     return made
 
 
@@ -77,11 +105,42 @@ def test_everybody_is_predicted_by_models_that_never_saw_them(finished):
         assert person not in card["participants"]["train"] + card["participants"]["val"]
 
 
-def test_networks_see_both_contrasts_on_the_grid_of_the_target(finished):
+def test_everybody_meets_on_the_template(finished):
+    template = nifti.load(finished.root / f"sourcedata/templateflow/tpl-{SPACE}/tpl-{SPACE}_T1w.nii.gz")
+    for person in PEOPLE:
+        stem = f"{finished.root}/{person}/ses-high/anat/{person}_ses-high"
+        image = nifti.load(f"{stem}_space-{SPACE}_desc-preproc_T1w.nii.gz")
+        expected = nifti.resample(template, image.grid)
+        core = ndimage.binary_erosion(expected.data > 0, iterations=3)
+        assert np.corrcoef(image.data[core], expected.data[core])[0, 1] > 0.9
+        there, back = (nifti.read_transform(f"{stem}_from-{way}_mode-image_xfm.txt")
+                       for way in (f"target_to-{SPACE}", f"{SPACE}_to-target"))  # fmt: skip
+        np.testing.assert_allclose(there @ back, np.eye(4), atol=1e-6)
+    overlap = read_tsv(finished.root / "qc/quality.tsv").query("metric == 'template_dice'").set_index("participant_id")
+    assert overlap.loc[PEOPLE, "value"].min() > 0.95
+    assert f"{SPACE} from TemplateFlow" in (finished.root / "report/index.html").read_text()
+
+
+def test_predictions_and_regions_come_back_from_the_template(finished):
+    for person in PEOPLE:
+        truth = nifti.load(next(finished.data.glob(f"{person}/ses-high/anat/*.nii.gz")))
+        (path,) = finished.root.glob(f"{person}/ses-low/anat/*_space-target_desc-unet3d_T1w.nii.gz")
+        output = nifti.load(path)
+        assert output.grid.matches(truth.grid)
+        core = ndimage.binary_erosion(truth.data > 0, iterations=3)
+        assert np.corrcoef(output.data[core], truth.data[core])[0, 1] > 0.7
+    values = read_tsv(finished.root / "metrics/per_subject.tsv").query("method == 'spline' and metric == 'mae'")
+    found = values.set_index(["participant_id", "region"])["value"].unstack()
+    assert sorted(found.index) == PEOPLE
+    # Halves of a ball: their errors are on average that of the whole, less its rim, where the atlas ends earlier.
+    np.testing.assert_allclose(found[["left", "right"]].mean(axis=1), found["brain"], rtol=0.15)
+
+
+def test_networks_see_both_contrasts_on_one_grid(finished):
     for person in PEOPLE:
         target, first, second = (
             nifti.load(
-                next(finished.root.glob(f"{person}/*/anat/{person}_{name}_space-target_desc-preproc_{suffix}.nii.gz"))
+                next(finished.root.glob(f"{person}/*/anat/{person}_{name}_space-{SPACE}_desc-preproc_{suffix}.nii.gz"))
             )
             for name, suffix in (("ses-high", "T1w"), ("ses-low", "T1w"), ("ses-low_rec-T2w", "T2w"))
         )

@@ -84,6 +84,13 @@ def test_regions_of_your_own_on_any_grid(files, tmp_path):
     assert set(on_grid.region) == {"brain", "core", "volume"}
     elsewhere, _ = measured(files, labels={broken: {7: "lost"}, other: {7: "core"}})
     pd.testing.assert_frame_equal(on_grid, elsewhere)
+    # One that lies in the space of a template, 40 mm aside and turned by a quarter.
+    aside = np.array([[0.0, -1, 0, 40], [1, 0, 0, -40], [0, 0, 1, 10], [0, 0, 0, 1]])
+    shared, moves = str(tmp_path / "shared.nii.gz"), str(tmp_path / "from-T_to-target_xfm.txt")
+    nifti.save(Volume(ball.data, aside @ ball.affine), shared)
+    nifti.write_transform(moves, aside)
+    in_template, _ = measured(files, labels={shared: {7: "core"}}, from_template={shared: moves})
+    pd.testing.assert_frame_equal(on_grid, in_template)
 
 
 def test_an_atlas_that_cannot_be_used_is_named(refused, tmp_path):
@@ -92,12 +99,18 @@ def test_an_atlas_that_cannot_be_used_is_named(refused, tmp_path):
     names.write_text("index\tname\n3\tthalamus\n4\tpons\n")
     settings = {"images": str(tmp_path / "{participant}_dseg.nii.gz"), "names": str(names)}
 
-    def check(people=("sub-01", "sub-02"), pairing="paired", **changes):
-        atlas.check({"evaluate": {"atlas": settings | changes}, "pairing": pairing}, people)
+    def check(people=("sub-01", "sub-02"), pairing="paired", name=None, **changes):
+        space = {"name": name, "image": None, "mask": None}
+        study = {"evaluate": {"atlas": settings | changes}, "pairing": pairing, "preprocess": {"template": space}}
+        atlas.check(study, people)
 
     check()
     check(images=None, names=None)
     assert atlas.region_names(names) == {3: "thalamus", 4: "pons"}
+    # One image is for everybody if they meet in its space.
+    check(images=str(image), name="MNI305")
+    with refused("evaluate.atlas.images", "nowhere.nii.gz", "path of an image"):
+        check(images="nowhere.nii.gz", name="MNI305")
     for words, changes in (
         (("evaluate.atlas.names is not set",), {"names": None}),
         (("evaluate.atlas.images", "{participant}"), {"images": str(image)}),

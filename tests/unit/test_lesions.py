@@ -126,6 +126,34 @@ def test_a_faithful_network_keeps_lesions_and_a_careless_one_paints_over_them(pa
     assert by_size.is_monotonic_increasing and by_size.iloc[0] < 0.6
 
 
+def test_an_input_in_the_space_of_a_template_has_them_at_their_place(pair, tmp_path, monkeypatch):
+    """The same numbers where the networks work in another world."""
+    here = run(pair, tmp_path, monkeypatch, network=lambda data: data)
+    aside = np.array([[0.0, -1, 0, 20], [1, 0, 0, 30], [0, 0, 1, -10], [0, 0, 0, 1]])  # target to template
+    pair = pair | {name: str(tmp_path / f"{name}.txt") for name in ("to_template", "from_template")}
+    nifti.write_transform(pair["to_template"], np.linalg.inv(aside))
+    nifti.write_transform(pair["from_template"], aside)
+    resample = nifti.resample
+
+    def enhance(method, files, output, **options):
+        """As `predict.enhance`: back by the transform from the template."""
+        known = nifti.load(files.network_input[0])
+        np.testing.assert_allclose(known.affine, aside @ AFFINE, atol=1e-6)
+        back = resample(known, GRID, nifti.read_transform(files.from_template))
+        nifti.save(back.with_data(back.data * 200), output)
+
+    monkeypatch.setattr("upfield.predict.enhance", enhance)
+    known = nifti.load(tmp_path / "input.nii.gz")
+    nifti.save(Volume(known.data, aside @ known.affine), tmp_path / "input.nii.gz")
+    write_json(tmp_path / "input.json", {"Landmarks": MARKS})
+    there = lesions.lesion_test(
+        pair, {"net": str(tmp_path / "net.nii.gz")}, {"net": []}, {"net": [str(tmp_path / "input.nii.gz")]},
+        sidecars=[pair["source"]], **WHO,
+    )  # fmt: skip
+    expected = here.query("method == 'net'")["recovered"].to_numpy()
+    assert there["recovered"].to_numpy() == pytest.approx(expected, abs=0.02)
+
+
 def test_an_excluded_pair_has_no_lesions(pair, tmp_path):
     write_json(tmp_path / "bad.json", {"Excluded": "no brain"})
     table = lesions.lesion_test(pair, {}, {}, {}, sidecars=[str(tmp_path / "bad.nii.gz")], **WHO)

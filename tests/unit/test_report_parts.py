@@ -87,9 +87,13 @@ def test_methods_text_knows_every_way_of_preprocessing():
     assert {*citing.BRAINS, "none"} == set(brains)
     assert {*citing.REGISTRATIONS, "none"} == set(prep["registration"]["properties"]["transform"]["enum"])
     assert set(citing.NORMALISATIONS) == set(prep["normalize"]["properties"]["method"]["enum"])
-    chosen = {"brain": {"method": "hdbet"}, "registration": {"transform": "syn"}, "normalize": {"method": "nyul"}}
+    assert set(prep["template"]["properties"]["transform"]["enum"]) <= set(citing.REGISTRATIONS)
+    chosen = {"brain": {"method": "hdbet"}, "registration": {"transform": "syn"}, "normalize": {"method": "nyul"},
+              "template": {"name": "MNI305", "image": None, "transform": "affine"}}  # fmt: skip
     found = citing.section({"preprocess": chosen}, {}, [], False)
-    for words in ("HD-BET (Isensee et al., 2019)", "SyN (Avants et al., 2008)", "(Nyúl and Udupa, 1999)"):
+    for words in ("HD-BET (Isensee et al., 2019)", "SyN (Avants et al., 2008)",
+                  "MNI305 from TemplateFlow (Ciric et al., 2022)",
+                  "(Nyúl and Udupa, 1999)"):  # fmt: skip
         assert words in found["text"]
 
 

@@ -284,6 +284,18 @@ def test_trained_model_is_applied_to_whatever_scans_there_are(trained, bids_tree
     assert not any("T1w" in path for path in made)
 
 
+def test_trained_model_takes_scans_to_its_template(trained, bids_tree, tmp_path):
+    preprocess = {"spacing": 1.0, "n4": True, "brain": {"method": "none"}, "normalize": {"method": "percentile"},
+                  "template": {"name": "MNI305", "image": None, "mask": None, "transform": "syn"}}  # fmt: skip
+    scans = bids_tree({"sub-01/anat/sub-01_T2w.nii.gz": None})
+    model = trained(preprocess=preprocess)
+    jobs = plan("apply", "--config", f"model={model}", f"bids_dir={scans}", f"output_dir={tmp_path}/out")
+    assert count(jobs) == {"template": 1, "brain": 1, "bias": 1, "to_template": 1, "prepare": 1, "apply": 1}
+    here = f"{tmp_path}/out/apply-unet3d/sub-01/anat/sub-01"
+    wanted = {f"{here}_space-MNI305_desc-preproc_T2w.nii.gz", f"{here}_from-source_to-MNI305_mode-image_xfm.nii.gz"}
+    assert wanted <= outputs(jobs)
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [

@@ -30,6 +30,7 @@ ORDER = [
     "intensity",
     "preprocess",
     "average",
+    "template",
     "quality",
     "domain",
     "splits",

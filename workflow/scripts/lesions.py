@@ -8,9 +8,10 @@ with job(snakemake):
 
     params, inputs = snakemake.params, snakemake.input
     pair = ("source", "source_mask", "target", "target_mask", "source_preproc", "target_preproc")
-    names = (*pair, "transform", "inverse")
+    found = dict(inputs.items())
+    names = (*pair, "transform", "inverse", "to_template", "from_template")
     table = lesions.lesion_test(
-        {name: inputs[name] for name in names},
+        {name: found[name] for name in names if name in found},
         dict(zip(params.methods, inputs.predictions, strict=True)),
         params.models,
         params.network_inputs,

@@ -20,6 +20,7 @@ with job(snakemake):
         seeds=snakemake.params.seeds,
         metrics=snakemake.params.metrics,
         threads=snakemake.threads,
+        from_template=dict(zip(snakemake.input.atlas, snakemake.input.from_template, strict=False)),
     )
     write_tsv(snakemake.output.values, values)
     write_tsv(snakemake.output.own, own)

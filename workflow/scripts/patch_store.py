@@ -13,4 +13,5 @@ with job(snakemake):
         snakemake.input.mask,
         snakemake.output[0],
         {tuple(scale): reduced[number :: len(scales)] for number, scale in enumerate(scales)},
+        snakemake.input.get("to_template"),
     )

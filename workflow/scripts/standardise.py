@@ -15,4 +15,5 @@ with job(snakemake):
         multiple=tuple(snakemake.params.multiple),
         scale=tuple(snakemake.params.scale),
         verdict=snakemake.input.verdict,
+        to_template=snakemake.input.get("to_template"),
     )

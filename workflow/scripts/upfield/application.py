@@ -11,7 +11,7 @@ import pandas as pd
 from jsonschema import Draft202012Validator
 from safetensors import SafetensorError, safe_open
 
-from upfield import bids, config, domain, splits
+from upfield import bids, config, domain, splits, template
 from upfield.bids import Exclusion, Index, Scan, derivative, label, sidecar
 from upfield.errors import UpfieldError
 from upfield.files import merged, read_json, read_yaml
@@ -125,6 +125,7 @@ class Application(Study):
 
     def _check(self, settings: Mapping[str, Any]) -> None:
         config.check_dataset("bids_dir", settings["bids_dir"])
+        template.check(settings)
 
     def _find(self, rescan: bool) -> Index:
         """Every scan that the filters match; each that can be read is enhanced."""
@@ -165,7 +166,7 @@ class Application(Study):
 
     def standardised(self, scan: Scan) -> str:
         """Normalised, skull stripped, on the grid that the networks take."""
-        return derivative(self.root, scan, "preproc")
+        return derivative(self.root, scan, "preproc", extra="" if self.template is None else f"space-{self.space}")
 
     def enhanced(self, scan: Scan) -> str:
         """The models' output; named after the scan, with the suffix of what the models were trained to make."""

@@ -1,9 +1,13 @@
-"""Regions of the user's own: one label image per participant, in the target's world, and a table of their names."""
+"""Regions of the user's own: label images and a table of their names.
+
+One image per participant, in the target's world, or one for all, in the space of the study's template.
+"""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from upfield import template
 from upfield.errors import UpfieldError
 from upfield.files import read_tsv
 
@@ -46,8 +50,12 @@ def check(config: Mapping[str, Any], participants: Iterable[str]) -> None:
         raise UpfieldError(f"config: evaluate.atlas.{missing} is not set; images and names belong together")
     if config["pairing"] == "unpaired":
         raise UpfieldError("config: evaluate.atlas is set, but pairing is unpaired, where nothing has a truth")
-    if PLACE not in images:
-        raise UpfieldError(f"config: evaluate.atlas.images is {images}; expected a path with {PLACE} in it")
+    if PLACE not in images and not template.given(config["preprocess"]["template"]):
+        raise UpfieldError(
+            f"config: evaluate.atlas.images is {images}; expected a path with {PLACE} in it, or a preprocess.template"
+            " in whose space this image lies"
+        )
     region_names(names)
     if not any(Path(image_of(images, person)).is_file() for person in participants):
-        raise UpfieldError(f"config: evaluate.atlas.images is {images}; no participant of the study has this file")
+        found = "no participant of the study has this file" if PLACE in images else "expected the path of an image"
+        raise UpfieldError(f"config: evaluate.atlas.images is {images}; {found}")

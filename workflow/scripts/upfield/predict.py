@@ -19,6 +19,7 @@ from upfield.files import digest, read_json
 from upfield.intensity import Curve, Scaling, robust_range
 from upfield.nifti import SAME, Grid, Scale, Volume, mask_on
 from upfield.preprocess import SOURCE_RIM, landmarks_of, save_image, scaling_of
+from upfield.transforms import Transform
 
 DESCRIPTION = "intensities on the scale of the target image"
 SPREAD = "standard deviation over the trained models (seeds) and their samples with dropout"
@@ -58,7 +59,8 @@ def enhance(
     """A trained model's output, the mean over the models (seeds) in `files.models` and `samples` of their dropout.
 
     `files.network_input` names the preprocessed source, a file for each contrast, on a coarser grid than
-    `files.target_preproc` where the method enlarges. Where `std` names a file, the standard deviation over models and
+    `files.target_preproc` where the method enlarges; `files.from_template`, if it is there, leads from the space of a
+    template to the target's. Where `std` names a file, the standard deviation over models and
     samples is written there, on the same grid and scale; there must be at least two of them.
     """
     from upfield import inference, model
@@ -72,12 +74,13 @@ def enhance(
     native = nifti.load(files.target).grid
     # Interpolated as intensities: what lies beyond the working grid is then 0, as it is outside the brain.
     working = nifti.load(files.target_preproc).affine
-    result = nifti.resample(Volume(scale.invert(data), working), native, order=3)
+    back = _back(getattr(files, "from_template", None))
+    result = nifti.resample(Volume(scale.invert(data), working), native, back, order=3)
     sources = {"Sources": [files.source, files.target, files.transform, *list(files.network_input)[1:]]}
     _write(result, output, method, files, folders, sources)
     if std is not None and spread is not None:
         # Trilinear: a cubic interpolation of it could be negative.
-        moved = nifti.resample(Volume(scale.scale * spread, working), native, order=1)
+        moved = nifti.resample(Volume(scale.scale * spread, working), native, back, order=1)
         members = {**sources, "Quantity": SPREAD, "Samples": samples, "SpreadOf": output}
         _write(moved, std, method, files, folders, members)
 
@@ -94,13 +97,15 @@ def apply(
     device: str,
     precision: str,
     memory: int | None = None,
+    from_template: str | None = None,
 ) -> None:
     """The mean output of trained models for a scan that has no target.
 
     It lies on the native grid of `image`, each voxel divided into as many as it takes to keep the resolution of the
     output: by the models' scale where they enlarge, else by the ratio of voxel sizes, rounded. Intensities are
     on the scale that the training targets had, the median of their normalisations: there is no target to ask.
-    What is farther from the brain than what the networks were shown is 0.
+    What is farther from the brain than what the networks were shown is 0. `from_template` leads back from the space of
+    a template, where the models work in one.
     """
     from upfield import inference, model
 
@@ -112,7 +117,7 @@ def apply(
     fine = nifti.refine(source.grid, networks[0].scale)
     brain = nifti.load_mask(mask)
     grid = _divided(brain.grid, fine, networks[0].scale)
-    moved = nifti.resample(Volume(scaling.invert(data), fine.affine), grid, order=3)
+    moved = nifti.resample(Volume(scaling.invert(data), fine.affine), grid, _back(from_template), order=3)
     shown = mask_on(brain.with_data(nifti.widened(brain, SOURCE_RIM)), grid)
     metadata = {
         "Sources": [image, mask, preprocessed],
@@ -124,6 +129,10 @@ def apply(
         "Intensity": "intensities on the median scale of the targets that the model was trained on",
     }
     save_image(moved.with_data(np.where(shown, moved.data, 0).astype(np.float32)), output, metadata)
+
+
+def _back(from_template: str | None) -> Transform | None:
+    return None if from_template is None else nifti.read_transform(from_template)
 
 
 def _divided(native: Grid, fine: Grid, scale: Scale) -> Grid:

@@ -106,11 +106,12 @@ def register(
     outputs: tuple[str, str],
     settings: Mapping[str, Any],
     names: tuple[str, str] = ("source", "target"),
+    accept: Callable[[Volume, Volume, Transform], None] | None = None,
 ) -> None:
     """Source onto target. `source` and `target` are (image, mask); `outputs` forward and inverse transform.
 
     `names` says in the sidecars who is moved onto whom. They hold the reason if registration failed (the transforms
-    are then identities).
+    are then identities), or if `accept`, given both brains and the inverse, raises ScanError.
     """
     kind = settings["transform"]
     metadata: dict[str, Any] = {"Sources": [*source, *target], "Transform": kind, "Seed": settings["seed"]}
@@ -123,6 +124,8 @@ def register(
 
             moving, fixed = (_stripped(*files) for files in (source, target))
             forward, inverse = registration.register(fixed, moving, kind, settings["seed"])
+            if accept is not None:
+                accept(fixed, moving, inverse)
     except ScanError as error:
         reason = str(error)
     if reason is not None:
@@ -140,7 +143,8 @@ def register(
 
 def _stripped(image: str, mask: str) -> Volume:
     volume = nifti.load(image)
-    return volume.with_data(np.where(nifti.load_mask(mask).data, volume.data, 0).astype(np.float32))
+    inside = nifti.mask_on(nifti.load_mask(mask), volume.grid)
+    return volume.with_data(np.where(inside, volume.data, 0).astype(np.float32))
 
 
 def working_grid(mask: Volume, spacing: float | str | Sequence[float], multiple: Scale = SAME) -> Grid:
@@ -202,40 +206,43 @@ def standardise(
     scale: Scale = SAME,
     verdict: str | None = None,
     alone: bool = False,
+    to_template: str | None = None,
 ) -> None:
     """One scan on the pair's working grid, normalised; for a `scale` other than 1 on that grid coarsened by it.
 
     `transform` is None for the target itself, and for a source that is `alone`: `target_mask` is then its own mask.
+    In a template's space `target_mask` is the template's, and `to_template` moves the target (or who is alone) there.
     `verdict` is the file in which quality control says whether the pair may be used. `settings` is the `preprocess`
     block of a study, `multiple` as for `working_grid`. The sidecar tells what a model card says about the scans that
     the model has seen.
     """
     volume, inside = nifti.load(image), nifti.load_mask(mask).data
-    moved = None if transform is None else nifti.read_transform(transform)
+    path = [file for file in (to_template, transform) if file is not None]
+    moves = [nifti.read_transform(file) for file in path]
     method = settings["normalize"]["method"]
     suffix = Path(output).name.split(".")[0].rsplit("_", 1)[-1]
     metadata: dict[str, Any] = {
-        "Sources": [image, mask] if transform is None else [image, mask, transform],
+        "Sources": [image, mask, *path[::-1]],
         "SkullStripped": True,
         "SpatialReference": target_mask,
         "Resolution": f"{settings['spacing']} mm" if settings["spacing"] != "native" else "that of the target",
         "Normalization": method,
     }
     reason = excluded(mask) or excluded(target_mask)
-    if transform is not None:
-        reason = reason or excluded(transform)
+    for file in path:
+        reason = reason or excluded(file)
     if verdict is not None:
         reason = reason or excluded(verdict)
     reduced = scale != SAME
     if reduced:
-        metadata["Resolution"] = f"one voxel for {' x '.join(map(str, scale))} voxels of the target's working grid"
+        metadata["Resolution"] = f"one voxel for {' x '.join(map(str, scale))} voxels of the working grid"
     reference = nifti.load_mask(target_mask)
     try:
         if reason is not None:
             raise ScanError(reason)
         grid = nifti.coarsen(working_grid(reference, settings["spacing"], multiple), scale)
-        rim = SOURCE_RIM if alone or moved is not None else 0.0
-        result, scaling = normalised(volume, inside, grid, moved, method, rim, exact=reduced, suffix=suffix)
+        rim = SOURCE_RIM if alone or transform is not None else 0.0
+        result, scaling = normalised(volume, inside, grid, moves, method, rim, exact=reduced, suffix=suffix)
         metadata |= {
             "IntensityOffset": scaling.offset,
             "IntensityScale": scaling.scale,
@@ -248,20 +255,33 @@ def standardise(
         if method == "nyul":
             metadata["Landmarks"] = intensity.landmarks(volume.data, inside, scaling)
     except ScanError as error:
-        result = nifti.resample(volume, nifti.coarsen(nifti.reorient(reference).grid, scale), moved)
+        result = nifti.resample(volume, nifti.coarsen(nifti.reorient(reference).grid, scale), moves)
         metadata |= {"Excluded": str(error), "SkullStripped": False}
     save_image(result, output, metadata)
 
 
 def prepare(
-    image: str, mask: str, output: str, settings: Mapping[str, Any], typical: Sequence[float], scale: Scale
+    image: str,
+    mask: str,
+    output: str,
+    settings: Mapping[str, Any],
+    typical: Sequence[float],
+    scale: Scale,
+    template_mask: str | None = None,
+    to_template: str | None = None,
 ) -> None:
     """A scan that has no target, as a trained model wants it: on a working grid of its own, normalised.
 
     Where the study's `settings["spacing"]` was `native`, the target's, the voxels are `typical` of the targets (mm
     along right, anterior, superior), or the scan's own if those are alike. A model that enlarges by `scale` takes the
-    scan's own voxels as they are. Written like what `standardise` writes.
+    scan's own voxels as they are. In a template's space the grid is that of the study. Written like what `standardise`
+    writes.
     """
+    if template_mask is not None:
+        standardise(
+            image, mask, template_mask, None, output, settings, scale, scale, alone=True, to_template=to_template
+        )
+        return
     spacing = settings["spacing"]
     own = nifti.reorient(nifti.load_mask(mask)).grid.spacing
     if spacing == "native":

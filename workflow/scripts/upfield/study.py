@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from upfield import atlas, bids, config, demands, domain, resources, splits
+from upfield import atlas, bids, config, demands, domain, resources, splits, template
 from upfield.bids import Index, Pair, Scan, derivative, label, sidecar
 from upfield.errors import UpfieldError
 from upfield.files import read_json
@@ -46,6 +46,7 @@ class Study:
     def _check(self, settings: Mapping[str, Any]) -> None:
         config.check(settings)
         demands.check(settings)
+        template.check(settings)
 
     def _check_atlas(self) -> None:
         atlas.check(self.config, self.pairs)
@@ -220,6 +221,33 @@ class Study:
         """Target to source, likewise."""
         return f"{self.root}/{scan.folder}/{scan.name}_from-target_to-source_mode-image_xfm{self.warp_extension}"
 
+    @cached_property
+    def template(self) -> tuple[str, str] | None:
+        """Image and brain mask of the template in whose space pairs meet, if the study has one."""
+        settings = self.config["preprocess"]["template"]
+        return template.files(settings, self.root) if template.given(settings) else None
+
+    @property
+    def space(self) -> str:
+        """The space in which pairs meet: `target`, or the label of a template's."""
+        return "target" if self.template is None else template.space(self.config["preprocess"]["template"])
+
+    def to_template(self, scan: Scan) -> str:
+        """Target (or a scan without one) to template, likewise."""
+        return self._xfm(scan, scan.role, self.space)
+
+    def from_template(self, scan: Scan) -> str:
+        """Template to target, likewise."""
+        return self._xfm(scan, self.space, scan.role)
+
+    def _xfm(self, scan: Scan, start: str, end: str) -> str:
+        return f"{self.root}/{scan.folder}/{scan.name}_from-{start}_to-{end}_mode-image_xfm{self.template_extension}"
+
+    @property
+    def template_extension(self) -> str:
+        """Of the files of transforms between target and template."""
+        return EXTENSIONS[self.config["preprocess"]["template"]["transform"]]
+
     @property
     def warp_extension(self) -> str:
         """Of the files of transforms between source and target."""
@@ -233,9 +261,9 @@ class Study:
         return self.on_pair(scan, scale)
 
     def on_pair(self, scan: Scan, scale: Scale = SAME) -> str:
-        """Preprocessed on the grid of the target that the scan is paired with."""
-        extra = "space-target" if scale == SAME else f"space-target_res-{'x'.join(map(str, scale))}"
-        return derivative(self.root, scan, "preproc", extra=extra)
+        """Preprocessed on the grid of the target that the scan is paired with, or of the template."""
+        extra = "" if scale == SAME else f"_res-{'x'.join(map(str, scale))}"
+        return derivative(self.root, scan, "preproc", extra=f"space-{self.space}{extra}")
 
     def network_input(self, scan: Scan, method: str) -> list[str]:
         """The preprocessed contrasts of the source that a method enhances."""
@@ -270,10 +298,16 @@ class Study:
         return list(dict.fromkeys(folders))
 
     def atlas(self, participant: str) -> list[str]:
-        """The user's label image of a participant, if there is one."""
+        """The user's label image of a participant, or of the template, if there is one."""
         pattern = self.config["evaluate"]["atlas"]["images"]
         path = atlas.image_of(pattern, participant) if pattern else ""
         return [path] if path and Path(path).is_file() else []
+
+    @property
+    def template_atlas(self) -> bool:
+        """Whether the user's label image is one, in the template's space."""
+        pattern = self.config["evaluate"]["atlas"]["images"]
+        return pattern is not None and atlas.PLACE not in pattern
 
     def verdict(self, name: str) -> str:
         """What quality control measures of the content of a store, and whether it may be used."""

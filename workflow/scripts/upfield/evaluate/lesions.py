@@ -111,7 +111,8 @@ def lesion_test(
     ----------
     files
         `source`, `source_mask`, `target`, `target_mask`: native, bias-corrected; `transform` and `inverse`;
-        `source_preproc`, `target_preproc`.
+        `source_preproc`, `target_preproc`; in a template's space `to_template` and `from_template`, those of the
+        target.
     predictions, models, network_inputs
         By method: its output without lesions; the files of its models (for those that have any); its preprocessed
         source, a file for each contrast (for networks). The lesions are in the first contrast alone.
@@ -183,7 +184,7 @@ def _altered_input(clean: str, files: Mapping[str, str], altered: Mapping[str, s
     """
     before, after, known = nifti.load(files["source"]), nifti.load(altered["source"]), nifti.load(clean)
     added = after.with_data(after.data - before.data)
-    moves = nifti.read_transform(files["transform"])
+    moves = [nifti.read_transform(files[name]) for name in ("to_template", "transform") if name in files]
     moved = nifti.cut_out(added, known.grid, moves) or nifti.resample(added, known.grid, moves, order=3)
     scale = scaling_of(files["source_preproc"]).scale
     path = str(folder / "input.nii.gz")

@@ -33,6 +33,7 @@ def measure(
     seeds: Mapping[str, Sequence[int]],
     metrics: Sequence[str],
     threads: int = 1,
+    from_template: Mapping[str, str] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Long table of one test participant, and the truth's own values; no rows if the pair was excluded.
 
@@ -43,6 +44,8 @@ def measure(
     labels
         Label images in that world: the name of each label by file. On another grid they are resampled, nearest
         neighbour. A label that does not occur is left out, and so is an image that cannot be read.
+    from_template
+        For label images in the space of a template: the transform that leads from it to the target's, by file.
     seeds
         Of each trained method; see `seed_label`.
     metrics
@@ -56,7 +59,7 @@ def measure(
     if any(excluded(path) is not None for path in sidecars):
         return pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=OWN)
     target, brain = nifti.load(truth), nifti.load_mask(mask).data
-    regions = {"brain": brain} | _regions(labels, target, brain)
+    regions = {"brain": brain} | _regions(labels, target, brain, from_template or {})
     data_range = quality.reference_range(target.data, brain)
     reference = quality.Reference(target.data, regions, data_range)
     whole = WholeVolume(target.data, brain, data_range)
@@ -95,7 +98,9 @@ def load_prediction(path: str, target: Volume, truth: str) -> Array:
     return output.data
 
 
-def _regions(labels: Mapping[str, Mapping[int, str]], target: Volume, brain: Array) -> dict[str, Array]:
+def _regions(
+    labels: Mapping[str, Mapping[int, str]], target: Volume, brain: Array, from_template: Mapping[str, str]
+) -> dict[str, Array]:
     """The parts of label images that lie in the brain."""
     result: dict[str, Array] = {}
     for path, names in labels.items():
@@ -104,8 +109,9 @@ def _regions(labels: Mapping[str, Mapping[int, str]], target: Volume, brain: Arr
         except ScanError as error:
             logging.warning("%s: %s; it is left out", path, error)
             continue
-        if not image.grid.matches(target.grid):
-            image = nifti.resample(image, target.grid, order=0)
+        moves = nifti.read_transform(from_template[path]) if path in from_template else None
+        if moves is not None or not image.grid.matches(target.grid):
+            image = nifti.resample(image, target.grid, moves, order=0)
         found = regions_of(image.data * brain, names)
         if not found:
             logging.warning("%s: no region in %s; it is left out", path, ", ".join(names.values()))

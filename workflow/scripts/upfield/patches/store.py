@@ -180,17 +180,20 @@ def extract(
     mask: str,
     output: str,
     reduced: Mapping[Scale, Sequence[str]] | None = None,
+    to_template: str | None = None,
 ) -> None:
     """Write the store of a preprocessed pair, or of one preprocessed scan.
 
     `source` names an image for each contrast, `target` one; all are on one working grid, and a scan without a
     counterpart leaves the other side empty. `mask` is the native mask of the target, or of the only scan; `reduced`
-    names the source on coarser grids, by scale. An excluded pair or scan gets a store without brain. Raises
+    names the source on coarser grids, by scale; `to_template` moves the target to the space of the images, if that is
+    a template's. An excluded pair or scan gets a store without brain. Raises
     UpfieldError if the grids do not belong together.
     """
     paths = [*source] if target is None else [target, *source]
     images = [nifti.load(path) for path in paths]
     grid = images[0].grid
+    moves = None if to_template is None else nifti.read_transform(to_template)
     other = next((path for path, image in zip(paths, images, strict=True) if not image.grid.matches(grid)), None)
     if other is not None:
         raise UpfieldError(f"{other} and {paths[0]} are not on one grid; rerun the stage preprocess")
@@ -209,7 +212,7 @@ def extract(
         small[scale] = np.stack([image.data for image in found])
     metadata = read_json(sidecar(paths[0]))
     low, high = metadata["RobustRange"]
-    inside = mask_on(nifti.load_mask(mask), grid)
+    inside = mask_on(nifti.load_mask(mask), grid, moves)
     # Nyúl's method is for one contrast: the configuration says so.
     single = {SOURCE: source[0] if len(source) == 1 else None, TARGET: target}
     marks = {side: landmarks_of(path) for side, path in single.items() if path is not None}

@@ -95,6 +95,18 @@ def mask_dice(pair: Meeting) -> float:
     return float(2 * pair.both.sum() / total) if total else np.nan
 
 
+def template_dice(target: Volume, template: Volume, to_template: Transform) -> float:
+    """Dice's overlap of a brain mask with that of a template, in the field of view of both: 0 to 1, or NaN.
+
+    `to_template` leads from the template's world to the target's, RAS+ mm.
+    """
+    where = nifti.regrid(template, SPACING)
+    covered = mask_on(target.with_data(np.ones(target.data.shape, dtype=bool)), where, to_template)
+    one, other = mask_on(target, where, to_template), mask_on(template, where) & covered
+    total = int(one.sum() + other.sum())
+    return float(2 * (one & other).sum() / total) if total else np.nan
+
+
 def mutual_information(pair: Meeting) -> float:
     """Normalised mutual information inside both brains, (H(A) + H(B)) / H(A, B), 32 bins: 1 (none) to 2 (equal).
 

@@ -30,6 +30,7 @@ def assess(
     ----------
     files
         `source`, `target` (bias-corrected, native), `source_mask`, `target_mask` and `transform`; or one side alone.
+        `template_mask` and `to_template` (of the target), where the study has a template.
     suffixes
         The contrast of each side, as BIDS names it.
     thresholds
@@ -52,6 +53,10 @@ def assess(
             kind = read_json(sidecar(files["transform"]))["Transform"].replace("none", "rigid")
             moves = nifti.read_transform(files["transform"])
             found[PAIR] = pair.metrics(brains["source"], brains["target"], moves, kind)
+            if "to_template" in files and excluded(files["to_template"]) is None:
+                mask, template = (nifti.load_mask(files[name]) for name in ("target_mask", "template_mask"))
+                to_template = nifti.read_transform(files["to_template"])
+                found[PAIR]["template_dice"] = pair.template_dice(mask, template, to_template)
         except ScanError as error:
             logging.warning("%s: the pair is not measured: %s", participant, error)
     findings = verdict.judge(found, thresholds)

@@ -107,6 +107,10 @@ def _paragraphs(
     if prep.get("registration", {}).get("transform", "none") != "none" and config.get("pairing") != "unpaired":
         kind = REGISTRATIONS[prep["registration"]["transform"]]
         steps.append(f"each source was registered to its target with ANTs ({kind}) [avants2011]")
+    template = prep.get("template", {})
+    if template.get("name") or template.get("image"):
+        name = f"{template['name']} from TemplateFlow [ciric2022]" if template["name"] else "a template"
+        steps.append(f"targets were registered to {name} ({REGISTRATIONS[template['transform']]}) [avants2011]")
     spacing = prep.get("spacing")
     if spacing is not None:
         grid = "the target's own grid" if spacing == "native" else f"an isotropic grid of {spacing} mm"

@@ -1,0 +1,8 @@
+"""Adapter of rule template."""
+
+from upfield.job import job
+
+with job(snakemake):
+    from upfield import template
+
+    template.fetch(snakemake.params.name, snakemake.output.image, snakemake.output.mask)
