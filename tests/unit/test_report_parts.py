@@ -32,15 +32,27 @@ def say(values):
 
 def test_winner_has_an_interval_and_is_told_where_it_loses():
     values = measured(unet3d=(26, 3, 20), srdcgan=(25, 2, 22), spline=(22, 5, 19))
-    first, lost = say(values)
+    first, lost, intervals = say(values)
     column = np.array([26, 26.1, 25.9, 26.05])
     half = 3.182446 * column.std(ddof=1) / 2
     assert first.startswith(
         f"Winner by mean PSNR: unet3d with {column.mean():.2f} dB"
         f" (95 % CI {column.mean() - half:.2f} to {column.mean() + half:.2f}), +1.00 dB ahead of srdcgan, the next"
     )
-    assert lost.startswith("Where unet3d loses: MAE (srdcgan is better by 1")
-    assert "PSNR (dB) in white matter (srdcgan is better by 2" in lost and "uncertainty" not in lost
+    assert lost == (
+        "Where unet3d loses: in the whole brain srdcgan is better by MAE (1, 95 % CI 1 to 1)."
+        " In white matter srdcgan is better by PSNR (2 dB, 95 % CI 2 to 2)."
+    )
+    assert "t intervals" in intervals
+
+
+def test_losses_to_one_method_in_one_region_are_told_together():
+    values = measured(unet3d=(26, 3, 20), srdcgan=(25, 3, 22))
+    extra = [values[values.region == "white"].assign(metric=name) for name in ("ssim", "pearson")]
+    (_, lost, _) = say(pd.concat([values, *extra], ignore_index=True))
+    assert lost == (
+        "Where unet3d loses: in white matter srdcgan is better by PSNR (2 dB, 95 % CI 2 to 2); SSIM; Pearson r."
+    )
 
 
 def test_undecided_losses_are_not_called_losses_and_a_clean_win_is():
@@ -48,13 +60,15 @@ def test_undecided_losses_are_not_called_losses_and_a_clean_win_is():
     assert say(close)[1] == "unet3d has the best mean by every metric and in every region that was measured."
     one = (close.method == "spline") & (close.metric == "mae")
     close.loc[one, "value"] = [9.0, -9.0, 2.0, 3.0]
-    assert "loses nowhere for certain; another mean is better, within the uncertainty, by MAE." in say(close)[1]
+    assert (
+        "loses nowhere for certain; another mean is better, within the uncertainty, by MAE (spline)." in say(close)[1]
+    )
 
 
 def test_participants_for_whom_another_method_is_better_are_named():
     values = measured(unet3d=(26, 3, 20), spline=(22, 5, 19))
     values.loc[(values.participant_id == "sub-03") & (values.method == "spline"), "value"] = 30.0
-    assert say(values)[-1] == "Another method reaches a higher PSNR for 1 of 4 test participants: sub-03 (spline)."
+    assert say(values)[-2] == "Another method reaches a higher PSNR for 1 of 4 test participants: sub-03 (spline)."
     assert say(measured(unet3d=(26, 3, 20))) == []
 
 

@@ -43,6 +43,10 @@ class Metric:
         return self.ideal is None
 
 
+def _shown(tissue: str) -> str:
+    return "CSF" if tissue == "csf" else tissue
+
+
 MEASURED = (
     Metric("psnr", "PSNR (dB)", "higher", float("inf"), "any",
            "10 log10(R² / MSE), R: 0.5–99.5 percentile width of the truth",
@@ -110,9 +114,9 @@ SEGMENTED = tuple(
     metric
     for tissue in TISSUES
     for metric in (
-        Metric(f"dice_{tissue}", f"Dice, {tissue}", "higher", 1, "0 to 1",
+        Metric(f"dice_{tissue}", f"Dice, {_shown(tissue)}", "higher", 1, "0 to 1",
                f"overlap of {tissue} segmented in the output and in the truth", DICE),
-        Metric(f"volume_error_{tissue}", f"Volume error, {tissue}", "lower", 0, "≥ 0",
+        Metric(f"volume_error_{tissue}", f"Volume error, {_shown(tissue)}", "lower", 0, "≥ 0",
                f"|volume of {tissue} in the output − in the truth| / in the truth", "by definition", "%"),
     )
 )  # fmt: skip

@@ -4,11 +4,16 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from upfield.metrics.registry import KNOWN
 from upfield.report import tables
 from upfield.report.headline import NBSP, Difference, difference, mean_of
 from upfield.statistics import subject_table
 
 SHOWN = 6  # losses and participants named before the rest are counted
+INTERVALS = (
+    "Intervals up here are t intervals of means over subjects, each taken alone: with few subjects wider than the"
+    " leaderboard's, which are bootstrapped, and not corrected for the number of metrics and regions."
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ def sentences(values: pd.DataFrame, psnr: pd.DataFrame) -> list[str]:
         shown = "" if lead.sign else ", not shown to differ"
         interval = f" (95{NBSP}% CI {_signed(lead.low)} to {_signed(lead.high)})" if lead.n > 1 else ""
         text += f", {_signed(lead.mean)} dB ahead of {second}, the next{interval}{shown}"
-    return [f"{text}.", _lost(winner, losses(values, winner), values), *_people(psnr, winner)]
+    result = [f"{text}.", *_lost(winner, losses(values, winner)), *_people(psnr, winner)]
+    return [*result, INTERVALS] if reached.n > 1 else result
 
 
 def losses(values: pd.DataFrame, winner: str) -> list[Loss]:
@@ -58,21 +64,23 @@ def losses(values: pd.DataFrame, winner: str) -> list[Loss]:
     return sorted(result, key=lambda loss: (loss.region != "brain", loss.region, tables.place(loss.metric, order)))
 
 
-def _lost(winner: str, lost: list[Loss], values: pd.DataFrame) -> str:
-    """Where another method is better, decided ones named and the others counted."""
-    decided = [loss for loss in lost if loss.gap.sign]
-    open_ones = len(lost) - len(decided)
-    named = [f"{_name(loss)} ({loss.rival} is better by {_size(loss.gap)})" for loss in decided[:SHOWN]]
-    rest = f" and {len(decided) - SHOWN} more" if len(decided) > SHOWN else ""
-    count = f"{open_ones} other combination{'s' if open_ones != 1 else ''} of metric and region"
-    if named:
-        text = f"Where {winner} loses: {'; '.join(named)}{rest}."
-        return f"{text} In {count} another mean is better, within the uncertainty." if open_ones else text
-    if open_ones:
-        few = ", ".join(_name(loss) for loss in lost[:SHOWN])
-        more = f" and {open_ones - SHOWN} more" if open_ones > SHOWN else ""
-        return f"{winner} loses nowhere for certain; another mean is better, within the uncertainty, by {few}{more}."
-    return f"{winner} has the best mean by every metric and in every region that was measured."
+def _lost(winner: str, lost: list[Loss]) -> list[str]:
+    """Where another method is better: decided losses by region and rival, the others named shortly and counted."""
+    decided, open_ones = ([loss for loss in lost if bool(loss.gap.sign) is sure] for sure in (True, False))
+    within = f"another mean is better, within the uncertainty, by {_listed([_open(loss) for loss in open_ones])}."
+    if not lost:
+        return [f"{winner} has the best mean by every metric and in every region that was measured."]
+    if not decided:
+        return [f"{winner} loses nowhere for certain; {within}"]
+    groups = {(loss.region, loss.rival): [x for x in decided if (x.region, x.rival) == (loss.region, loss.rival)]
+              for loss in decided}  # fmt: skip
+    named = [
+        f"In {_place(region)} {rival} is better by {_listed([_size(part[0]), *map(_label, part[1:])])}."
+        for (region, rival), part in groups.items()
+    ]
+    rest = f" So it is in {len(named) - SHOWN} more regions or against more methods." if len(named) > SHOWN else ""
+    text = f"Where {winner} loses: in {' '.join(named[:SHOWN]).removeprefix('In ')}{rest}"
+    return [text, within[:1].upper() + within[1:]] if open_ones else [text]
 
 
 def _people(psnr: pd.DataFrame, winner: str) -> list[str]:
@@ -87,15 +95,32 @@ def _people(psnr: pd.DataFrame, winner: str) -> list[str]:
     return [f"Another method reaches a higher PSNR for {len(lost)} of {len(both)} test participants: {named}{rest}."]
 
 
-def _name(loss: Loss) -> str:
-    label, region = tables.LABELS.get(loss.metric, loss.metric), tables.REGIONS.get(loss.region, loss.region)
-    return label if loss.region == "brain" else f"{label} in {region}"
+def _listed(names: list[str]) -> str:
+    """The first of them, and how many more there are."""
+    rest = len(names) - SHOWN
+    return "; ".join(names[:SHOWN]) + (f"; and {rest} more" if rest > 0 else "")
 
 
-def _size(gap: Difference) -> str:
-    """By how much the rival is better, with its interval."""
-    low, high = sorted(abs(x) for x in (gap.low, gap.high))
-    return f"{abs(gap.mean):.3g}" + (f", {low:.3g} to {high:.3g}" if gap.n > 1 else "")
+def _label(loss: Loss) -> str:
+    return tables.LABELS.get(loss.metric, loss.metric).removesuffix(" (dB)")
+
+
+def _place(region: str) -> str:
+    return f"{'the ' if region in ('brain', 'volume') else ''}{tables.REGIONS.get(region, region)}"
+
+
+def _open(loss: Loss) -> str:
+    place = "" if loss.region == "brain" else f" in {_place(loss.region)}"
+    return f"{_label(loss)}{place} ({loss.rival})"
+
+
+def _size(loss: Loss) -> str:
+    """A metric and by how much the rival is better, with its interval."""
+    low, high = sorted(abs(x) for x in (loss.gap.low, loss.gap.high))
+    interval = f", 95{NBSP}% CI {low:.3g} to {high:.3g}" if loss.gap.n > 1 else ""
+    unit = KNOWN[loss.metric].unit if loss.metric in KNOWN else ""
+    amount = f"{abs(loss.gap.mean):.3g}{f'{NBSP}{unit}' if unit in ('dB', '%') else ''}"
+    return f"{_label(loss)} ({amount}{interval})"
 
 
 def _signed(value: float) -> str:
