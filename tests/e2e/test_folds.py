@@ -212,6 +212,14 @@ def test_calibration_is_measured_and_shown(finished):
     assert 'id="uncertainty"' in report
 
 
+def test_a_reading_set_is_made_on_demand(finished):
+    finished.run("reader_study")
+    folder = finished.root / "reader_study"
+    key = (folder / "key.csv").read_text().splitlines()
+    assert len(key) == 1 + len(PEOPLE) and all("truth" in row and "unet3d" in row for row in key[1:])
+    assert len(list((folder / "for_readers").glob("case-*_[AB].nii.gz"))) == 2 * len(PEOPLE)
+
+
 def test_a_second_run_has_nothing_to_do(finished):
     assert not finished.planned()
 

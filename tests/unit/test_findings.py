@@ -78,8 +78,22 @@ def test_audit_is_averaged_and_only_structures_that_came_or_went_are_listed(tabl
     assert (first["method"], first["added"], first["added_ml"], first["n"]) == ("unet3d", 2, 1.0, 3)
     assert second["method"] == "spline" and second["share_beyond"] == 0
     assert [row["kind"] for row in found["structures"]] == ["removed", "added"] and found["all"] == 2
-    assert found["lesions"][0]["recovered"] == pytest.approx({2.5: 0.5, 6.0: 0.5})
+    assert {radius: (cell["n"], cell["mean"]) for radius, cell in found["lesions"][0]["recovered"].items()} == {
+        2.5: (3, pytest.approx(0.5)), 6.0: (3, pytest.approx(0.5)),
+    }  # fmt: skip
     assert found["lesions"][1]["elsewhere"] == pytest.approx(0.02) and found["people"] == 3
+
+
+def test_the_interval_of_lesions_is_over_participants(table):
+    """Two lesions of each participant count once: 0.2, 0.4 and 0.9, which no resampled mean leaves."""
+    lesions = table["metrics/lesions"]
+    shares = {"sub-01": 0.2, "sub-02": 0.4, "sub-03": 0.9}
+    wobble = np.where(lesions.radius_mm == 6, 0.1, -0.1)
+    lesions["radius_mm"] = 4.0
+    lesions["recovered"] = lesions.participant_id.map(shares) + wobble
+    cell = findings.hallucinations(table, METHODS)["lesions"][0]["recovered"][4.0]
+    assert cell["n"] == 3 and cell["mean"] == pytest.approx(0.5)
+    assert (cell["ci_low"], cell["ci_high"]) == pytest.approx((0.2, 0.9))
 
 
 def test_lesions_without_a_value_are_drawn_as_nothing(table):

@@ -83,7 +83,7 @@ def test_files_say_nothing(people, tmp_path):
         assert text == [b""] * 4
         np.testing.assert_array_equal(image.affine[:3, 3], 0)
         assert np.count_nonzero(image.affine[:3, :3] - np.diag(np.diag(image.affine)[:3])) == 0
-        assert 990 <= np.percentile(image.get_fdata()[image.get_fdata() > 0], 99.9) <= 1010
+        assert 990 <= np.percentile(image.get_fdata()[image.get_fdata() > 0], 98) <= 1010
         headers.add(image.header.binaryblock)
         # Times in the compressed file.
         assert path.read_bytes()[4:8] == b"\0\0\0\0"
@@ -115,3 +115,15 @@ def test_excluded_participants_are_not_shown(people, tmp_path):
     assert "sub-1" not in set(make(people, tmp_path / "set").participant_id)
     with pytest.raises(UpfieldError, match="no test participant can be shown"):
         make(people[:1], tmp_path / "none")
+
+
+def test_bright_vessels_do_not_decide_how_bright_tissue_is():
+    """One image shows 1 % of vessels three times as bright, the other does not: tissue looks alike in both."""
+    tissue = np.random.default_rng(0).uniform(50, 100, size=(20, 20, 20)).astype(np.float32)
+    vessels = np.random.default_rng(1).random(tissue.shape) < 0.01
+    images = [np.where(vessels, 300, tissue), tissue]
+    brain = np.ones(tissue.shape, bool)
+    plain, with_vessels = (
+        np.median(blinded(Volume(image, np.eye(4)), brain, True).data[~vessels]) for image in reversed(images)
+    )
+    assert with_vessels == pytest.approx(plain, rel=0.02)

@@ -10,9 +10,7 @@ with job(snakemake):
     params, inputs = snakemake.params, snakemake.input
     images, sidecars = iter(inputs.images), iter(inputs.sidecars)
     people = [
-        Reading(
-            participant, {name: next(images) for name in params.names}, mask, [next(sidecars) for _ in range(scans)]
-        )
+        Reading(person, {name: next(images) for name in params.names}, mask, [next(sidecars) for _ in range(scans)])
         for (person, scans), mask in zip(params.participants, inputs.masks, strict=True)
     ]
     reading_set(people, params.pairs, Path(snakemake.output.key).parent, **params.settings)

@@ -21,7 +21,9 @@ from upfield.preprocess import excluded
 KEY = ["case", "participant_id", "A", "B"]
 QUESTIONS = ("sharpness_A", "sharpness_B", "noise_A", "noise_B", "artefacts_A", "artefacts_B", "diagnostic_A",
              "diagnostic_B", "preferred", "suspicious_structure_A", "suspicious_structure_B", "comment")  # fmt: skip
-# Brightest value of an image: the 99.9 percentile of what is shown.
+# This percentile of an image's brain is shown at this value: bright vessels, which blur with the image, do not decide
+# how bright tissue is, or readers would know a sharp image by its window.
+BRIGHT = 98.0
 TOP = 1000
 MARGIN = 5.0  # mm around the brain
 INSTRUCTIONS = """\
@@ -33,7 +35,7 @@ preferred                                A, B or same
 suspicious_structure                     yes or no: something that does not look like anatomy or known pathology
 comment                                  free text
 
-Intensities run from 0 to about 1000 in every image; the window may be changed. The images are not oriented in the
+The brightest tissue is about 1000 in every image; the window may be changed. The images are not oriented in the
 world; the first axis runs from left to right, the second to the front, the third upwards.
 """
 
@@ -89,7 +91,7 @@ def blinded(image: Volume, mask: Array, skull_stripped: bool) -> Volume:
     """
     canonical, brain = nifti.reorient(image), nifti.reorient(image.with_data(mask)).data
     low, _ = intensity.robust_range(canonical.data, brain)
-    top = float(np.percentile(canonical.data[brain], 99.9))
+    top = float(np.percentile(canonical.data[brain], BRIGHT))
     data = np.clip((canonical.data - min(low, 0.0)) / (top - min(low, 0.0)), 0, 1.5) * TOP
     spacing = canonical.grid.spacing
     if skull_stripped:

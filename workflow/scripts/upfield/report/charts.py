@@ -94,7 +94,9 @@ def lesions(table: pd.DataFrame, methods: Sequence[str], theme: Theme) -> bytes:
             axis.grid(visible=False, axis="y")
             axis.tick_params(axis="y", length=0)
             axis.xaxis.set_major_locator(MaxNLocator(4))
-        axes[-1].legend(fontsize=8, labelcolor=theme.ink, facecolor=theme.paper, edgecolor="none", borderpad=0.1)
+        # Above the panels, where no lesion lies under it.
+        handles = axes[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside upper right", ncols=2, fontsize=8, labelcolor=theme.ink, frameon=False)
         seaborn.despine(figure, left=True)
         figure.supxlabel("share of the lesion’s contrast in the output", fontsize=9.5, color=theme.ink)
         return png(figure)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from upfield import statistics
 from upfield.report import charts, figures, tables
 
 THEMES = (figures.LIGHT, figures.DARK)
@@ -13,6 +14,8 @@ VOLUME = "volume_ml"
 LISTED = 40
 # Methods with a row of their own in the charts of agreement.
 ROWS = 6
+# Any will do: nothing else on the page is random.
+BOOTSTRAP_SEED = 0
 
 
 def ranking(table: Mapping[str, pd.DataFrame], methods: Sequence[str]) -> dict[str, Any] | None:
@@ -70,7 +73,7 @@ def hallucinations(table: Mapping[str, pd.DataFrame], methods: Sequence[str]) ->
     """The audit and the lesion test; None if neither was made.
 
     `audit`: means over participants by method; `structures`: added and removed ones, the largest volume first, and
-    `all` of these; `lesions`: mean share recovered by method and radius, and `chart`.
+    `all` of these; `lesions`: share recovered by method and radius (rows of the leaderboard's kind), and `chart`.
     """
     audit, structures, lesions = (table[f"metrics/{name}"] for name in ("audit", "structures", "lesions"))
     if audit.empty and lesions.empty:
@@ -84,19 +87,33 @@ def hallucinations(table: Mapping[str, pd.DataFrame], methods: Sequence[str]) ->
     found = structures[structures["kind"].isin(["added", "removed"])]
     found = found.sort_values("volume_ml", ascending=False, kind="stable")
     order = _known(lesions["method"], methods)
-    recovered = lesions.pivot_table(index="method", columns="radius_mm", values="recovered", aggfunc="mean")
+    recovered = _recovered(lesions)
     return {
         "audit": [{"method": method, "uncertain": method in by_uncertainty, **means.loc[method]}
                   for method in _known(audit["method"], methods)],
         "structures": found.head(LISTED).to_dict("records"),
         "all": len(found),
-        "lesions": [{"method": method, "recovered": recovered.loc[method].to_dict(),
+        "lesions": [{"method": method, "recovered": recovered[method],
                      "elsewhere": lesions.loc[lesions["method"] == method, "elsewhere"].mean()}
-                    for method in order if method in recovered.index],
-        "radii": list(recovered.columns),
+                    for method in order if method in recovered],
+        "radii": sorted(lesions["radius_mm"].unique()),
         "people": lesions["participant_id"].nunique(),
         "chart": [charts.lesions(lesions, order, theme) for theme in THEMES] if len(lesions) else [],
     }  # fmt: skip
+
+
+def _recovered(lesions: pd.DataFrame) -> dict[str, dict[float, dict[str, float]]]:
+    """By method and radius: `n` participants, their `mean`, `ci_low`, `ci_high`; methods with a value anywhere."""
+    values = lesions.assign(fold="0", seed="0", split="test", metric="recovered", region=lesions["radius_mm"],
+                            value=lesions["recovered"])  # fmt: skip
+    board = statistics.leaderboard(values, BOOTSTRAP_SEED)
+    known = board[board["n"] > 0]
+    return {
+        str(method): {
+            row["region"]: row for row in rows[["region", "n", "mean", "ci_low", "ci_high"]].to_dict("records")
+        }
+        for method, rows in known.groupby("method")
+    }
 
 
 def _region(name: str) -> str:
