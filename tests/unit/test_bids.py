@@ -102,7 +102,7 @@ def test_find_opens_no_image(two_sessions, reads):
     assert reads == []
 
 
-def test_metadata_are_inherited(bids_tree):
+def test_metadata_are_inherited(bids_tree, refused):
     root = bids_tree(
         {
             scan_file("01", "1"): None,
@@ -121,6 +121,16 @@ def test_metadata_are_inherited(bids_tree):
     assert len(found({"MagneticFieldStrength": [0.064, "3"], "Manufacturer": "A"})) == 3
     assert found({"Manufacturer": "B"}) == []
     assert found({"EchoTime": 0.003}) == []
+
+    def within(**ends):
+        return found({"MagneticFieldStrength": ends})
+
+    assert within(min=2.5, max=3.5) == within(min=3) == within(min=3, max=3) == found({"MagneticFieldStrength": 3})
+    assert within(max=2.9) == found({"MagneticFieldStrength": 0.064})
+    # What is no number, or is not there, is in no range.
+    assert found({"Manufacturer": {"min": 0}}) == found({"EchoTime": {"max": 1}}) == []
+    with refused("source.metadata.MagneticFieldStrength", "from 4 to 3"):
+        within(min=4, max=3)
     assert bids.find(root, "source", {"session": "1"}, {})[0].metadata == {
         "MagneticFieldStrength": 0.064,
         "Manufacturer": "A",

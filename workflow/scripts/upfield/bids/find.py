@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import bids2table as b2t
+import numpy as np
 
 from upfield import nifti
 from upfield.bids.choose import acquisition_time
@@ -47,14 +48,16 @@ def find(
 ) -> list[Scan]:
     """Scans of a dataset whose entities and sidecar fields match, in path order; image files are not opened.
 
-    `entities` and `metadata` map a name to one value or a list of values. Metadata are read with BIDS
-    inheritance. `columns` is the dataset's `listing`, if it has been made already. Raises UpfieldError for an unknown
-    entity name.
+    `entities` and `metadata` map a name to one value or a list of values, `metadata` also to a range `{min, max}` of
+    numbers, both included. Metadata are read with BIDS inheritance. `columns` is the dataset's `listing`, if it has
+    been made already. Raises UpfieldError for an unknown entity name, and for a range that holds no number.
     """
     root = Path(bids_dir).resolve()
     columns = listing(root) if columns is None else columns
     count = len(columns.get("path", []))
     wanted = {_entity_key(name): _values(value) for name, value in entities.items()}
+    for name, value in metadata.items():
+        _check_range(role, name, value)
     scans = []
     for row in range(count):
         if columns["ext"][row] not in EXTENSIONS or columns["sub"][row] is None:
@@ -63,7 +66,7 @@ def find(
             continue
         path = Path(columns["path"][row])
         fields = b2t.load_bids_metadata(root / path)
-        if any(_text(fields.get(key)) not in _values(value) for key, value in metadata.items()):
+        if not all(_matches(fields.get(key), value) for key, value in metadata.items()):
             continue
         suffix = str(columns["suffix"][row])
         stem = path.name.split(".")[0]
@@ -116,6 +119,23 @@ def _text(value: Any) -> str:
 
 def _values(value: Any) -> set[str]:
     return {_text(item) for item in (value if isinstance(value, list | tuple) else [value])}
+
+
+def _check_range(role: str, name: str, wanted: Any) -> None:
+    if isinstance(wanted, Mapping) and wanted.get("min", -np.inf) > wanted.get("max", np.inf):
+        raise UpfieldError(
+            f"config: {role}.metadata.{name} is from {wanted['min']:g} to {wanted['max']:g}; expected min below max"
+        )
+
+
+def _matches(found: Any, wanted: Any) -> bool:
+    """Whether a sidecar field is one of some values, or a number of a range."""
+    if not isinstance(wanted, Mapping):
+        return _text(found) in _values(wanted)
+    try:
+        return bool(wanted.get("min", -np.inf) <= float(found) <= wanted.get("max", np.inf))
+    except (TypeError, ValueError):
+        return False
 
 
 def inspect(scan: Scan) -> Scan:
