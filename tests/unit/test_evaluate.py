@@ -8,9 +8,10 @@ from skimage import metrics as reference
 from upfield import atlas, evaluate, nifti
 from upfield.bids import sidecar
 from upfield.errors import UpfieldError
-from upfield.evaluate.tissues import dice, label_names
+from upfield.evaluate.tissues import label_names
 from upfield.files import read_json, write_json
 from upfield.nifti import Volume
+from upfield.quality.pair import dice
 from upfield.statistics import QUANTITIES
 
 NAMES = ["psnr", "ssim", "mae", "mse", "rmse", "snr", "pearson"]

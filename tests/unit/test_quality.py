@@ -164,7 +164,7 @@ def test_thresholds_exclude_or_warn():
 def test_robust_z_by_hand():
     # Median 3, median absolute deviation 1.
     z = verdict.robust_z(np.array([1.0, 2, 3, 4, 100]))
-    np.testing.assert_allclose(z, 0.6745 * np.array([-2.0, -1, 0, 1, 97]))
+    np.testing.assert_allclose(z, 1 / 1.4826 * np.array([-2.0, -1, 0, 1, 97]))
     assert np.isnan(verdict.robust_z(np.array([1.0, 2, 3, 100]))).all()
     assert np.isnan(verdict.robust_z(np.array([1.0, 1, 1, 1, 9]))).all()
 

@@ -17,7 +17,7 @@ from upfield import metrics, nifti
 from upfield.evaluate.subject import load_prediction, seed_label
 from upfield.nifti import Array, Volume
 from upfield.preprocess import excluded
-from upfield.statistics import NORMAL
+from upfield.quality.verdict import NORMAL
 
 STRUCTURES = [
     "participant_id", "method", "fold", "seed", "structure", "kind", "x_mm", "y_mm", "z_mm", "volume_ml", "peak_z",

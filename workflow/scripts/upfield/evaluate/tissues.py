@@ -16,8 +16,8 @@ from upfield.errors import ScanError
 from upfield.evaluate.subject import load_prediction, seed_label
 from upfield.files import read_json
 from upfield.metrics.regions import labelled, regions_of, tissue_regions
-from upfield.nifti import Array
 from upfield.preprocess import excluded, save_image
+from upfield.quality.pair import dice
 
 SEGMENTATION = ["participant_id", "method", "fold", "seed", "tissue", "dice", "output_ml", "truth_ml"]
 
@@ -79,15 +79,6 @@ def segment_outputs(
             values = [np.nan, np.nan] if own is None else [dice(own, region), own.sum() * ml]
             rows.append([participant, method, fold, seed, name, *values, region.sum() * ml])
     return pd.DataFrame(rows, columns=SEGMENTATION)
-
-
-def dice(one: Array, other: Array) -> float:
-    """Dice's overlap of two masks (X, Y, Z), 0 to 1: 2 |A and B| / (|A| + |B|); NaN if both are empty.
-
-    Dice 1945, https://doi.org/10.2307/1932409.
-    """
-    total = int(one.sum()) + int(other.sum())
-    return 2 * int((one & other).sum()) / total if total else np.nan
 
 
 def scores(table: pd.DataFrame) -> pd.DataFrame:

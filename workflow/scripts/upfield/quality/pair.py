@@ -87,12 +87,17 @@ def meet(source: Brain, target: Brain, where: Grid, transform: Transform) -> Mee
 
 
 def mask_dice(pair: Meeting) -> float:
-    """Dice's overlap of the brain masks in the field of view of both: 0 to 1.
+    """Dice's overlap of the brain masks in the field of view of both: 0 to 1. NaN without a brain."""
+    return dice(pair.source_mask, pair.target_mask)
 
-    Dice, Ecology 1945, 26:297-302, https://doi.org/10.2307/1932409. NaN without a brain.
+
+def dice(one: Array, other: Array) -> float:
+    """Dice's overlap of two masks (X, Y, Z), 0 to 1: 2 |A and B| / (|A| + |B|); NaN if both are empty.
+
+    Dice, Ecology 1945, 26:297-302, https://doi.org/10.2307/1932409.
     """
-    total = int(pair.source_mask.sum() + pair.target_mask.sum())
-    return float(2 * pair.both.sum() / total) if total else np.nan
+    total = int(one.sum()) + int(other.sum())
+    return 2 * int((one & other).sum()) / total if total else np.nan
 
 
 def template_dice(target: Volume, template: Volume, to_template: Transform) -> float:
@@ -102,9 +107,7 @@ def template_dice(target: Volume, template: Volume, to_template: Transform) -> f
     """
     where = nifti.regrid(template, SPACING)
     covered = mask_on(target.with_data(np.ones(target.data.shape, dtype=bool)), where, to_template)
-    one, other = mask_on(target, where, to_template), mask_on(template, where) & covered
-    total = int(one.sum() + other.sum())
-    return float(2 * (one & other).sum() / total) if total else np.nan
+    return dice(mask_on(target, where, to_template), mask_on(template, where) & covered)
 
 
 def mutual_information(pair: Meeting) -> float:

@@ -10,6 +10,8 @@ import pandas as pd
 from upfield.nifti import Array
 
 SIDES, PAIR = ("source", "target"), "pair"
+# Makes the median absolute deviation a standard deviation for normal values.
+NORMAL = 1.4826
 COLUMNS = ["participant_id", "role", "metric", "value", "z", "flag"]
 
 
@@ -71,7 +73,7 @@ def judge(
 
 
 def robust_z(values: Array) -> Array:
-    """Distance from the median in robust standard deviations, 0.6745 (x - median) / MAD; NaN where it has no meaning.
+    """Distance from the median in robust standard deviations, (x - median) / (1.4826 MAD); NaN where it has no meaning.
 
     Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993). (N,) to (N,). Fewer than five finite values, or
     values that are mostly equal, have no outliers.
@@ -83,7 +85,7 @@ def robust_z(values: Array) -> Array:
     spread = np.median(np.abs(finite - middle))
     if spread <= 1e-9 * max(abs(middle), 1e-30):
         return np.full(values.shape, np.nan)
-    return np.asarray(0.6745 * (values - middle) / spread)
+    return np.asarray((values - middle) / (NORMAL * spread))
 
 
 def table(reports: Sequence[Mapping[str, Any]], outlier: float | None) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from upfield.statistics.agreement import AGREEMENT, QUANTITIES, agreement
 from upfield.statistics.board import CONFIDENCE, LEADERBOARD, leaderboard, subject_table
 from upfield.statistics.compare import COMPARISONS, comparisons, holm
-from upfield.statistics.outliers import NORMAL, OUTLIERS, outliers
+from upfield.statistics.outliers import OUTLIERS, outliers
 from upfield.statistics.ranks import RANKS, ranks
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "COMPARISONS",
     "CONFIDENCE",
     "LEADERBOARD",
-    "NORMAL",
     "OUTLIERS",
     "QUANTITIES",
     "RANKS",

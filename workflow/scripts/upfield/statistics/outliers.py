@@ -3,15 +3,12 @@
 import numpy as np
 import pandas as pd
 
+from upfield.quality.verdict import robust_z
 from upfield.statistics.board import subject_table
 
 OUTLIERS = ["participant_id", "method", "metric", "n", "value", "median", "robust_z", "outlier"]
 # Iglewicz and Hoaglin 1993, How to detect and handle outliers: modified z scores beyond this are outliers.
 THRESHOLD = 3.5
-# To make the median absolute deviation a standard deviation for normal values.
-NORMAL = 1.4826
-# Below this many participants the spread of the others is unknown.
-SMALLEST = 5
 
 
 def outliers(values: pd.DataFrame) -> pd.DataFrame:
@@ -34,11 +31,7 @@ def outliers(values: pd.DataFrame) -> pd.DataFrame:
     for metric, group in chosen.groupby("metric"):
         for method, column in subject_table(group).items():
             found = column.dropna()
-            median = found.median()
-            spread = NORMAL * (found - median).abs().median()
-            known = len(found) >= SMALLEST and spread > 0
-            for participant, value in found.items():
-                z = (value - median) / spread if known else np.nan
-                verdict = ("yes" if abs(z) > THRESHOLD else "no") if known else "unknown"
-                rows.append([participant, method, metric, len(found), value, median, z, verdict])
+            for (participant, value), z in zip(found.items(), robust_z(found.to_numpy()), strict=True):
+                verdict = "unknown" if np.isnan(z) else "yes" if abs(z) > THRESHOLD else "no"
+                rows.append([participant, method, metric, len(found), value, found.median(), z, verdict])
     return pd.DataFrame(rows, columns=OUTLIERS)
