@@ -213,7 +213,7 @@ def test_calibration_is_measured_and_shown(finished):
 
 
 def test_a_reading_set_is_made_on_demand(finished):
-    finished.run("reader_study")
+    finished.run("--", "reader_study")
     folder = finished.root / "reader_study"
     key = (folder / "key.csv").read_text().splitlines()
     assert len(key) == 1 + len(PEOPLE) and all("truth" in row and "unet3d" in row for row in key[1:])
