@@ -192,7 +192,7 @@ def test_training_and_prediction_carry_the_contrasts(name, tmp_path):
         version=1,
         settings=method_settings({"method_overrides": over}, name),
         train=TRAIN | {"epochs": 1},
-        patches=PATCHES | {"size": 12, "slices": 4},
+        patches=PATCHES | {"size": 12, "slices": 4, "slice_size": None},
         stores={"train": paths[:2], "val": paths[2:]},
         card={"fold": "0", "split_sha": "abc"},
         preview=lambda epoch, panels: shown.update(panels),

@@ -9,6 +9,7 @@ from upfield import inference, methods, model
 from upfield.config import method_settings
 from upfield.files import read_json, read_tsv
 from upfield.methods import Method
+from upfield.nifti import SAME
 from upfield.patches import Patches, Sampling, Store, write_store
 from upfield.training.run import patch_shape, train_model
 
@@ -20,7 +21,7 @@ SMALL = {
     "srdcgan": {"width": 2, "factor": 4},
     "srgan3d": {"factor": 2, "filters": 4, "blocks": 1, "discriminator_base": 2, "discriminator_dense": 4},
 }
-PATCHES = {"size": 8, "per_volume": 3, "slices": 4, "per_volume_val": 2, "foreground": 0.9}
+PATCHES = {"size": 8, "per_volume": 3, "slices": 4, "slice_size": None, "per_volume_val": 2, "foreground": 0.9}
 TRAIN = test_training.TRAIN | {"epochs": 2}
 SCALES = {"srdcgan": (4, 4, 1), "srgan3d": (2, 2, 2)}
 # In-plane sizes differ from person to person and are no multiples of 16; they are multiples of 4, as preprocessing
@@ -56,8 +57,8 @@ def stores(tmp_path_factory):
     return {"train": [str(path) for path in paths[:2]], "val": [str(paths[2])]}
 
 
-def train(folder, name, stores, seen=None, **options):
-    """Train a small model; `seen` collects the shapes of the batches."""
+def train(folder, name, stores, slice_size=None, **options):
+    """Train a small model; returns what previews show."""
     previews = []
     settings = method_settings({"method_overrides": {name: {"batch_size": 2, **SMALL[name]}}}, name)
     train_model(
@@ -66,7 +67,7 @@ def train(folder, name, stores, seen=None, **options):
         version=1,
         settings=settings,
         train=TRAIN | options,
-        patches=PATCHES,
+        patches=PATCHES | {"slice_size": slice_size},
         stores=stores,
         card={"fold": "0", "split_sha": "abc"},
         preview=lambda epoch, panels: previews.append(panels),
@@ -99,8 +100,9 @@ def enhance(method, source, **options):
 
 def test_slice_is_as_large_as_the_largest_and_a_multiple_of_the_divisor():
     method = Recorder(dims=2, divisor=16)
-    assert patch_shape(method, 8, SHAPES) == (48, 64, 1)
-    assert patch_shape(Recorder(dims=2), 8, SHAPES) == (40, 52, 1)
+    assert patch_shape(method, None, SHAPES) == (48, 64, 1)
+    assert patch_shape(Recorder(dims=2), None, SHAPES) == (40, 52, 1)
+    assert patch_shape(method, 40, SHAPES) == (48, 48, 1)
     assert patch_shape(Recorder(divisor=16), 8, SHAPES) == (16, 16, 16)
 
 
@@ -141,6 +143,23 @@ def test_method_of_slices_learns_validates_and_shows_itself(name, stores, tmp_pa
     assert enhance(method, source).shape == source.shape
 
 
+@pytest.mark.parametrize("name", ["lohiresgan", "cyclegan"])
+def test_method_can_learn_from_pieces_of_slices(name, stores, tmp_path, monkeypatch):
+    read, shapes = Store.read, {}
+
+    def recorded(store, corner, shape, scale=SAME):
+        shapes.setdefault(store.name, []).append(tuple(shape))
+        return read(store, corner, shape, scale)
+
+    monkeypatch.setattr(Store, "read", recorded)
+    train(tmp_path, name, stores, slice_size=32, epochs=1, preview_every=0)
+    assert set(shapes["sub-0"]) == set(shapes["sub-1"]) == {(32, 32, 1)}
+    assert set(shapes["sub-2"]) == {(48, 64, 1) if name == "lohiresgan" else (40, 52, 1)}, "validation: whole slices"
+    assert read_json(tmp_path / "model.json")["patch"] == [32, 32, 1]
+    history = read_tsv(tmp_path / "history.tsv")
+    assert np.isfinite(history.select_dtypes("number").to_numpy()).all()
+
+
 @pytest.mark.parametrize("slices", [1, 8, 19])
 def test_volume_is_predicted_slice_by_slice(slices):
     source = np.random.default_rng(0).normal(size=(13, 18, slices)).astype(np.float32)
@@ -171,7 +190,7 @@ def test_slice_does_not_depend_on_its_neighbours(name):
 
 
 def test_patch_is_a_multiple_of_what_source_and_networks_need():
-    assert patch_shape(Recorder(dims=2, divisor=3, scale=(4, 4, 1)), 8, SHAPES) == (48, 60, 1)
+    assert patch_shape(Recorder(dims=2, divisor=3, scale=(4, 4, 1)), None, SHAPES) == (48, 60, 1)
     assert patch_shape(Recorder(divisor=3, scale=(2, 4, 1)), 20, SHAPES) == (24, 24, 21)
 
 

@@ -41,8 +41,9 @@ class Options:
     # Steps between lines in the log (None: no lines), epochs between previews (0: none).
     log_every: int | None
     preview_every: int
-    # Voxels of the working grid; a whole slice (X, Y, 1) for a 2-D method.
+    # Voxels of the working grid; (X, Y, 1) for a 2-D method, which is validated on whole slices.
     patch: tuple[int, int, int]
+    patch_val: tuple[int, int, int]
     per_volume: int
     per_volume_val: int
     foreground: float

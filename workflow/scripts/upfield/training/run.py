@@ -61,9 +61,12 @@ def train_model(
             f"config: patches.size is {patches['size']}; {method} needs at least {network.smallest_patch}"
         )
     scales = standardised(data["train"], data["val"])
+    volumes = [store.shape for found in data.values() for store in found]
+    size = patches["size" if network.dims == 3 else "slice_size"]
     options = Options(
         **train,
-        patch=patch_shape(network, patches["size"], [store.shape for found in data.values() for store in found]),
+        patch=patch_shape(network, size, volumes),
+        patch_val=patch_shape(network, size if network.dims == 3 else None, volumes),
         per_volume=patches["per_volume" if network.dims == 3 else "slices"],
         per_volume_val=patches["per_volume_val"],
         foreground=patches["foreground"],
@@ -108,14 +111,14 @@ def train_model(
     model.save(folder, weights, description | dict(card))
 
 
-def patch_shape(method: Method, size: int, volumes: Sequence[Sequence[int]]) -> tuple[int, int, int]:
+def patch_shape(method: Method, size: int | None, volumes: Sequence[Sequence[int]]) -> tuple[int, int, int]:
     """Edges of what a method learns from, in voxels of the working grid, rounded up to sizes it takes.
 
-    A cube of `size` voxels for a 3-D method. For a 2-D method a whole axial slice, as large as the largest of the
-    fold's `volumes` (their shapes): smaller ones are padded, never stretched.
+    A cube of `size` voxels for a 3-D method, a square of an axial slice for a 2-D one. None is the whole slice, as
+    large as the largest of the fold's `volumes` (their shapes): smaller ones are padded, never stretched.
     """
-    slice_ = (max(shape[0] for shape in volumes), max(shape[1] for shape in volumes), 1)
-    wanted = (size, size, size) if method.dims == 3 else slice_
+    x, y = (size, size) if size is not None else (max(shape[axis] for shape in volumes) for axis in (0, 1))
+    wanted = (x, y, x if method.dims == 3 else 1)
     x, y, z = (-(-edge // multiple) * multiple for edge, multiple in zip(wanted, method.unit, strict=True))
     return x, y, z
 

@@ -34,7 +34,7 @@ class UnpairedValidation(Check):
         B of the intensities, and of the sizes of the in-plane Laplacian, which noise raises and blur lowers.
         """
         options = self.options
-        sampling = Sampling(options.patch, options.per_volume_val, 1.0, options.seed, self.method.scale)
+        sampling = Sampling(options.patch_val, options.per_volume_val, 1.0, options.seed, self.method.scale)
         patches = UnpairedPatches(self.stores, sampling, 0)
         cycle = Means()
         seen: dict[str, list[Array]] = {name: [] for name in ("output", "target", "output_detail", "target_detail")}

@@ -41,7 +41,7 @@ class Validation(Check):
     def measure(self) -> dict[str, float]:
         """Mean absolute error and PSNR in the brain, over the same patches every time."""
         options = self.options
-        sampling = Sampling(options.patch, options.per_volume_val, 1.0, options.seed, self.method.scale)
+        sampling = Sampling(options.patch_val, options.per_volume_val, 1.0, options.seed, self.method.scale)
         patches = Patches(self.stores, sampling, 0)
         means = Means()
         self.method.eval()
