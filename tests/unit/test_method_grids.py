@@ -21,7 +21,15 @@ SMALL = {
     "srdcgan": {"width": 2, "factor": 4},
     "srgan3d": {"factor": 2, "filters": 4, "blocks": 1, "discriminator_base": 2, "discriminator_dense": 4},
 }
-PATCHES = {"size": 8, "per_volume": 3, "slices": 4, "slice_size": None, "per_volume_val": 2, "foreground": 0.9}
+PATCHES = {
+    "size": 8,
+    "per_volume": 3,
+    "slices": 4,
+    "slice_size": None,
+    "per_volume_val": 2,
+    "foreground": 0.9,
+    "brain_share": 0.0,
+}
 TRAIN = test_training.TRAIN | {"epochs": 2}
 SCALES = {"srdcgan": (4, 4, 1), "srgan3d": (2, 2, 2)}
 # In-plane sizes differ from person to person and are no multiples of 16; they are multiples of 4, as preprocessing

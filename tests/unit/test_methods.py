@@ -277,6 +277,7 @@ def test_augmentation_that_super_resolution_cannot_take_is_refused():
         ("srgan3d", {"variant": "bilinear"}, "variant is 'bilinear'"),
         ("srgan3d", {"reduction": "max"}, "reduction is 'max'"),
         ("cyclegan", {"norm": "layer"}, "norm is 'layer'"),
+        ("cyclegan", {"discriminator_norm": "batch"}, "discriminator_norm is 'batch'"),
         ("cyclegan", {"schedule": {"kind": "cosine"}}, "schedule.kind is 'cosine'"),
         ("cyclegan", {"schedule": {"decay_epoch": -1}}, "decay_epoch is -1"),
     ],
@@ -355,6 +356,17 @@ def test_published_adversarial_weight_is_nil_and_the_corrected_one_is_not():
 
 
 # cyclegan
+
+
+def test_cyclegan_discriminators_see_the_strength_of_contrast_without_their_norm():
+    image = smooth((2, 1, 64, 64)) - 0.5
+    for norm, factor in (("instance", 1.0), ("none", 3.0)):
+        judge = small("cyclegan", discriminator_norm=norm, discriminator_width=8).discriminator_a
+        with torch.no_grad():
+            for layer in judge:
+                if isinstance(layer, torch.nn.Conv2d):
+                    layer.bias.zero_()
+            torch.testing.assert_close(judge(3 * image), factor * judge(image), rtol=1e-2, atol=1e-5)
 
 
 def test_cyclegan_matches_only_what_corresponds():

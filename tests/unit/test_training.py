@@ -30,7 +30,7 @@ SMALL = {
 }
 # The smallest patch that the discriminator's five convolutions leave anything of.
 SIZES = {"unet3d": 12, "unet3d_patchgan": 24}
-PATCHES = {"per_volume": 4, "per_volume_val": 2, "foreground": 0.9}
+PATCHES = {"per_volume": 4, "per_volume_val": 2, "foreground": 0.9, "brain_share": 0.0}
 # 3 training volumes, batches of 2: 6 steps an epoch, 24 in all.
 TRAIN = {
     "epochs": 4, "seed": 7, "device": "cpu", "precision": "fp32", "max_steps": None, "patience": None, "accumulate": 1,
@@ -407,6 +407,25 @@ def test_small_volume_is_centred_in_background(tmp_path):
         padded[-corner[0] : 5 - corner[0]] = whole[:, corner[1] : corner[1] + 8]
         np.testing.assert_array_equal(patch[key][0].numpy(), padded)
     assert patch["range"] == 1.5
+
+
+def test_foreground_patches_are_as_full_of_brain_as_asked_or_the_fullest_found(tmp_path):
+    source, target, _ = volume(0, (24, 24, 24))
+    mask = np.zeros((24, 24, 24), bool)
+    mask[4:18, 6:20, 5:19] = True
+    write_store(tmp_path / "sub-1.safetensors", source, target, mask, 1.0)
+
+    def shares(shape, **changes):
+        patches = read_all([tmp_path / "sub-1.safetensors"], shape=shape, per_volume=40, **changes)
+        return np.array([float(patches[index]["mask"].mean()) for index in range(40)])
+
+    anything, full = (shares((8, 8, 8), foreground=1.0, brain_share=least) for least in (0.0, 0.9))
+    assert anything.min() < 0.5 and full.min() >= 0.9
+    # No box of this size can be full: the best of 50 places, which is better than any place.
+    large, fullest = (shares((16, 16, 1), foreground=1.0, brain_share=least) for least in (0.0, 1.0))
+    assert fullest.mean() > large.mean() + 0.05 and fullest.max() <= 14 * 14 / 256
+    # The others may still be anywhere.
+    assert shares((8, 8, 8), foreground=0.5, brain_share=0.9).min() < 0.5
 
 
 def test_foreground_patches_have_their_centre_in_the_brain(tmp_path):

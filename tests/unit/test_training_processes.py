@@ -38,7 +38,7 @@ def train(folder, stores, **options):
         version=1,
         settings=method_settings({"method_overrides": {"unet3d": SMALL}}, "unet3d"),
         train=TRAIN | options,
-        patches={"per_volume": 4, "per_volume_val": 2, "foreground": 0.9, "size": 12},
+        patches={"per_volume": 4, "per_volume_val": 2, "foreground": 0.9, "brain_share": 0.0, "size": 12},
         stores=stores,
         card={"fold": "0", "split_sha": "abc"},
     )

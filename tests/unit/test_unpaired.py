@@ -18,7 +18,15 @@ TRAIN = {
     "epochs": 3, "seed": 7, "device": "cpu", "precision": "fp32", "max_steps": None, "patience": None, "accumulate": 1,
     "ema": 0.0, "layer_lr": {}, "save_every": 1, "preview_every": 1, "log_every": None, "workers": None, "processes": 1,
 }  # fmt: skip
-PATCHES = {"size": 32, "per_volume": 4, "slices": 8, "slice_size": None, "per_volume_val": 4, "foreground": 0.9}
+PATCHES = {
+    "size": 32,
+    "per_volume": 4,
+    "slices": 8,
+    "slice_size": None,
+    "per_volume_val": 4,
+    "foreground": 0.9,
+    "brain_share": 0.0,
+}
 
 
 def head(number, bright):

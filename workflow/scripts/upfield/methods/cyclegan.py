@@ -17,6 +17,7 @@ from upfield.methods.pool import ImagePool
 # Distinguishes the random numbers of the image pools from others.
 POOL_SEED = 0xC7C1
 NORMS = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
+DISCRIMINATOR_NORMS = ("instance", "none")
 
 
 class Residual(nn.Module):
@@ -55,18 +56,18 @@ class Generator(nn.Sequential):
 class Discriminator(nn.Sequential):
     """(B, 1, X, Y) -> (B,) logits, the mean over patches.
 
-    Convolutions 4x4 of stride 2 to w x 1, 2, 4, 8 channels, leaky ReLU 0.2, instance norm on the second and third;
-    one of stride 1 to a logit. 2,762,689 parameters at w 64. It never runs at inference, so its norm cannot make an
-    output depend on what else is in the image.
+    Convolutions 4x4 of stride 2 to w x 1, 2, 4, 8 channels, leaky ReLU 0.2, with `norm` instance norm on the second
+    and third; one of stride 1 to a logit. 2,762,689 parameters at w 64. It never runs at inference, so its norm cannot
+    make an output depend on what else is in the image; but it takes away how strong noise and contrast are.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, norm: bool) -> None:
         layers: list[nn.Module] = []
         channels = 1
         for level in range(4):
             layers.append(nn.Conv2d(channels, width * 2**level, 4, 2, 1))
             channels = width * 2**level
-            if level in (1, 2):
+            if norm and level in (1, 2):
                 layers.append(nn.InstanceNorm2d(channels))
             layers.append(nn.LeakyReLU(0.2))
         super().__init__(*layers, nn.Conv2d(channels, 1, 4, 1, 1))
@@ -117,6 +118,7 @@ class CycleGAN(GAN):
         dropout: float,
         input_residual: bool,
         discriminator_width: int,
+        discriminator_norm: str,
         lambda_adv: float,
         ccl_weight: float,
         identity_weight: float,
@@ -127,10 +129,13 @@ class CycleGAN(GAN):
         super().__init__(**shared)
         if norm not in NORMS:
             raise ValueError(f"norm is {norm!r}; expected {' or '.join(NORMS)}")
+        if discriminator_norm not in DISCRIMINATOR_NORMS:
+            expected = " or ".join(DISCRIMINATOR_NORMS)
+            raise ValueError(f"discriminator_norm is {discriminator_norm!r}; expected {expected}")
         self.generator_a_to_b = Generator(width, blocks, NORMS[norm], dropout, tanh=not input_residual)
         self.generator_b_to_a = Generator(width, blocks, NORMS[norm], dropout, tanh=not input_residual)
-        self.discriminator_a = Discriminator(discriminator_width)
-        self.discriminator_b = Discriminator(discriminator_width)
+        self.discriminator_a = Discriminator(discriminator_width, discriminator_norm == "instance")
+        self.discriminator_b = Discriminator(discriminator_width, discriminator_norm == "instance")
         self.pool_a, self.pool_b = ImagePool(image_pool), ImagePool(image_pool)
         self.input_residual, self.lambda_adv = input_residual, lambda_adv
         self.ccl_weight, self.identity_weight, self.oml_weight = ccl_weight, identity_weight, oml_weight

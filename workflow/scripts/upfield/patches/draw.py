@@ -14,18 +14,21 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from upfield.errors import UpfieldError
-from upfield.nifti import SAME, Scale
+from upfield.nifti import SAME, Array, Scale
 from upfield.patches.store import SOURCE, TARGET, Store
 
 # Distinguishes the random numbers of the counterparts from others.
 COUNTERPART = 0xB0B
+# Places tried for a patch with enough brain in it; the fullest is taken if none has.
+TRIES = 50
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How patches are drawn: the edge lengths in voxels, how many per volume, the share centred in the brain.
 
-    `shape` is that of the target; it is a multiple of `scale`, and the source is that much smaller.
+    `shape` is that of the target; it is a multiple of `scale`, and the source is that much smaller. Those centred in
+    the brain are brain in at least `brain_share` of their voxels, if that can be found.
     """
 
     shape: tuple[int, int, int]
@@ -33,6 +36,7 @@ class Sampling:
     foreground: float
     seed: int
     scale: Scale = SAME
+    brain_share: float = 0.0
 
 
 class Patches(Dataset[dict[str, Tensor]]):
@@ -55,10 +59,19 @@ class Patches(Dataset[dict[str, Tensor]]):
         return which, self._corner(self.stores[which], generator)
 
     def _corner(self, store: Store, generator: np.random.Generator) -> list[int]:
-        if generator.random() < self.sampling.foreground:
-            centre = store.centres[generator.integers(len(store.centres))]
-        else:
-            centre = np.array([generator.integers(size) for size in store.shape])
+        if generator.random() >= self.sampling.foreground:
+            return self._around(np.array([generator.integers(size) for size in store.shape]), store)
+        fullest, most = [], -1.0
+        for _ in range(TRIES):
+            corner = self._around(store.centres[generator.integers(len(store.centres))], store)
+            share = store.brain_share(corner, self.sampling.shape) if self.sampling.brain_share else 0.0
+            if share > most:
+                fullest, most = corner, share
+            if most >= self.sampling.brain_share:
+                break
+        return fullest
+
+    def _around(self, centre: Array, store: Store) -> list[int]:
         corner = []
         for middle, edge, size, factor in zip(
             centre, self.sampling.shape, store.shape, self.sampling.scale, strict=True

@@ -146,6 +146,10 @@ class Store:
         result[:, x, y, z] = box
         return result
 
+    def brain_share(self, corner: Sequence[int], shape: Sequence[int]) -> float:
+        """Which share of the box at `corner` is brain, 0 to 1."""
+        return float(self._box("mask", corner, shape, torch.zeros(1)).mean())
+
     def whole(self) -> dict[str, Tensor]:
         """The images and the mask of the whole volume."""
         return self.read((0, 0, 0), self.shape)

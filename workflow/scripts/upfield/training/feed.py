@@ -47,6 +47,7 @@ class Options:
     per_volume: int
     per_volume_val: int
     foreground: float
+    brain_share: float
 
     def decisive(self) -> dict[str, Any]:
         """What the weights depend on."""

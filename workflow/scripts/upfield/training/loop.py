@@ -126,7 +126,9 @@ class Trainer:
 
     def _epoch(self, bar: tqdm, preview: Preview | None) -> None:
         run, options = self.run, self.options
-        sampling = Sampling(options.patch, options.per_volume, options.foreground, options.seed, self.method.scale)
+        sampling = Sampling(
+            options.patch, options.per_volume, options.foreground, options.seed, self.method.scale, options.brain_share
+        )
         patches = draw(self.train_stores, sampling, run.epoch)
         parts = options.accumulate
         started = time.monotonic()

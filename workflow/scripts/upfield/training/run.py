@@ -70,6 +70,7 @@ def train_model(
         per_volume=patches["per_volume" if network.dims == 3 else "slices"],
         per_volume_val=patches["per_volume_val"],
         foreground=patches["foreground"],
+        brain_share=patches["brain_share"],
     )
     # The stores' bytes too: other preprocessing of the same people is another run.
     contents = [digest(store.path) for found in data.values() for store in found]
