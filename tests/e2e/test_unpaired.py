@@ -54,7 +54,7 @@ def finished(study, tmp_path_factory):
                 "registration": {"transform": "none"},
             },
             "splits": {"file": str(split)},
-            "patches": {"slices": 8, "slice_size": 32, "per_volume_val": 4},
+            "patches": {"slices": 8, "slice_size": 32, "brain_share": 0.5, "per_volume_val": 4},
             "method_overrides": {"cyclegan": {"width": 4, "blocks": 1, "discriminator_width": 4, "batch_size": 4}},
             "methods": ["cyclegan"],
             "train": {"epochs": 2},

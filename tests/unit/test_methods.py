@@ -8,7 +8,7 @@ from upfield import methods
 from upfield.config import method_settings
 from upfield.errors import UpfieldError
 from upfield.methods import losses, schedules
-from upfield.methods.cyclegan import frozen_statistics
+from upfield.methods.cyclegan import Residual, frozen_statistics
 from upfield.methods.gan import seeded
 from upfield.methods.pool import ImagePool
 from upfield.methods.upsampling import PixelShuffle3D, interpolated
@@ -356,6 +356,18 @@ def test_published_adversarial_weight_is_nil_and_the_corrected_one_is_not():
 
 
 # cyclegan
+
+
+@pytest.mark.parametrize("levels", [0, 1, 2])
+def test_cyclegan_generators_halve_the_slice_as_often_as_asked(levels):
+    method = small("cyclegan", levels=levels, dropout=0.0)
+    assert method.divisor == 2**levels
+    sizes = []
+    block = next(layer for layer in method.generator_a_to_b if isinstance(layer, Residual))
+    block.register_forward_hook(lambda layer, inputs, output: sizes.append(output.shape[1:]))
+    image = smooth((2, 1, 32, 24))
+    assert method(image).shape == image.shape
+    assert sizes == [(8 * 2**levels, 32 // 2**levels, 24 // 2**levels)]
 
 
 def test_cyclegan_discriminators_see_the_strength_of_contrast_without_their_norm():

@@ -35,19 +35,20 @@ class Residual(nn.Module):
 
 
 class Generator(nn.Sequential):
-    """(B, 1, X, Y) -> (B, 1, X, Y), sizes divisible by 4; tanh output, or linear and zero at the start.
+    """(B, 1, X, Y) -> (B, 1, X, Y), sizes divisible by 2^levels; tanh output, or linear and zero at the start.
 
-    Reflect 3, conv 7x7 to w; convs 3x3 of stride 2 to 2w and 4w; `blocks` residual blocks; transposed convs 3x3 of
-    stride 2 to 2w and w; norm and ReLU after each; reflect 3, conv 7x7. 11,365,633 parameters at w 64, 9 blocks and
-    a norm without weights (Johnson et al. 2016; Zhu et al. 2017).
+    Reflect 3, conv 7x7 to w; as many convs 3x3 of stride 2 as `levels`, each to twice as many channels; `blocks`
+    residual blocks; transposed convs 3x3 of stride 2 back to w; norm and ReLU after each; reflect 3, conv 7x7.
+    11,365,633 parameters at w 64, 2 levels, 9 blocks and a norm without weights (Johnson et al. 2016; Zhu et al. 2017).
     """
 
-    def __init__(self, width: int, blocks: int, norm: type[nn.Module], dropout: float, tanh: bool) -> None:
+    def __init__(self, width: int, levels: int, blocks: int, norm: type[nn.Module], dropout: float, tanh: bool) -> None:
         layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(1, width, 7), norm(width), nn.ReLU()]
-        for channels in (width, 2 * width):
+        widths = [width * 2**level for level in range(levels + 1)]
+        for channels in widths[:-1]:
             layers += [nn.Conv2d(channels, 2 * channels, 3, 2, 1), norm(2 * channels), nn.ReLU()]
-        layers += [Residual(4 * width, norm, dropout) for _ in range(blocks)]
-        for channels in (4 * width, 2 * width):
+        layers += [Residual(widths[-1], norm, dropout) for _ in range(blocks)]
+        for channels in widths[:0:-1]:
             layers += [nn.ConvTranspose2d(channels, channels // 2, 3, 2, 1, 1), norm(channels // 2), nn.ReLU()]
         last = nn.Conv2d(width, 1, 7)
         super().__init__(*layers, nn.ReflectionPad2d(3), *([last, nn.Tanh()] if tanh else [start_at_zero(last)]))
@@ -102,7 +103,6 @@ class CycleGAN(GAN):
     """
 
     dims = 2
-    divisor = 4
     pairings = frozenset({"paired", "simulated", "unpaired"})
     value_range = (-1.0, 1.0)
     # Slices of training participants have no place in a model that is given away.
@@ -113,6 +113,7 @@ class CycleGAN(GAN):
         self,
         *,
         width: int,
+        levels: int,
         blocks: int,
         norm: str,
         dropout: float,
@@ -132,11 +133,12 @@ class CycleGAN(GAN):
         if discriminator_norm not in DISCRIMINATOR_NORMS:
             expected = " or ".join(DISCRIMINATOR_NORMS)
             raise ValueError(f"discriminator_norm is {discriminator_norm!r}; expected {expected}")
-        self.generator_a_to_b = Generator(width, blocks, NORMS[norm], dropout, tanh=not input_residual)
-        self.generator_b_to_a = Generator(width, blocks, NORMS[norm], dropout, tanh=not input_residual)
+        self.generator_a_to_b = Generator(width, levels, blocks, NORMS[norm], dropout, tanh=not input_residual)
+        self.generator_b_to_a = Generator(width, levels, blocks, NORMS[norm], dropout, tanh=not input_residual)
         self.discriminator_a = Discriminator(discriminator_width, discriminator_norm == "instance")
         self.discriminator_b = Discriminator(discriminator_width, discriminator_norm == "instance")
         self.pool_a, self.pool_b = ImagePool(image_pool), ImagePool(image_pool)
+        self.divisor = 2**levels
         self.input_residual, self.lambda_adv = input_residual, lambda_adv
         self.ccl_weight, self.identity_weight, self.oml_weight = ccl_weight, identity_weight, oml_weight
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
