@@ -8,7 +8,7 @@
 
 QC = config["qc"]
 # Raised on purpose when a change of the code changes the measurements.
-QUALITY_VERSION = 1
+QUALITY_VERSION = 2
 
 
 rule quality:

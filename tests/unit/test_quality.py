@@ -136,10 +136,28 @@ def test_another_person_is_told_by_the_mirror(head, brains):
     assert same["edge_overlap"] > wrong["edge_overlap"]
 
 
-def test_a_slab_has_no_mirror_gain(brains):
-    few = nifti.crop(brains[0].image.grid, np.array([0, 0, 20]), np.array([*brains[0].image.grid.shape[:2], 24]))
-    slab = pair.Brain(nifti.resample(brains[0].image, few), nifti.resample(brains[0].mask, few))
-    assert np.isnan(pair.mirror_gain(slab, brains[1], pair.grid(brains[1]), np.eye(4)))
+def slab(brain, pose=None):
+    """Four slices of 10 mm through the middle of a brain; `pose` leads from their world to the brain's."""
+    whole = nifti.regrid(brain.mask, (2.0, 2.0, 10.0))
+    low, high = nifti.bounding_box(nifti.resample(brain.mask, whole).data > 0.5)
+    middle = int(low[2] + high[2]) // 2
+    few = nifti.crop(whole, np.array([0, 0, middle - 2]), np.array([*whole.shape[:2], middle + 2]))
+    return pair.Brain(*(nifti.resample(part, few, pose) for part in (brain.image, brain.mask)))
+
+
+def test_another_persons_slab_is_told_by_the_mirror(head, brains):
+    target = slab(brains[1])
+    # The source's slices are those of the target, as they are matched by eye.
+    moves = nifti.Grid(target.image.grid.shape, target.image.affine)
+    source = pair.Brain(*(nifti.resample(part, moves, head.displacement) for part in
+                          (brains[0].image, brains[0].mask)))  # fmt: skip
+    same = pair.metrics(source, target, np.eye(4))
+    other = phantom.simulate(1, phantom.Phantom(subjects=2, spacing=2.0))
+    stranger = slab(pair.brain(other.high, other.brain))
+    wrong = pair.metrics(source, stranger, registration.register(stranger.image, source.image, "rigid", 42)[0])
+    limit = yaml.safe_load((SCHEMAS.parents[1] / "config/config.yaml").read_text())["qc"]["thresholds"]["slab_gain"]
+    assert wrong["slab_gain"] < limit["min"] < same["slab_gain"]
+    assert np.isnan([same["mirror_gain"], wrong["mirror_gain"]]).all()
 
 
 # -- verdict -------------------------------------------------------------------------------------------------------

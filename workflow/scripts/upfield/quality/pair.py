@@ -153,11 +153,8 @@ def mirror_gain(source: Brain, target: Brain, where: Grid, transform: Transform,
     """Mutual information of the pair less that of the mirrored source: about 0 for two people, above it for one.
 
     `transform` as for `meet`; the mirrored source gets a registration of its own, of the same `kind`. -1 to 1. NaN
-    where the brains do not meet, and where either scan is a slab of less than 80 mm: a few slices are symmetric.
-    Raises ScanError if the registration of the mirrored source fails.
+    where the brains do not meet. Raises ScanError if the registration of the mirrored source fails.
     """
-    if any(part.image.grid.slab_axis is not None for part in (source, target)):
-        return np.nan
     # Imported here: ANTs takes a second to load, and pictures of a pair do without it.
     from upfield import registration
 
@@ -181,7 +178,10 @@ def metrics(source: Brain, target: Brain, transform: Transform, kind: str = "rig
         "edge_overlap": edge_overlap,
         "mask_dice": mask_dice,
     }
-    result = {"mirror_gain": mirror_gain(source, target, where, transform, kind)}
+    # A few slices are more symmetric than a brain: what is small there has a name, and a threshold, of its own.
+    slab = any(part.image.grid.slab_axis is not None for part in (source, target))
+    gain = mirror_gain(source, target, where, transform, kind)
+    result = {"mirror_gain": np.nan if slab else gain, "slab_gain": gain if slab else np.nan}
     for name, measure in measures.items():
         result |= {name: measure(after), f"{name}_before": measure(before)}
     return result

@@ -40,6 +40,7 @@ METRICS = {
         Metric("edge_overlap", "pair", "Edge overlap", "low"),
         Metric("mask_dice", "pair", "Mask overlap", "low"),
         Metric("mirror_gain", "pair", "Gain over mirror image", "low"),
+        Metric("slab_gain", "pair", "Gain over mirror image (slab)", "low"),
         Metric("template_dice", "pair", "Overlap with the template", "low"),
     )
 }

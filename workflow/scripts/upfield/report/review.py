@@ -52,7 +52,8 @@ def _wide(table: pd.DataFrame, metrics: Iterable[str]) -> dict[str, Any]:
 def _doubtful_first(table: pd.DataFrame) -> list[str]:
     """Participants by their worst flag, then by how little the source gains over its mirror image."""
     people = table.assign(rank=table["flag"].map(FLAGS.index)).groupby("participant_id")["rank"].min()
-    gain = table[table["metric"] == "mirror_gain"].set_index("participant_id")["value"]
+    measured = table["metric"].isin(["mirror_gain", "slab_gain"]) & table["value"].notna()
+    gain = table[measured].set_index("participant_id")["value"]
     order = pd.DataFrame({"rank": people, "gain": gain.reindex(people.index)}).sort_values(
         ["rank", "gain"], kind="stable"
     )
