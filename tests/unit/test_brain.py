@@ -7,7 +7,7 @@ import pytest
 from skimage.morphology import convex_hull_image
 from upfield import nifti
 from upfield.brain import plausibility, tools
-from upfield.brain.extraction import extract
+from upfield.brain.extraction import _without_scalp, extract
 from upfield.errors import ScanError
 from upfield.nifti import Volume
 
@@ -87,6 +87,20 @@ def test_end_slices_of_a_slab_are_whole(head):
     scan, truth = (Volume(image.data[..., places][..., :4], affine) for image in (head.high, head.brain))
     found = extract(scan, {"method": "deepbet"})
     assert [dice(found[..., z], truth.data[..., z] > 0) > 0.9 for z in range(4)] == [True] * 4
+
+
+def test_scalp_in_the_mask_of_a_slab_is_taken_out_and_lesions_stay():
+    x, y, _ = np.meshgrid(*(np.arange(size) - size / 2 for size in (120, 120, 4)), indexing="ij")
+    radius = np.hypot(x, y)
+    brain, scalp, lesion = radius < 40, (radius > 42) & (radius < 55), np.hypot(x - 34, y) < 5
+    data = np.random.default_rng(0).normal(100, 10, radius.shape) * brain + 400 * scalp
+    data[lesion] = 400
+    taken = brain | (scalp & (y > 35)) | ((radius < 42) & (y > 35))
+    mask = Volume(taken, np.diag([1.0, 1, 10, 1]))
+    assert np.array_equal(_without_scalp(mask.with_data(brain), data), brain)
+    left = _without_scalp(mask, data)
+    assert not (left & scalp).any() and left[lesion].all()
+    assert dice(left, brain) > 0.97
 
 
 @pytest.mark.real

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from upfield import nifti
 from upfield.brain import plausibility, tools
@@ -16,6 +16,9 @@ from upfield.transforms import Array
 NEAR = 10.0
 # mm from the outermost slice of a slab to where the head that a network for whole heads is shown ends.
 BEYOND = 60.0
+# Robust standard deviations above the median of a slab's mask from which a voxel may be fat; mm around fat that are not
+# brain either, and of the thinnest piece of brain beside it.
+FAT, PARTIAL, THIN = 5.0, 2.0, 5.0
 
 
 def extract(volume: Volume, settings: Mapping[str, Any], given: Sequence[str] = ()) -> Array:
@@ -42,7 +45,8 @@ def extract(volume: Volume, settings: Mapping[str, Any], given: Sequence[str] = 
 def _deepbet(volume: Volume) -> Array:
     """The network (https://doi.org/10.1016/j.compbiomed.2024.108845) sees the scan in RAS+ order.
 
-    A slab of a few slices is shown as part of a whole head, see `_completed`.
+    A slab of a few slices is shown as part of a whole head, see `_completed`; what it takes in of the scalp is taken
+    out again.
     """
     # Imported here: it pulls in torch, which the other stages that use this module do not need.
     from deepbet import BrainExtraction
@@ -57,7 +61,30 @@ def _deepbet(volume: Volume) -> Array:
         raise ScanError(f"brain extraction (deepbet) found no brain ({' '.join(str(error).split())})") from None
     inside = mask[shown]
     back = nifti.resample(Volume(inside.astype(np.uint8), canonical.affine), volume.grid, order=0)
-    return np.asarray(back.data > 0)
+    found = volume.with_data(back.data > 0)
+    return np.asarray(found.data) if volume.grid.slab_axis is None else _without_scalp(found, volume.data)
+
+
+def _without_scalp(mask: Volume, data: Array) -> Array:
+    """The mask of a slab without bright tissue that lies mostly outside of it, and slivers that this leaves.
+
+    High in the head, where slices cut the skull at a slant, the network takes fat for brain, which moves the upper
+    percentiles of the intensities by a factor of two. Bright lesions and ventricles lie inside, and stay.
+    """
+    import cc3d
+
+    values = data[mask.data]
+    if not values.size:
+        return np.asarray(mask.data)
+    bright = data > np.median(values) + FAT * stats.median_abs_deviation(values, scale="normal")
+    pieces = cc3d.connected_components(bright, connectivity=6)
+    everywhere, inside = (np.bincount(part.ravel()) for part in (pieces, np.where(mask.data, pieces, 0)))
+    outside = np.flatnonzero(2 * np.pad(inside, (0, len(everywhere) - len(inside))) < everywhere)
+    fat = mask.data & bright & np.isin(pieces, outside)
+    if not fat.any():
+        return np.asarray(mask.data)
+    thinner = nifti.widened(mask.with_data(~mask.data | nifti.widened(mask.with_data(fat), PARTIAL)), THIN)
+    return np.asarray(mask.data & nifti.widened(mask.with_data(~thinner), THIN))
 
 
 def _completed(volume: Volume) -> tuple[Array, tuple[slice, ...]]:
