@@ -14,7 +14,7 @@
 
 PREPROCESS = config["preprocess"]
 # Raised on purpose when a change of the code changes the images; nothing else about the code reruns preprocessing.
-PREPROCESSING_VERSION = 3
+PREPROCESSING_VERSION = 4
 
 
 rule average:
