@@ -59,8 +59,7 @@ def _deepbet(volume: Volume) -> Array:
         mask = network.postprocess(probability > 0.5)
     except (AssertionError, ValueError, IndexError) as error:
         raise ScanError(f"brain extraction (deepbet) found no brain ({' '.join(str(error).split())})") from None
-    inside = mask[shown]
-    back = nifti.resample(Volume(inside.astype(np.uint8), canonical.affine), volume.grid, order=0)
+    back = nifti.resample(Volume(mask[shown].astype(np.uint8), canonical.affine), volume.grid, order=0)
     found = volume.with_data(back.data > 0)
     return np.asarray(found.data) if volume.grid.slab_axis is None else _without_scalp(found, volume.data)
 
@@ -78,9 +77,9 @@ def _without_scalp(mask: Volume, data: Array) -> Array:
         return np.asarray(mask.data)
     bright = data > np.median(values) + FAT * stats.median_abs_deviation(values, scale="normal")
     pieces = cc3d.connected_components(bright, connectivity=6)
-    everywhere, inside = (np.bincount(part.ravel()) for part in (pieces, np.where(mask.data, pieces, 0)))
-    outside = np.flatnonzero(2 * np.pad(inside, (0, len(everywhere) - len(inside))) < everywhere)
-    fat = mask.data & bright & np.isin(pieces, outside)
+    everywhere = np.bincount(pieces.ravel())
+    inside = np.bincount(pieces[mask.data], minlength=len(everywhere))
+    fat = mask.data & bright & (2 * inside < everywhere)[pieces]
     if not fat.any():
         return np.asarray(mask.data)
     thinner = nifti.widened(mask.with_data(~mask.data | nifti.widened(mask.with_data(fat), PARTIAL)), THIN)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional
 
@@ -49,13 +49,14 @@ def lpips(
         check_finite(name, image, mask)
     box = tuple(map(slice, *nifti.bounding_box(mask)))
     brain = mask[box].astype(bool)
-    tensors = load_file(path)
-    numbers = weights.convolutions({name: tensor.shape for name, tensor in tensors.items()})
+    numbers = weights.convolutions(weights.shapes("the file of LPIPS weights", path))
     layers = weights.blocks(numbers)
     poolings = layers[-1] + 1 - 2 * len(numbers)
     if min(brain.shape[:2]) < 2**poolings:
         return dict.fromkeys(outputs, np.nan)
-    heads = [tensors[weights.HEAD.format(level)].to(device) for level in range(len(layers))]
+    # The convolutions are read by `Features`.
+    with safe_open(path, framework="pt") as file:
+        heads = [file.get_tensor(weights.HEAD.format(level)).to(device) for level in range(len(layers))]
     features = Features(path, layers)
     stack = np.stack([np.where(brain, (image[box] - low) / (high - low), 0) for image in images.values()])
     total = torch.zeros(len(outputs), len(layers), dtype=torch.float64)

@@ -96,16 +96,12 @@ class Trainer:
 
     def fit(self, preview: Preview | None = None) -> Run:
         """Train to the end, or raise Stopped after SIGTERM or SIGUSR1 with a checkpoint written."""
-        signals = (signal.SIGTERM, signal.SIGUSR1)
-        old = {number: signal.signal(number, self._ask_to_stop) for number in signals}
-        try:
-            shown: dict[str, Any] = {"desc": "training", "unit": "step", "disable": processes.rank() > 0}
-            with tqdm(total=self._total_steps(), initial=self.run.step, **shown) as bar:
-                while not self._finished():
-                    self._epoch(bar, preview)
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
+        shown: dict[str, Any] = {"desc": "training", "unit": "step", "disable": processes.rank() > 0}
+        handlers = dict.fromkeys((signal.SIGTERM, signal.SIGUSR1), self._ask_to_stop)
+        bar = tqdm(total=self._total_steps(), initial=self.run.step, **shown)
+        with processes.handling(handlers), bar:
+            while not self._finished():
+                self._epoch(bar, preview)
         return self.run
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:

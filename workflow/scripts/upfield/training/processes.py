@@ -10,7 +10,10 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -24,6 +27,18 @@ from upfield.training.log import Means
 PORTS = range(29500, 30500)
 # How long torchrun waits for processes that it told to end.
 CHECKPOINT_SECONDS = 300
+Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
+
+
+@contextmanager
+def handling(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
+    """Signals have these handlers in the block, and those of before afterwards. In the main thread only."""
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def launch(processes: int, script: str) -> bool:
@@ -49,15 +64,8 @@ def launch(processes: int, script: str) -> bool:
         meeting = ["--rdzv-backend", "c10d", "--rdzv-id", job, "--rdzv-endpoint", f"{socket.gethostname()}:{port}"]
         command = [*each, *command, "--nnodes", str(nodes), *meeting]
     # torchrun passes SIGTERM on and inherits that SIGUSR1 is ignored; the trainings handle both.
-    before = {
-        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, frame: None),
-        signal.SIGUSR1: signal.signal(signal.SIGUSR1, signal.SIG_IGN),
-    }
-    try:
+    with handling({signal.SIGTERM: lambda number, frame: None, signal.SIGUSR1: signal.SIG_IGN}):
         failed = subprocess.run([*command, script], check=False).returncode != 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     if failed:
         raise UpfieldError("a process of the training ended early; the same command continues from the checkpoint")
     return True
