@@ -84,6 +84,7 @@ rule measure_harmonised:
         runtime=minutes("measure"),
     params:
         methods=STUDY.methods,
+        suffix=lambda wildcards: alone(wildcards).suffix,
         fold=tested_fold,
         seeds=seeds,
     script:

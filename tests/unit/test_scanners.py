@@ -3,12 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 from upfield import harmonisation, nifti, predict, unpaired
 from upfield.bids import sidecar
 from upfield.errors import ScanError
 from upfield.files import write_json
 from upfield.nifti import Volume
-from upfield.preprocess import save_image, standardise
+from upfield.preprocess import save_image, standardise, working_grid
 
 ANATOMY = np.diag([2.0, 2.0, 2.0, 1.0])
 
@@ -77,6 +78,23 @@ def test_somebody_seen_by_both_scanners_is_one_person(study):
 
 
 @pytest.fixture
+def spheres():
+    """Make a head of three tissues in shells and its mask: anatomy by `seed`, noise also by `stream`."""
+
+    def build(seed, noise, curve=1.0, stream=0):
+        axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in (36, 40, 32)], indexing="ij")
+        wobble = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=axes[0].shape), 3)
+        radius = np.sqrt(sum(np.square(axis) for axis in axes)) / 0.85 + 0.08 * wobble / wobble.std()
+        levels = np.where(radius > 0.9, 0.15, np.where(radius > 0.6, 0.5, 0.85))
+        image = ndimage.gaussian_filter(levels, 0.7) ** curve
+        image += noise * np.random.default_rng([seed, stream, 1]).normal(size=image.shape)
+        mask = radius < 1
+        return np.where(mask, image, 0).astype(np.float32), mask
+
+    return build
+
+
+@pytest.fixture
 def scan(tmp_path, blob):
     """A bias-corrected scan, its mask and its preprocessed image."""
     volume = blob("oblique", sigma=14.0)
@@ -116,8 +134,67 @@ def test_an_excluded_scan_has_no_rows(scan):
     metadata = {"Excluded": "no brain was found"}
     write_json(sidecar(scan["preproc"]), metadata)
     images = (scan["preproc"], scan["mask"])
-    assert not len(unpaired.measure({}, images, [], participant="sub-source1", fold="0", seeds={}))
+    assert not len(unpaired.measure({}, images, [], participant="sub-source1", suffix="T1w", fold="0", seeds={}))
     assert not len(unpaired.appearance({}, images, participant="sub-source1", scanner="source", suffix="T1w"))
+
+
+def saved(folder, name, data, mask):
+    """A scan as preprocessing leaves it, 0 to 1, and its brain; and its output, of which nothing has to be undone."""
+    images = []
+    for what, values in ((f"{name}_preproc", data), (f"{name}_mask", mask)):
+        images.append(str(folder / f"{what}.nii.gz"))
+        save_image(Volume(values, np.eye(4)), images[-1], {"IntensityOffset": 0.0, "IntensityScale": 1.0})
+    return images[0], images[1]
+
+
+def test_a_perfect_harmonisation_cannot_be_told_from_the_target(tmp_path, spheres):
+    """People of the source, scanned by the target's scanner: nothing can be more like the target."""
+    scanners = {"source": {"noise": 0.09, "curve": 1.0}, "target": {"noise": 0.05, "curve": 0.8}}
+    tables = []
+    for number in range(12):
+        person, scanner = f"sub-{number:02d}", "source" if number < 6 else "target"
+        seen = {side: spheres(seed=number, stream=side == "target", **how) for side, how in scanners.items()}
+        images = saved(tmp_path, person, *seen[scanner])
+        outputs = {"perfect": saved(tmp_path, f"{person}_out", *seen["target"])[0]} if scanner == "source" else {}
+        about = {"participant": person, "suffix": "T1w"}
+        tables.append(unpaired.appearance(outputs, images, scanner=scanner, **about))
+        if outputs:
+            rows = unpaired.measure(outputs, images, [], fold="0", seeds={}, **about).set_index("metric")["value"]
+            assert 0.7 < rows["tissue_dice"] < 1, "other noise moves some voxels across a boundary, no more"
+    cohorts = harmonisation.cohort_table(pd.concat(tables), 1)
+    auc = cohorts[cohorts["metric"] == "scanner_auc"].set_index("method")["value"]
+    assert auc["identity"] == 1
+    assert auc["perfect"] < 0.75, "chance, as far as six people of each can say"
+
+
+def test_an_image_without_tissues_costs_its_method_alone(tmp_path, spheres, caplog):
+    image, mask = spheres(seed=1, noise=0.05)
+    images = saved(tmp_path, "sub-1", image, mask)
+    outputs = {"flat": saved(tmp_path, "flat", np.where(mask, 0.5, 0), mask)[0]}
+    table = unpaired.appearance(outputs, images, participant="sub-1", scanner="source", suffix="T1w")
+    assert set(table["method"]) == {"identity"} and "sub-1 has no features of flat" in caplog.text
+
+
+def test_a_change_is_seen_again_on_the_working_grid(awkward):
+    """Whatever the native grid: anisotropic, oblique or flipped."""
+    mask = awkward.with_data((awkward.data > 0.3 * awkward.data.max()).astype(np.uint8))
+    grid = working_grid(mask, 4.0)
+    inside = nifti.mask_on(mask, grid)
+    random = np.random.default_rng(0)
+    change = Volume(ndimage.gaussian_filter(random.normal(size=grid.shape), 0.7).astype(np.float32), grid.affine)
+    change = change.with_data(np.where(inside, change.data / change.data.std(), 0))
+
+    # The masks of the two grids do not end at the same place.
+    core = ndimage.binary_erosion(inside, iterations=1)
+
+    def missing(native):
+        seen = nifti.resample(mask.with_data(native), grid, order=3).data
+        return float(np.sqrt(np.mean((seen - change.data)[core] ** 2)))
+
+    carried = predict.carried_back(change, mask)
+    once = np.where(mask.data, nifti.resample(change, mask.grid, order=3).data, 0)
+    assert (carried[~mask.data.astype(bool)] == 0).all()
+    assert missing(carried) < 0.4 * missing(once)
 
 
 def test_an_output_on_another_grid_is_refused(scan, tmp_path, refused):

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from upfield import model
+from scipy.stats import wasserstein_distance
+from upfield import methods, model
 from upfield.config import method_settings
 from upfield.files import read_json, read_tsv
 from upfield.methods.augmentation import Augmentation
-from upfield.patches import Sampling, Store, UnpairedPatches, draw, write_store
+from upfield.patches import Patches, Sampling, Store, UnpairedPatches, draw, write_store
+from upfield.training.feed import Options
 from upfield.training.run import fit_histogram, train_model
-from upfield.training.unpaired import laplacian
+from upfield.training.unpaired import UnpairedValidation, laplacian
 
 SAMPLING = Sampling((16, 16, 1), per_volume=6, foreground=0.9, seed=3)
 SMALL = {"width": 4, "blocks": 1, "discriminator_width": 4, "batch_size": 4, "lr": 2e-3, "image_pool": 3}
@@ -150,13 +152,52 @@ def test_laplacian_is_measured_where_all_neighbours_are_brain():
     assert interior.nonzero()[:, 2:].tolist() == [[2, 2], [2, 3], [2, 4]]
 
 
+def check(stores, held_out, taught):
+    """What is measured of a method that has learned nothing: its outputs are its inputs."""
+    method = methods.build(method_settings({"method_overrides": {"cyclegan": SMALL}}, "cyclegan"), 1)
+    options = Options(
+        **TRAIN,
+        patch=(16, 16, 1),
+        patch_val=(32, 32, 1),
+        per_volume=6,
+        per_volume_val=4,
+        foreground=0.9,
+        brain_share=0.0,
+    )
+    return UnpairedValidation(
+        method, opened(stores, *held_out), options, torch.device("cpu"), torch.float32, opened(stores, *taught)
+    )
+
+
+def test_distances_are_between_cohorts_of_everybody_known(stores):
+    held_out, taught = ("sub-source1", "sub-target1"), ("sub-source2", "sub-target2", "pair-source2-target3")
+    found = check(stores, held_out, taught).measure()
+
+    def pooled(side):
+        people = [store for store in opened(stores, *held_out, *taught) if side in store.sides]
+        sampling = Sampling((32, 32, 1), 4, 1.0, TRAIN["seed"])
+        drawn = [item for store in people for item in map(Patches([store], sampling, 0).__getitem__, range(4))]
+        return torch.cat([item[side][item["mask"] > 0] for item in drawn]).numpy()
+
+    distance = wasserstein_distance(pooled("source"), pooled("target"))
+    assert found["val_cycle"] == pytest.approx(0, abs=1e-6)
+    assert found["val_intensity"] == pytest.approx(distance, rel=0.02)
+    assert check(stores, held_out, []).measure()["val_intensity"] != pytest.approx(found["val_intensity"], rel=0.01)
+
+
+def test_a_cohort_without_validation_participants_is_named(stores, refused):
+    with refused("no usable target"):
+        check(stores, ["sub-source1"], ["sub-target1"])
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_training_across_people_keeps_the_epoch_with_the_best_score(stores, tmp_path):
     previews = []
     names = ("sub-source1", "sub-source2", "sub-target1", "sub-target2")
     card, history = train(tmp_path / "m", stores, names, lambda epoch, panels: previews.append(panels))
-    parts = history[["val_cycle", "val_intensity", "val_sharpness"]]
+    parts = history[["val_intensity", "val_sharpness"]]
     assert np.allclose(parts.sum(axis=1), history["val_score"]) and (parts > 0).all(axis=None)
+    assert (history["val_cycle"] > 0).all()
     best = history.loc[history["val_score"].idxmin()]
     assert (card["best_epoch"], card["best_val_score"]) == (best["epoch"], pytest.approx(best["val_score"]))
     assert history["step"].tolist() == [4, 8, 12], "8 slices of each of two sources, 4 at a time"

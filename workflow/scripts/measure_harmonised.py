@@ -11,6 +11,7 @@ with job(snakemake):
         (snakemake.input.preprocessed, snakemake.input.mask),
         list(zip(snakemake.input.targets, snakemake.input.target_masks, strict=True)),
         participant=snakemake.wildcards.participant,
+        suffix=snakemake.params.suffix,
         fold=snakemake.params.fold,
         seeds=snakemake.params.seeds,
     )

@@ -17,11 +17,13 @@ from upfield import baselines, domain, nifti
 from upfield.errors import ScanError
 from upfield.files import digest, read_json
 from upfield.intensity import Curve, Scaling, robust_range
-from upfield.nifti import SAME, Grid, Scale, Volume, mask_on
+from upfield.nifti import SAME, Array, Grid, Scale, Volume, mask_on
 from upfield.preprocess import SOURCE_RIM, landmarks_of, save_image, scaling_of
 from upfield.transforms import Transform
 
 DESCRIPTION = "intensities on the scale of the target image"
+# How often what was lost by interpolating a change to the native grid is added to it.
+PASSES = 3
 SPREAD = "standard deviation over the trained models (seeds) and their samples with dropout"
 
 
@@ -105,20 +107,24 @@ def apply(
     output: by the models' scale where they enlarge, else by the ratio of voxel sizes, rounded. Intensities are
     on the scale that the training targets had, the median of their normalisations: there is no target to ask.
     What is farther from the brain than what the networks were shown is 0. `from_template` leads back from the space of
-    a template, where the models work in one.
+    a template, where the models work in one. Models of unpaired scans change the scan as `harmonise` does.
     """
     from upfield import inference, model
 
     networks, cards = zip(*(model.load(folder) for folder in folders), strict=True)
     source = _network_input(preprocessed, cards[0])
     data = inference.enhance(networks, source.data, **_options(device, precision, overlap, tta, memory))
+    brain = nifti.load_mask(mask)
     typical = domain.joined([card["domain"] for card in cards])["target"]
     scaling = Scaling(typical["offset"], typical["scale"])
-    fine = nifti.refine(source.grid, networks[0].scale)
-    brain = nifti.load_mask(mask)
-    grid = _divided(brain.grid, fine, networks[0].scale)
-    moved = nifti.resample(Volume(scaling.invert(data), fine.affine), grid, _back(from_template), order=3)
-    shown = mask_on(brain.with_data(nifti.widened(brain, SOURCE_RIM)), grid)
+    if cards[0]["pairing"] == "unpaired":
+        moved = _changed(nifti.load(image), brain, preprocessed, cards[0], data, scaling)
+        shown = brain.data
+    else:
+        fine = nifti.refine(source.grid, networks[0].scale)
+        grid = _divided(brain.grid, fine, networks[0].scale)
+        moved = nifti.resample(Volume(scaling.invert(data), fine.affine), grid, _back(from_template), order=3)
+        shown = mask_on(brain.with_data(nifti.widened(brain, SOURCE_RIM)), grid)
     metadata = {
         "Sources": [image, mask, preprocessed],
         "SkullStripped": True,
@@ -171,9 +177,10 @@ def harmonise(
 
     `files` names the native `image` and `mask`, the `preprocessed` scan, `models` (none for `identity`) and `targets`,
     the sidecars of the training participants of the target. `identity` is the scan itself, its robust range put on
-    that of the target's scanner as every method's is, and not interpolated. The sidecar of a network's output says how
-    far the scan is from where the way back leads, `CycleError`: mean absolute difference in the brain, relative to the
-    scan's robust range.
+    that of the target's scanner as every method's is, and not interpolated. Nor is the scan by networks: what they
+    change on the working grid is added to it, so its own detail is kept (see `carried_back`). The sidecar of a
+    network's output says how far the scan is from where the way back leads, `CycleError`: mean absolute difference in
+    the brain, relative to the scan's robust range.
     """
     native, mask = nifti.load(files.image), nifti.load_mask(files.mask)
     metadata: dict[str, Any] = {
@@ -205,8 +212,7 @@ def harmonise(
         inside = mask_on(mask, source.grid)
         low, high = robust_range(source.data, inside)
         metadata["CycleError"] = float(np.abs(cycled - source.data)[inside].mean() / (high - low))
-        intensities = Volume(scale.invert(np.mean(outputs, axis=0)), source.affine)
-        moved = nifti.resample(intensities, native.grid, order=3)
+        moved = _changed(native, mask, files.preprocessed, cards[0], np.mean(outputs, axis=0), scale)
         result = moved.with_data(np.where(mask.data, moved.data, 0))
     metadata |= {
         "SkullStripped": bool(folders) and method not in baselines.ORDERS,
@@ -216,6 +222,39 @@ def harmonise(
         "IntensityScale": scale.scale,
     }
     save_image(result.with_data(result.data.astype(np.float32)), output, metadata)
+
+
+def _changed(
+    native: Volume, mask: Volume, preprocessed: str, card: Mapping[str, Any], output: Array, scale: Scaling
+) -> Volume:
+    """A native scan, changed in its brain as a network changed its `preprocessed` version to `output` (X, Y, Z).
+
+    In intensities of `scale`; `native` and `mask` share a grid, and `card` is the network's.
+    """
+    source, curve = nifti.load(preprocessed), _curve(preprocessed, card)
+    own = scaling_of(preprocessed).apply(native.data)
+    shown = source.data if curve is None else curve.apply(source.data)
+    change = carried_back(source.with_data(output - shown), mask)
+    return native.with_data(scale.invert((own if curve is None else curve.apply(own)) + change))
+
+
+def carried_back(change: Volume, mask: Volume) -> Array:
+    """A change of a preprocessed scan on the grid of its native `mask`, 0 outside the mask.
+
+    Such that the native scan with the change, brought to the working grid as the scan was, shows the change again:
+    interpolation to a finer grid and back smooths, so what is missing is added `PASSES` times (iterative
+    back-projection: Irani and Peleg 1991, https://doi.org/10.1016/1049-9652(91)90045-L).
+    """
+    inside = mask_on(mask, change.grid)
+
+    def native(values: Array) -> Array:
+        return np.where(mask.data, nifti.resample(change.with_data(values), mask.grid, order=3).data, 0)
+
+    wanted = estimate = np.where(inside, change.data, 0)
+    for _ in range(PASSES):
+        seen = nifti.resample(mask.with_data(native(estimate)), change.grid, order=3).data
+        estimate = estimate + np.where(inside, wanted - seen, 0)
+    return native(estimate)
 
 
 def cohort_scaling(sidecars: Sequence[str]) -> Scaling:
@@ -249,11 +288,14 @@ def _network_input(preprocessed: str, card: Mapping[str, Any]) -> Volume:
 
     The output stays on the standard scale of the targets: a target's own landmarks are not a model's to know.
     """
-    source = nifti.load(preprocessed)
+    source, curve = nifti.load(preprocessed), _curve(preprocessed, card)
+    return source if curve is None else source.with_data(curve.apply(source.data))
+
+
+def _curve(preprocessed: str, card: Mapping[str, Any]) -> Curve | None:
+    """What leads from a source's normalised values to the standard scale of the model's training sources, if any."""
     standard, own = card.get("standard_scale", {}).get("source"), landmarks_of(preprocessed)
-    if standard is None or own is None:
-        return source
-    return source.with_data(Curve(own, standard).apply(source.data))
+    return None if standard is None or own is None else Curve(own, standard)
 
 
 def _scales(files: Any) -> tuple[Scaling, Scaling]:

@@ -18,6 +18,7 @@ from upfield.evaluate.subject import seed_label
 from upfield.files import read_json
 from upfield.nifti import Array, Volume, mask_on
 from upfield.preprocess import excluded, scaling_of
+from upfield.quality.pair import dice
 
 # A preprocessed image and the native brain mask of the same scan.
 Images = tuple[str, str]
@@ -29,14 +30,16 @@ def measure(
     targets: Sequence[Images],
     *,
     participant: str,
+    suffix: str,
     fold: str,
     seeds: Mapping[str, Sequence[int]],
 ) -> pd.DataFrame:
     """Long table of one test participant of the source; no rows if the scan was excluded.
 
-    `ssim_source`, `gradient_correlation`: structure shared with the source; `cycle_error`: of methods that lead back;
-    `wasserstein`: distance of the intensities to the mean distribution of `targets`, the test participants of the
-    target in this fold, who taught nobody anything.
+    `ssim_source`, `gradient_correlation`: structure shared with the source; `tissue_dice`: mean overlap of the tissue
+    classes found in the output with those found in the source, where both have some; `cycle_error`: of methods that
+    lead back; `wasserstein`: distance of the intensities to the mean distribution of `targets`, the test participants
+    of the target in this fold, who taught nobody anything.
     """
     if excluded(source[0]) is not None:
         return pd.DataFrame(columns=COLUMNS)
@@ -45,6 +48,7 @@ def measure(
     inside = mask_on(mask, original.grid)
     usable = [images for images in targets if excluded(images[0]) is None]
     reference = baselines.fit_histogram(map(_in_brain, usable)) if usable else None
+    own = _tissues_if_any(original, inside, suffix)
     rows = []
     for method, path in outputs.items():
         seed = seed_label(seeds.get(method, []))
@@ -55,6 +59,8 @@ def measure(
             raise UpfieldError(f"{path}: {error}; rerun the prediction") from None
         cycle = read_json(sidecar(path)).get("CycleError")
         values |= {} if cycle is None else {"cycle_error": cycle}
+        found = _tissues_if_any(original.with_data(output), inside, suffix) if own else {}
+        values |= {"tissue_dice": float(np.mean([dice(found[name], own[name]) for name in own]))} if found else {}
         values |= {} if reference is None else {"wasserstein": harmonisation.wasserstein(output, inside, reference)}
         rows += [(participant, method, fold, seed, "test", "brain", name, value) for name, value in values.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -65,7 +71,8 @@ def appearance(
 ) -> pd.DataFrame:
     """`harmonisation.COLUMNS` of one scan as it is (method `identity`) and as each method made it.
 
-    No rows, and a warning, for a scan that was excluded or whose brain cannot be cut into tissues or slabs.
+    Tissues are those found in each image by itself. No rows, and a warning, for a scan that was excluded and for an
+    image whose brain cannot be cut into tissues or slabs.
     """
     reason = excluded(scan[0])
     if reason is not None:
@@ -73,18 +80,18 @@ def appearance(
         return pd.DataFrame(columns=harmonisation.COLUMNS)
     original, mask = nifti.load(scan[0]), nifti.load_mask(scan[1])
     inside = mask_on(mask, original.grid)
-    tables = []
-    try:
-        tissues = metrics.tissue_regions(original, inside, suffix)
-        images = {"identity": original.data}
-        images |= {method: read_back(path, mask, scan[0]) for method, path in outputs.items() if method != "identity"}
-        for method, data in images.items():
+    images = {"identity": original.data}
+    images |= {method: read_back(path, mask, scan[0]) for method, path in outputs.items() if method != "identity"}
+    tables = [pd.DataFrame(columns=harmonisation.COLUMNS)]
+    for method, data in images.items():
+        try:
+            tissues = metrics.tissue_regions(original.with_data(data), inside, suffix)
             features = harmonisation.appearance(data, inside, tissues, original.grid.spacing.tolist())
-            tables.append(features.assign(participant_id=participant, scanner=scanner, method=method))
-    except ScanError as error:
-        logging.warning("%s has no features: %s", participant, error)
-        return pd.DataFrame(columns=harmonisation.COLUMNS)
-    return pd.concat(tables, ignore_index=True)[harmonisation.COLUMNS]
+        except ScanError as error:
+            logging.warning("%s has no features of %s: %s", participant, method, error)
+            continue
+        tables.append(features.assign(participant_id=participant, scanner=scanner, method=method))
+    return pd.concat(tables[1:] or tables, ignore_index=True)[harmonisation.COLUMNS]
 
 
 def scanners(
@@ -126,6 +133,15 @@ def read_back(path: str, mask: Volume, source: str) -> Array:
     outside = scaling_of(source).background
     stripped = np.where(mask.data, scaling_of(path).apply(volume.data), np.float32(outside))
     return nifti.resample(volume.with_data(stripped), grid, order=3, background=outside).data
+
+
+def _tissues_if_any(image: Volume, inside: Array, suffix: str) -> dict[str, Array]:
+    """Tissue classes of an image; none, and a warning, where they cannot be found."""
+    try:
+        return metrics.tissue_regions(image, inside, suffix)
+    except ScanError as error:
+        logging.warning("tissues are not compared: %s", error)
+        return {}
 
 
 def _in_brain(images: Images) -> tuple[Array, Array]:

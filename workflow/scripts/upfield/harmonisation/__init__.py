@@ -15,10 +15,11 @@ LABELS = {
     "wasserstein": "Wasserstein distance",
     "ssim_source": "SSIM to the source",
     "gradient_correlation": "Gradient correlation",
+    "tissue_dice": "Tissue overlap (Dice)",
     "cycle_error": "Cycle error",
 }
 # Which way is better for one scan; of `scanner_auc`, nearer to 0.5 is.
-HIGHER = {"ssim_source", "gradient_correlation"}
+HIGHER = {"ssim_source", "gradient_correlation", "tissue_dice"}
 LOWER = {"wasserstein", "cycle_error"}
 
 __all__ = ["COLUMNS", "HIGHER", "LABELS", "LOWER", "appearance", "cohort_table", "combat", "structure", "wasserstein"]

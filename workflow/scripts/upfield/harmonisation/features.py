@@ -38,8 +38,9 @@ def appearance(image: Array, mask: Array, tissues: Mapping[str, Array], spacing:
     mask
         (X, Y, Z) boolean, the brain.
     tissues
-        Masks from dark to bright, as `metrics.tissue_regions` finds them in the scan itself. A harmonised scan takes
-        those of its source: harmonisation has no business to move a boundary.
+        Masks from dark to bright, as `metrics.tissue_regions` finds them in this very image. Those of another image
+        would not do, not even of the same person: its noise is not the same, so tissues found in one scan are wider
+        distributed in another, and a perfect harmonisation would be told from the target by that.
     spacing
         Voxel edges in mm.
 

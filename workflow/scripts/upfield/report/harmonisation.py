@@ -13,7 +13,7 @@ BEFORE = "identity"
 # ComBat changes features; there is no image to look at.
 FEATURES_ONLY = "combat"
 DISTANCES = ("scanner_auc", "mmd", "wasserstein")
-ANATOMY = ("ssim_source", "gradient_correlation", "cycle_error")
+ANATOMY = ("ssim_source", "gradient_correlation", "tissue_dice", "cycle_error")
 CHANCE = 0.5
 
 

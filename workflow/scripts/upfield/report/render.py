@@ -72,7 +72,7 @@ def _number(value: Any, metric: str = "") -> str:
         return "< 0.001" if value < 0.001 else f"{value:.3f}"
     plain = ",.0f" if abs(value) >= 1000 else "#.3g"
     fixed = {"psnr": ".2f", "ssim": ".4f", "ms_ssim": ".4f", "pearson": ".4f", "scanner_auc": ".2f",
-             "ssim_source": ".3f", "gradient_correlation": ".3f"}  # fmt: skip
+             "ssim_source": ".3f", "gradient_correlation": ".3f", "tissue_dice": ".3f"}  # fmt: skip
     pattern = fixed.get(metric, plain)
     return f"{value:{pattern}}".rstrip(".").replace("-", "−")
 

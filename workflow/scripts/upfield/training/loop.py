@@ -81,8 +81,9 @@ class Trainer:
         self.optimisers = Optimisers(self.method, self.scaler, options.layer_lr, options.accumulate)
         self.average = Average(self.method, options.ema) if options.ema else None
         self.train_stores = list(train)
-        kind = Validation if all(store.paired for store in val) else UnpairedValidation
-        self.validation = kind(self.method, val, options, self.device, self.dtype)
+        looked_at = (self.method, val, options, self.device, self.dtype)
+        paired = all(store.paired for store in val)
+        self.validation = Validation(*looked_at) if paired else UnpairedValidation(*looked_at, train)
         self.folder = folder
         self.key = digest([key, options.decisive(), str(self.dtype)])
         self.run = Run()
