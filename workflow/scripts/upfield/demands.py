@@ -37,8 +37,9 @@ def of(config: Mapping[str, Any], name: str) -> Demands:
     if not all(isinstance(factor, int) and factor >= 1 for factor in scale):
         raise UpfieldError(f"config: {name} enlarges by {scale}; expected whole numbers of at least 1")
     pairings = tuple(document.get("pairings", ("paired", "simulated")))
-    normalize, multichannel = document.get("normalize"), document.get("multichannel", not settings)
-    return Demands(cast(Scale, scale), pairings, normalize, multichannel)
+    # An output that is the input and a difference has no bounds that the images would have to keep.
+    normalize = None if settings.get("input_residual") else document.get("normalize")
+    return Demands(cast(Scale, scale), pairings, normalize, document.get("multichannel", not settings))
 
 
 def check(config: Mapping[str, Any]) -> None:
