@@ -199,7 +199,14 @@ def test_slice_does_not_depend_on_its_neighbours(name):
 
 def test_patch_is_a_multiple_of_what_source_and_networks_need():
     assert patch_shape(Recorder(dims=2, divisor=3, scale=(4, 4, 1)), None, SHAPES) == (48, 60, 1)
-    assert patch_shape(Recorder(divisor=3, scale=(2, 4, 1)), 20, SHAPES) == (24, 24, 21)
+    assert patch_shape(Recorder(divisor=3, scale=(2, 4, 1)), 20, [(40, 44, 30)]) == (24, 24, 21)
+
+
+def test_patch_of_a_slab_is_no_thicker_than_the_slab():
+    assert patch_shape(Recorder(divisor=8), 32, SHAPES) == (32, 32, 16)
+    needs_more = Recorder(divisor=8)
+    needs_more.smallest_patch = 24
+    assert patch_shape(needs_more, 32, SHAPES) == (32, 32, 24)
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 8), (48, 64, 4)])

@@ -115,11 +115,15 @@ def train_model(
 def patch_shape(method: Method, size: int | None, volumes: Sequence[Sequence[int]]) -> tuple[int, int, int]:
     """Edges of what a method learns from, in voxels of the working grid, rounded up to sizes it takes.
 
-    A cube of `size` voxels for a 3-D method, a square of an axial slice for a 2-D one. None is the whole slice, as
-    large as the largest of the fold's `volumes` (their shapes): smaller ones are padded, never stretched.
+    A cube of `size` voxels for a 3-D method, thinner where no volume has so many (slabs of a few slices), a square of
+    an axial slice for a 2-D one. None is the whole slice, as large as the largest of the fold's `volumes` (their
+    shapes): smaller ones are padded, never stretched.
     """
-    x, y = (size, size) if size is not None else (max(shape[axis] for shape in volumes) for axis in (0, 1))
-    wanted = (x, y, x if method.dims == 3 else 1)
+    x, y, deepest = (max(shape[axis] for shape in volumes) for axis in range(3))
+    depth = 1
+    if size is not None:
+        x, y, depth = size, size, min(size, max(deepest, method.smallest_patch))
+    wanted = (x, y, depth if method.dims == 3 else 1)
     x, y, z = (-(-edge // multiple) * multiple for edge, multiple in zip(wanted, method.unit, strict=True))
     return x, y, z
 
