@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
+from scipy import ndimage
 from upfield import application, bids, config, intensity, nifti, predict, preprocess
 from upfield.application import Application, resolve
 from upfield.files import merged, read_json, write_json
@@ -270,6 +272,25 @@ def test_a_model_that_works_in_the_space_of_a_template_gives_the_same_at_its_pla
     core = nifti.mask_on(nifti.load_mask(mask), made[0].grid)
     # Networks start near interpolation, so two grids differ by little.
     assert np.corrcoef(made[0].data[core], made[1].data[core])[0, 1] > 0.99
+
+
+def test_a_model_of_unpaired_scans_adds_its_change_and_interpolates_no_scan(scan, trained, tmp_path):
+    image, mask, prepared = scan()
+    settings = {"spacing": 3.0, "normalize": {"method": "percentile"}}
+    preprocess.prepare(image, mask, prepared, settings, [1, 1, 1], (1, 1, 1))
+    over = {"width": 2, "blocks": 1, "discriminator_width": 2}
+    folder = trained(method="cyclegan", over=over, pairing="unpaired")
+    weights = load_file(f"{folder}/model.safetensors")
+    last = max(name for name in weights if name.startswith("generator_a_to_b") and weights[name].shape == (1,))
+    weights[last] = torch.full((1,), 0.2)  # of [-1, 1], so 0.1 of the robust range, everywhere
+    save_file(weights, f"{folder}/model.safetensors")
+    output = str(tmp_path / "out.nii.gz")
+    predict.apply(image, mask, prepared, output, [folder], overlap=0.5, tta=False, device="cpu", precision="fp32")
+    made, native, brain = nifti.load(output), nifti.load(image), nifti.load_mask(mask)
+    assert made.grid.matches(native.grid) and not made.data[~brain.data].any()
+    core = ndimage.binary_erosion(brain.data, iterations=3)
+    expected = 50 + 400 * (preprocess.scaling_of(prepared).apply(native.data) + 0.1)
+    np.testing.assert_allclose(made.data[core], expected[core], atol=2)
 
 
 def test_refining_undoes_coarsening():

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
+from scipy import ndimage
 
 from upfield import baselines, domain, nifti
 from upfield.errors import ScanError
@@ -243,18 +244,21 @@ def carried_back(change: Volume, mask: Volume) -> Array:
 
     Such that the native scan with the change, brought to the working grid as the scan was, shows the change again:
     interpolation to a finer grid and back smooths, so what is missing is added `PASSES` times (iterative
-    back-projection: Irani and Peleg 1991, https://doi.org/10.1016/1049-9652(91)90045-L).
+    back-projection: Irani and Peleg 1991, https://doi.org/10.1016/1049-9652(91)90045-L). Outside the brain a change
+    means nothing; the nearest of the brain stands there, or the edge would get half of it.
     """
-    inside = mask_on(mask, change.grid)
+    outside = ~mask_on(mask, change.grid)
+    nearest = ndimage.distance_transform_edt(outside, return_distances=False, return_indices=True)
+    wanted = change.with_data(change.data[tuple(nearest)])
 
-    def native(values: Array) -> Array:
-        return np.where(mask.data, nifti.resample(change.with_data(values), mask.grid, order=3).data, 0)
+    def moved(values: Volume, grid: Grid) -> Volume:
+        return nifti.resample(values, grid, order=3, background=None)
 
-    wanted = estimate = np.where(inside, change.data, 0)
+    estimate = wanted
     for _ in range(PASSES):
-        seen = nifti.resample(mask.with_data(native(estimate)), change.grid, order=3).data
-        estimate = estimate + np.where(inside, wanted - seen, 0)
-    return native(estimate)
+        seen = moved(moved(estimate, mask.grid), wanted.grid)
+        estimate = estimate.with_data(estimate.data + wanted.data - seen.data)
+    return np.where(mask.data, moved(estimate, mask.grid).data, 0)
 
 
 def cohort_scaling(sidecars: Sequence[str]) -> Scaling:
