@@ -17,6 +17,12 @@ ruleorder: prepare > standardise
 SPACE = "" if STUDY.template is None else f"_space-{STUDY.space}"
 
 
+def scan_alone(wildcards, *wanted):
+    """A scan with bias corrected, its mask, and what is `wanted` of a template that the model works in, if any."""
+    scan = STUDY.scans[wildcards.scan]
+    return {"image": STUDY.corrected(scan), "mask": STUDY.mask(scan), **moved_to_template(scan, *wanted)}
+
+
 def enhanced():
     """The scans that are enhanced, known once they have been screened."""
     table = read_tsv(checkpoints.screen.get().output.table)
@@ -31,11 +37,7 @@ def applied():
 rule prepare:
     """A scan without a target, as the model card says."""
     input:
-        image=lambda wildcards: STUDY.corrected(STUDY.scans[wildcards.scan]),
-        mask=lambda wildcards: STUDY.mask(STUDY.scans[wildcards.scan]),
-        # Of a model that works in a template's space.
-        template_mask=[] if STUDY.template is None else STUDY.template[1],
-        to_template=lambda wildcards: ([] if STUDY.template is None else STUDY.to_template(STUDY.scans[wildcards.scan])),
+        unpack(lambda wildcards: scan_alone(wildcards, "template_mask", "to_template")),
     output:
         image=f"{ROOT}/{{folder}}/{{scan}}{SPACE}_desc-preproc_{{suffix}}.nii.gz",
         sidecar=f"{ROOT}/{{folder}}/{{scan}}{SPACE}_desc-preproc_{{suffix}}.json",
@@ -85,12 +87,8 @@ checkpoint screen:
 rule enhance_alone:
     """The output of the models for one scan, their mean."""
     input:
-        image=lambda wildcards: STUDY.corrected(STUDY.scans[wildcards.scan]),
-        mask=lambda wildcards: STUDY.mask(STUDY.scans[wildcards.scan]),
+        unpack(lambda wildcards: scan_alone(wildcards, "from_template")),
         preproc=lambda wildcards: STUDY.standardised(STUDY.scans[wildcards.scan]),
-        from_template=lambda wildcards: (
-            [] if STUDY.template is None else STUDY.from_template(STUDY.scans[wildcards.scan])
-        ),
         models=[f"{folder}/model.{extension}" for folder in STUDY.folders for extension in ("safetensors", "json")],
     output:
         image=f"{ROOT}/{{folder}}/{{scan}}_desc-{STUDY.label}_{{suffix}}.nii.gz",

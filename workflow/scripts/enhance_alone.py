@@ -14,5 +14,5 @@ with job(snakemake):
         **snakemake.params.predict,
         **snakemake.params.train,
         memory=resources.own(snakemake.resources.mem_mb),
-        from_template=snakemake.input.get("from_template") or None,
+        from_template=snakemake.input.get("from_template"),
     )

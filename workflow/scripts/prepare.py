@@ -12,6 +12,6 @@ with job(snakemake):
         snakemake.params.settings,
         snakemake.params.typical,
         tuple(snakemake.params.scale),
-        template_mask=snakemake.input.get("template_mask") or None,
-        to_template=snakemake.input.get("to_template") or None,
+        template_mask=snakemake.input.get("template_mask"),
+        to_template=snakemake.input.get("to_template"),
     )
