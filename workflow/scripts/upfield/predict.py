@@ -232,10 +232,9 @@ def _changed(
 
     In intensities of `scale`; `native` and `mask` share a grid, and `card` is the network's.
     """
-    source, curve = nifti.load(preprocessed), _curve(preprocessed, card)
+    shown, curve = _network_input(preprocessed, card), _curve(preprocessed, card)
     own = scaling_of(preprocessed).apply(native.data)
-    shown = source.data if curve is None else curve.apply(source.data)
-    change = carried_back(source.with_data(output - shown), mask)
+    change = carried_back(shown.with_data(output - shown.data), mask)
     return native.with_data(scale.invert((own if curve is None else curve.apply(own)) + change))
 
 

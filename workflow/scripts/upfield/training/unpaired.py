@@ -56,11 +56,11 @@ class UnpairedValidation(Check):
         which noise raises and blur lowers. `val_score`: the sum of both distances.
         """
         self.method.eval()
-        held_out = [store for store in self.stores if SOURCE in store.sides]
         cycle = Means()
-        for batch in self._batches(held_out):
-            _, back = self._both_ways(batch[SOURCE])
-            cycle.add({"cycle": float((back - batch[SOURCE]).abs()[batch["mask"] > 0].mean())})
+        for store in self.stores:
+            for batch in self._batches(store) if SOURCE in store.sides else ():
+                _, back = self._both_ways(batch[SOURCE])
+                cycle.add({"cycle": float((back - batch[SOURCE]).abs()[batch["mask"] > 0].mean())})
         outputs = self._seen(self.cohorts[SOURCE], lambda batch: self._forward(batch[SOURCE]))
         self.method.train()
         distances = {
@@ -73,24 +73,26 @@ class UnpairedValidation(Check):
         """What outputs are compared with; the same all through the training."""
         return self._seen(self.cohorts[TARGET], lambda batch: batch[TARGET])
 
-    def _batches(self, stores: Sequence[Store]) -> Iterator[Batch]:
+    def _batches(self, store: Store) -> Iterator[Batch]:
         options = self.options
         sampling = Sampling(options.patch_val, options.per_volume_val, 1.0, options.seed, self.method.scale)
-        # One by one: some hold a pair, and a batch has one side or both throughout.
-        for store in stores:
-            patches = Patches([store], sampling, 0)
-            for batch in load(self.method, patches, range(len(patches)), self.device, options.workers):
-                yield to_device(self.method, batch, self.device)
+        patches = Patches([store], sampling, 0)
+        for batch in load(self.method, patches, range(len(patches)), self.device, options.workers):
+            yield to_device(self.method, batch, self.device)
 
     def _seen(self, stores: Sequence[Store], image: Callable[[Batch], Tensor]) -> dict[str, Array]:
-        """Quantiles, equally spaced, of the intensities and of the size of the Laplacian in a cohort's brains."""
-        seen: dict[str, list[Array]] = {"intensity": [], "sharpness": []}
-        for batch in self._batches(stores):
-            shown, mask = image(batch), batch["mask"] > 0
-            detail, interior = laplacian(shown, mask)
-            seen["intensity"].append(shown[mask].cpu().numpy())
-            seen["sharpness"].append(detail[interior].cpu().numpy())
-        return {name: np.quantile(np.concatenate(values), QUANTILES) for name, values in seen.items()}
+        """Quantiles of the intensities and of the size of the Laplacian in a cohort's brains, all with equal weight."""
+        people: dict[str, list[Array]] = {"intensity": [], "sharpness": []}
+        for store in stores:
+            seen: dict[str, list[Array]] = {name: [] for name in people}
+            for batch in self._batches(store):
+                shown, mask = image(batch), batch["mask"] > 0
+                detail, interior = laplacian(shown, mask)
+                seen["intensity"].append(shown[mask].cpu().numpy())
+                seen["sharpness"].append(detail[interior].cpu().numpy())
+            for name, values in seen.items():
+                people[name].append(np.quantile(np.concatenate(values), QUANTILES))
+        return {name: np.quantile(np.concatenate(values), QUANTILES) for name, values in people.items()}
 
     def _forward(self, source: Tensor) -> Tensor:
         with autocast(self.device, self.dtype):
