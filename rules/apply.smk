@@ -106,8 +106,7 @@ rule enhance_alone:
         gpu=gpus,
     params:
         folders=STUDY.folders,
-        predict=INFERENCE,
-        train=DEVICE,
+        inference=INFERENCE,
     script:
         "../workflow/scripts/enhance_alone.py"
 

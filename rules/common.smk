@@ -1,8 +1,10 @@
 """What several stages share: input functions and lists of methods."""
 
 NETWORKS = [method for method in STUDY.trained if method not in MODEL_FREE]
-INFERENCE = {key: config["predict"][key] for key in ("overlap", "tta")}
-DEVICE = {key: config["train"][key] for key in ("device", "precision")}
+INFERENCE = {
+    **{key: config["predict"][key] for key in ("overlap", "tta")},
+    **{key: config["train"][key] for key in ("device", "precision")},
+}
 
 # The jobs of a group may run side by side, but those that declare `in_turn` share one allocation one after the other.
 # The profile says so to the process that submits them; jobs do not see what it was told.

@@ -285,8 +285,7 @@ rule lesions:
         fold=tested_fold,
         seeds=seeds,
         seed=config["evaluate"]["seed"],
-        predict=INFERENCE,
-        train=DEVICE,
+        inference=INFERENCE,
     script:
         "../workflow/scripts/lesions.py"
 

@@ -55,8 +55,7 @@ rule harmonise:
         in_turn=1,
     params:
         method=lambda wildcards: STUDY.labels[wildcards.label],
-        predict=INFERENCE,
-        train=DEVICE,
+        inference=INFERENCE,
     script:
         "../workflow/scripts/harmonise.py"
 

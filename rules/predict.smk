@@ -59,8 +59,8 @@ rule enhance:
         in_turn=1,
     params:
         method=lambda wildcards: STUDY.labels[wildcards.label],
-        predict=INFERENCE | {"samples": 0},
-        train=DEVICE,
+        inference=INFERENCE,
+        samples=0,
     script:
         "../workflow/scripts/enhance.py"
 
@@ -83,5 +83,5 @@ if STUDY.uncertain:
             in_turn=1,
         params:
             method=lambda wildcards: STUDY.labels[wildcards.label],
-            predict=lambda wildcards: INFERENCE | {"samples": STUDY.samples(STUDY.labels[wildcards.label])},
-            train=DEVICE,
+            inference=INFERENCE,
+            samples=lambda wildcards: STUDY.samples(STUDY.labels[wildcards.label]),

@@ -14,7 +14,7 @@ from upfield.preprocess import landmarks_of
 AFFINE = np.array([[-1.5, 0, 0, 60], [0, 1.5, 0.2, -50], [0, -0.2, 2, -40], [0, 0, 0, 1]])
 AFFINE_OF_SOURCE = np.array([[2.0, 0, 0, -60], [0, 2, 0, -60], [0, 0, 3, -60], [0, 0, 0, 1]])
 GRID = Grid((72, 70, 52), AFFINE)
-WHO = {"participant": "sub-01", "fold": "0", "seeds": {}, "seed": 1, "options": {}}
+WHO = {"participant": "sub-01", "fold": "0", "seeds": {}, "seed": 1, "run": None}
 
 
 def brain():
@@ -93,7 +93,7 @@ def run(pair, tmp_path, monkeypatch, network=None):
     clean = str(tmp_path / "clean.nii.gz")
     nifti.save(nifti.load(pair["target"]), clean)
 
-    def enhance(method, files, output, **options):
+    def enhance(method, files, output, how):
         known = nifti.load(files.network_input[0])
         assert landmarks_of(files.network_input[0]) == MARKS, "of the clean image"
         nifti.save(known.with_data(network(known.data) * 200), output)
@@ -135,7 +135,7 @@ def test_an_input_in_the_space_of_a_template_has_them_at_their_place(pair, tmp_p
     nifti.write_transform(pair["from_template"], aside)
     resample = nifti.resample
 
-    def enhance(method, files, output, **options):
+    def enhance(method, files, output, how):
         """As `predict.enhance`: back by the transform from the template."""
         known = nifti.load(files.network_input[0])
         np.testing.assert_allclose(known.affine, aside @ AFFINE, atol=1e-6)

@@ -115,8 +115,7 @@ def test_a_scan_that_nobody_changed_comes_back_as_it_went(scan, tmp_path):
     files = type("Files", (), {"image": scan["T1w"], "mask": scan["mask"], "preprocessed": scan["preproc"],
                                "models": [], "targets": [*targets, str(tmp_path / "bad.json")]})  # fmt: skip
     output = str(tmp_path / "out.nii.gz")
-    options = {"overlap": 0.5, "tta": False, "device": "cpu", "precision": "fp32"}
-    predict.harmonise("identity", files, output, **options)
+    predict.harmonise("identity", files, output, predict.Inference(0.5, False, "cpu", "fp32"))
     mask = nifti.load_mask(scan["mask"])
     inside = nifti.load(output).data[mask.data]
     assert np.percentile(inside, [0.5, 99.5]) == pytest.approx([20, 520], abs=1), "the median of the targets"

@@ -198,8 +198,8 @@ def test_deviation_is_an_image_in_the_target_s_intensities(tmp_path):
     paths["network_input"] = [paths["network_input"]]
     files = SimpleNamespace(**paths, source="s.nii.gz", transform="t.txt", models=[str(path) for path in folders])
     image, deviation = (str(tmp_path / f"{name}.nii.gz") for name in ("image", "std"))
-    options = {"overlap": 0.5, "tta": False, "device": "cpu", "precision": "fp32"}
-    predict.enhance("unet3d", files, image, **options, samples=3, std=deviation)
+    how = predict.Inference(overlap=0.5, tta=False, device="cpu", precision="fp32")
+    predict.enhance("unet3d", files, image, how, samples=3, std=deviation)
     found = [model.load(tmp_path / str(seed))[0] for seed in (1, 2)]
     mean, spread = ensemble(found, volumes["network_input"][0], samples=3)
     np.testing.assert_allclose(load(image).data, 200 * mean[2:] + 50, rtol=1e-4, atol=1e-2)

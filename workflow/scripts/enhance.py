@@ -9,8 +9,7 @@ with job(snakemake):
         snakemake.params.method,
         snakemake.input,
         snakemake.output.image,
+        predict.Inference(**snakemake.params.inference, memory=resources.own(snakemake.resources.mem_mb)),
+        samples=snakemake.params.samples,
         std=snakemake.output.get("std"),
-        **snakemake.params.predict,
-        **snakemake.params.train,
-        memory=resources.own(snakemake.resources.mem_mb),
     )

@@ -11,8 +11,6 @@ with job(snakemake):
         snakemake.input.preproc,
         snakemake.output.image,
         snakemake.params.folders,
-        **snakemake.params.predict,
-        **snakemake.params.train,
-        memory=resources.own(snakemake.resources.mem_mb),
+        predict.Inference(**snakemake.params.inference, memory=resources.own(snakemake.resources.mem_mb)),
         from_template=snakemake.input.get("from_template"),
     )

@@ -9,7 +9,5 @@ with job(snakemake):
         snakemake.params.method,
         snakemake.input,
         snakemake.output.image,
-        **snakemake.params.predict,
-        **snakemake.params.train,
-        memory=resources.own(snakemake.resources.mem_mb),
+        predict.Inference(**snakemake.params.inference, memory=resources.own(snakemake.resources.mem_mb)),
     )

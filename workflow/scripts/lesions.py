@@ -3,8 +3,10 @@
 from upfield.job import job
 
 with job(snakemake):
+    from upfield import resources
     from upfield.evaluate import lesions
     from upfield.files import write_tsv
+    from upfield.predict import Inference
 
     params, inputs = snakemake.params, snakemake.input
     pair = ("source", "source_mask", "target", "target_mask", "source_preproc", "target_preproc")
@@ -20,6 +22,6 @@ with job(snakemake):
         fold=params.fold,
         seeds=params.seeds,
         seed=params.seed,
-        options={**params.predict, **params.train},
+        run=Inference(**params.inference, memory=resources.own(snakemake.resources.mem_mb)),
     )
     write_tsv(snakemake.output[0], table)

@@ -7,6 +7,7 @@ What needs torch is imported where it is used: a baseline would otherwise take l
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,26 @@ DESCRIPTION = "intensities on the scale of the target image"
 # How often what was lost by interpolating a change to the native grid is added to it.
 PASSES = 3
 SPREAD = "standard deviation over the trained models (seeds) and their samples with dropout"
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How networks are run, as the config names it: see `inference.ensemble`."""
+
+    overlap: float
+    tta: bool
+    device: str
+    precision: str
+    # Bytes that this process may hold in all; None for what the machine has.
+    memory: int | None = None
+
+    def options(self) -> dict[str, Any]:
+        """What `inference` asks for."""
+        from upfield.training import device
+
+        where = device.choose(self.device)
+        dtype = device.precision(self.precision, where)
+        return {"device": where, "dtype": dtype, "overlap": self.overlap, "tta": self.tta, "memory": self.memory}
 
 
 def interpolate(method: str, files: Any, output: str) -> None:
@@ -50,14 +71,10 @@ def enhance(
     method: str,
     files: Any,
     output: str,
+    run: Inference,
     *,
-    overlap: float,
-    tta: bool,
-    device: str,
-    precision: str,
     samples: int = 0,
     std: str | None = None,
-    memory: int | None = None,
 ) -> None:
     """A trained model's output, the mean over the models (seeds) in `files.models` and `samples` of their dropout.
 
@@ -71,8 +88,7 @@ def enhance(
     folders = _folders(files.models)
     networks, cards = zip(*(model.load(folder) for folder in folders), strict=True)
     source = np.stack([_network_input(path, cards[0]).data for path in files.network_input])
-    options = _options(device, precision, overlap, tta, memory)
-    data, spread = inference.ensemble(networks, source, samples=samples, **options)
+    data, spread = inference.ensemble(networks, source, samples=samples, **run.options())
     _, scale = _scales(files)
     native = nifti.load(files.target).grid
     # Interpolated as intensities: what lies beyond the working grid is then 0, as it is outside the brain.
@@ -94,12 +110,8 @@ def apply(
     preprocessed: str,
     output: str,
     folders: Sequence[str],
+    run: Inference,
     *,
-    overlap: float,
-    tta: bool,
-    device: str,
-    precision: str,
-    memory: int | None = None,
     from_template: str | None = None,
 ) -> None:
     """The mean output of trained models for a scan that has no target.
@@ -114,7 +126,7 @@ def apply(
 
     networks, cards = zip(*(model.load(folder) for folder in folders), strict=True)
     source = _network_input(preprocessed, cards[0])
-    data = inference.enhance(networks, source.data, **_options(device, precision, overlap, tta, memory))
+    data = inference.enhance(networks, source.data, **run.options())
     brain = nifti.load_mask(mask)
     typical = domain.joined([card["domain"] for card in cards])["target"]
     scaling = Scaling(typical["offset"], typical["scale"])
@@ -163,17 +175,7 @@ def _summary(folder: str, card: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def harmonise(
-    method: str,
-    files: Any,
-    output: str,
-    *,
-    overlap: float,
-    tta: bool,
-    device: str,
-    precision: str,
-    memory: int | None = None,
-) -> None:
+def harmonise(method: str, files: Any, output: str, run: Inference) -> None:
     """A source scan of an unpaired study on its own native grid, in intensities of the target's scanner.
 
     `files` names the native `image` and `mask`, the `preprocessed` scan, `models` (none for `identity`) and `targets`,
@@ -203,7 +205,7 @@ def harmonise(
     else:
         from upfield import inference, model
 
-        options = _options(device, precision, overlap, tta, memory)
+        options = run.options()
         networks, cards = zip(*(model.load(folder) for folder in folders), strict=True)
         source = _network_input(files.preprocessed, cards[0])
         outputs = [inference.enhance([network], source.data, **options) for network in networks]
@@ -275,15 +277,6 @@ def cohort_scaling(sidecars: Sequence[str]) -> Scaling:
 def _folders(models: Sequence[str]) -> list[str]:
     """Folders of the models that a rule's inputs are files of, each once."""
     return list(dict.fromkeys(str(Path(path).parent) for path in models))
-
-
-def _options(device: str, precision: str, overlap: float, tta: bool, memory: int | None) -> dict[str, Any]:
-    """What `inference` asks for, from the config's words."""
-    from upfield.training import device as devices
-
-    where = devices.choose(device)
-    dtype = devices.precision(precision, where)
-    return {"device": where, "dtype": dtype, "overlap": overlap, "tta": tta, "memory": memory}
 
 
 def _network_input(preprocessed: str, card: Mapping[str, Any]) -> Volume:

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,7 +102,7 @@ def lesion_test(
     fold: str,
     seeds: Mapping[str, Sequence[int]],
     seed: int,
-    options: Mapping[str, Any],
+    run: predict.Inference,
 ) -> pd.DataFrame:
     """Every lesion of one test participant by every method; no rows if the pair was excluded.
 
@@ -118,8 +117,8 @@ def lesion_test(
         source, a file for each contrast (for networks). The lesions are in the first contrast alone.
     seed
         Of the places.
-    options
-        Of `predict.enhance`: overlap, tta, device, precision.
+    run
+        How networks are run.
 
     Returns
     -------
@@ -158,7 +157,7 @@ def lesion_test(
                 first, *others = network_inputs[method]
                 network_input = [_altered_input(first, files, altered, Path(folder)), *others]
                 names = SimpleNamespace(**altered, models=models[method], network_input=network_input)
-                predict.enhance(method, names, output, **options)
+                predict.enhance(method, names, output, run)
             clean = load_prediction(path, target, files["target"])
             in_output = (load_prediction(output, target, files["target"]) - clean) / data_range
             elsewhere = float(np.sqrt(np.mean(np.square(in_output[far], dtype=np.float64)))) if far.any() else np.nan
