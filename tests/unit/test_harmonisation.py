@@ -12,8 +12,8 @@ from upfield.harmonisation import cohort, features
 SHAPE = (36, 40, 32)
 
 
-def head(seed=0, gain=1.0, offset=0.0, noise=0.0, size=1.0, curve=1.0):
-    """An ellipsoid of three tissues in concentric shells, its mask and its tissues from dark to bright."""
+def head(seed=0, gain=1.0, offset=0.0, noise=0.0, size=1.0, curve=1.0, scan=0):
+    """An ellipsoid of three tissues in concentric shells, its mask and its tissues; noise also by `scan`."""
     axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij")
     radius = np.sqrt(sum(np.square(axis) for axis in axes)) / (0.85 * size)
     wobble = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=SHAPE), 3)
@@ -22,7 +22,7 @@ def head(seed=0, gain=1.0, offset=0.0, noise=0.0, size=1.0, curve=1.0):
     tissues = {"csf": mask & (radius > 0.9), "grey": mask & (radius <= 0.9) & (radius > 0.6), "white": radius <= 0.6}
     image = sum(level * tissue for level, tissue in zip((0.1, 0.5, 0.9), tissues.values(), strict=True))
     image = gain * ndimage.gaussian_filter(image.astype(float), 0.7) ** curve + offset
-    image += noise * np.random.default_rng(seed + 1000).normal(size=SHAPE)
+    image += noise * np.random.default_rng(seed + 1000 * (1 + scan)).normal(size=SHAPE)
     return np.where(mask, image, 0), mask, tissues
 
 

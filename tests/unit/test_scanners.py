@@ -11,6 +11,8 @@ from upfield.files import write_json
 from upfield.nifti import Volume
 from upfield.preprocess import save_image, standardise, working_grid
 
+from tests.unit.test_harmonisation import head
+
 ANATOMY = np.diag([2.0, 2.0, 2.0, 1.0])
 
 
@@ -78,23 +80,6 @@ def test_somebody_seen_by_both_scanners_is_one_person(study):
 
 
 @pytest.fixture
-def spheres():
-    """Make a head of three tissues in shells and its mask: anatomy by `seed`, noise also by `stream`."""
-
-    def build(seed, noise, curve=1.0, stream=0):
-        axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in (36, 40, 32)], indexing="ij")
-        wobble = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=axes[0].shape), 3)
-        radius = np.sqrt(sum(np.square(axis) for axis in axes)) / 0.85 + 0.08 * wobble / wobble.std()
-        levels = np.where(radius > 0.9, 0.15, np.where(radius > 0.6, 0.5, 0.85))
-        image = ndimage.gaussian_filter(levels, 0.7) ** curve
-        image += noise * np.random.default_rng([seed, stream, 1]).normal(size=image.shape)
-        mask = radius < 1
-        return np.where(mask, image, 0).astype(np.float32), mask
-
-    return build
-
-
-@pytest.fixture
 def scan(tmp_path, blob):
     """A bias-corrected scan, its mask and its preprocessed image."""
     volume = blob("oblique", sigma=14.0)
@@ -146,13 +131,13 @@ def saved(folder, name, data, mask):
     return images[0], images[1]
 
 
-def test_a_perfect_harmonisation_cannot_be_told_from_the_target(tmp_path, spheres):
+def test_a_perfect_harmonisation_cannot_be_told_from_the_target(tmp_path):
     """People of the source, scanned by the target's scanner: nothing can be more like the target."""
     scanners = {"source": {"noise": 0.09, "curve": 1.0}, "target": {"noise": 0.05, "curve": 0.8}}
     tables = []
     for number in range(12):
         person, scanner = f"sub-{number:02d}", "source" if number < 6 else "target"
-        seen = {side: spheres(seed=number, stream=side == "target", **how) for side, how in scanners.items()}
+        seen = {side: head(seed=number, scan=side == "target", **how)[:2] for side, how in scanners.items()}
         images = saved(tmp_path, person, *seen[scanner])
         outputs = {"perfect": saved(tmp_path, f"{person}_out", *seen["target"])[0]} if scanner == "source" else {}
         about = {"participant": person, "suffix": "T1w"}
@@ -166,8 +151,8 @@ def test_a_perfect_harmonisation_cannot_be_told_from_the_target(tmp_path, sphere
     assert auc["perfect"] < 0.75, "chance, as far as six people of each can say"
 
 
-def test_an_image_without_tissues_costs_its_method_alone(tmp_path, spheres, caplog):
-    image, mask = spheres(seed=1, noise=0.05)
+def test_an_image_without_tissues_costs_its_method_alone(tmp_path, caplog):
+    image, mask, _ = head(seed=1, noise=0.05)
     images = saved(tmp_path, "sub-1", image, mask)
     outputs = {"flat": saved(tmp_path, "flat", np.where(mask, 0.5, 0), mask)[0]}
     table = unpaired.appearance(outputs, images, participant="sub-1", scanner="source", suffix="T1w")

@@ -24,9 +24,9 @@ from upfield.preprocess import SOURCE_RIM, landmarks_of, save_image, scaling_of
 from upfield.transforms import Transform
 
 DESCRIPTION = "intensities on the scale of the target image"
+SPREAD = "standard deviation over the trained models (seeds) and their samples with dropout"
 # How often what was lost by interpolating a change to the native grid is added to it.
 PASSES = 3
-SPREAD = "standard deviation over the trained models (seeds) and their samples with dropout"
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,8 @@ def apply(
     typical = domain.joined([card["domain"] for card in cards])["target"]
     scaling = Scaling(typical["offset"], typical["scale"])
     if cards[0]["pairing"] == "unpaired":
-        moved = _changed(nifti.load(image), brain, preprocessed, cards[0], data, scaling)
+        change = source.with_data(data - source.data)
+        moved = _changed(nifti.load(image), brain, change, preprocessed, cards[0], scaling)
         shown = brain.data
     else:
         fine = nifti.refine(source.grid, networks[0].scale)
@@ -215,7 +216,8 @@ def harmonise(method: str, files: Any, output: str, run: Inference) -> None:
         inside = mask_on(mask, source.grid)
         low, high = robust_range(source.data, inside)
         metadata["CycleError"] = float(np.abs(cycled - source.data)[inside].mean() / (high - low))
-        moved = _changed(native, mask, files.preprocessed, cards[0], np.mean(outputs, axis=0), scale)
+        change = source.with_data(np.mean(outputs, axis=0) - source.data)
+        moved = _changed(native, mask, change, files.preprocessed, cards[0], scale)
         result = moved.with_data(np.where(mask.data, moved.data, 0))
     metadata |= {
         "SkullStripped": bool(folders) and method not in baselines.ORDERS,
@@ -228,16 +230,15 @@ def harmonise(method: str, files: Any, output: str, run: Inference) -> None:
 
 
 def _changed(
-    native: Volume, mask: Volume, preprocessed: str, card: Mapping[str, Any], output: Array, scale: Scaling
+    native: Volume, mask: Volume, change: Volume, preprocessed: str, card: Mapping[str, Any], scale: Scaling
 ) -> Volume:
-    """A native scan, changed in its brain as a network changed its `preprocessed` version to `output` (X, Y, Z).
+    """A native scan with the `change` that a network made to its `preprocessed` version, in its brain.
 
     In intensities of `scale`; `native` and `mask` share a grid, and `card` is the network's.
     """
-    shown, curve = _network_input(preprocessed, card), _curve(preprocessed, card)
-    own = scaling_of(preprocessed).apply(native.data)
-    change = carried_back(shown.with_data(output - shown.data), mask)
-    return native.with_data(scale.invert((own if curve is None else curve.apply(own)) + change))
+    own, curve = scaling_of(preprocessed).apply(native.data), _curve(preprocessed, card)
+    shown = own if curve is None else curve.apply(own)
+    return native.with_data(scale.invert(shown + carried_back(change, mask)))
 
 
 def carried_back(change: Volume, mask: Volume) -> Array:

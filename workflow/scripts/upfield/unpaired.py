@@ -82,7 +82,7 @@ def appearance(
     inside = mask_on(mask, original.grid)
     images = {"identity": original.data}
     images |= {method: read_back(path, mask, scan[0]) for method, path in outputs.items() if method != "identity"}
-    tables = [pd.DataFrame(columns=harmonisation.COLUMNS)]
+    tables = []
     for method, data in images.items():
         try:
             tissues = metrics.tissue_regions(original.with_data(data), inside, suffix)
@@ -91,7 +91,9 @@ def appearance(
             logging.warning("%s has no features of %s: %s", participant, method, error)
             continue
         tables.append(features.assign(participant_id=participant, scanner=scanner, method=method))
-    return pd.concat(tables[1:] or tables, ignore_index=True)[harmonisation.COLUMNS]
+    if not tables:
+        return pd.DataFrame(columns=harmonisation.COLUMNS)
+    return pd.concat(tables, ignore_index=True)[harmonisation.COLUMNS]
 
 
 def scanners(

@@ -1,6 +1,6 @@
 """Patch stores, and the drawing of patches from them."""
 
-from upfield.patches.draw import Patches, Sampling, UnpairedPatches, draw
+from upfield.patches.draw import Patches, Sampling, UnpairedPatches, draw, require
 from upfield.patches.store import SOURCE, TARGET, Store, extract, source_key, standardised, usable, write_store
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "UnpairedPatches",
     "draw",
     "extract",
+    "require",
     "source_key",
     "standardised",
     "usable",

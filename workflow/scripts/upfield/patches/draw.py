@@ -5,7 +5,7 @@ run, resumed or not, with any number of workers, sees the same patches in the sa
 places of another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,6 +87,13 @@ class Patches(Dataset[dict[str, Tensor]]):
         return {**patch, "range": torch.tensor(self.stores[which].range)}
 
 
+def require(found: Mapping[str, Sequence[Store]]) -> None:
+    """Raise UpfieldError for the first side, source or target, of which no store was found."""
+    missing = next((side for side, stores in found.items() if not stores), None)
+    if missing is not None:
+        raise UpfieldError(f"patches: no usable {missing} among the participants; see excluded.tsv for the reasons")
+
+
 class UnpairedPatches(Patches):
     """The patches of one epoch where source and target are of different people.
 
@@ -99,9 +106,7 @@ class UnpairedPatches(Patches):
     def __init__(self, stores: Sequence[Store], sampling: Sampling, epoch: int) -> None:
         super().__init__([store for store in stores if SOURCE in store.sides], sampling, epoch)
         self.targets = [store for store in stores if store.sides == (TARGET,)]
-        missing = next((side for side, found in ((SOURCE, self.stores), (TARGET, self.targets)) if not found), None)
-        if missing is not None:
-            raise UpfieldError(f"patches: no usable {missing} among the participants; see excluded.tsv for the reasons")
+        require({SOURCE: self.stores, TARGET: self.targets})
 
     def counterpart(self, index: int) -> tuple[int, list[int]]:
         """Which target store, and the corner of the patch in it, for a source without a pair."""

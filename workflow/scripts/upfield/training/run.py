@@ -120,10 +120,9 @@ def patch_shape(method: Method, size: int | None, volumes: Sequence[Sequence[int
     shapes): smaller ones are padded, never stretched.
     """
     x, y, deepest = (max(shape[axis] for shape in volumes) for axis in range(3))
-    depth = 1
     if size is not None:
-        x, y, depth = size, size, min(size, max(deepest, method.smallest_patch))
-    wanted = (x, y, depth if method.dims == 3 else 1)
+        x = y = size
+    wanted = (x, y, min(x, max(deepest, method.smallest_patch)) if method.dims == 3 else 1)
     x, y, z = (-(-edge // multiple) * multiple for edge, multiple in zip(wanted, method.unit, strict=True))
     return x, y, z
 

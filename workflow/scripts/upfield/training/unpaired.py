@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from upfield.errors import UpfieldError
 from upfield.methods.base import Batch, Method
 from upfield.nifti import Array
-from upfield.patches import SOURCE, TARGET, Patches, Sampling, Store
+from upfield.patches import SOURCE, TARGET, Patches, Sampling, Store, require
 from upfield.training.device import autocast
 from upfield.training.feed import Options, as_taken, load, to_device
 from upfield.training.log import Means
@@ -41,11 +40,8 @@ class UnpairedValidation(Check):
     ) -> None:
         """`taught`: the stores of the training participants. Raises UpfieldError if a cohort has nobody in `stores`."""
         super().__init__(method, stores, options, device, dtype)
-        known = [*self.stores, *taught]
-        for side in (SOURCE, TARGET):
-            if not any(side in store.sides for store in self.stores):
-                raise UpfieldError(f"validation: no usable {side} among the participants; see excluded.tsv")
-        self.cohorts = {side: [store for store in known if side in store.sides] for side in (SOURCE, TARGET)}
+        self.held_out, self.taught = _by_side(stores), _by_side(taught)
+        require(self.held_out)
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
@@ -55,23 +51,28 @@ class UnpairedValidation(Check):
         1-Wasserstein distance between A to B and B of the intensities, and of the sizes of the in-plane Laplacian,
         which noise raises and blur lowers. `val_score`: the sum of both distances.
         """
-        self.method.eval()
         cycle = Means()
-        for store in self.stores:
-            for batch in self._batches(store) if SOURCE in store.sides else ():
-                _, back = self._both_ways(batch[SOURCE])
-                cycle.add({"cycle": float((back - batch[SOURCE]).abs()[batch["mask"] > 0].mean())})
-        outputs = self._seen(self.cohorts[SOURCE], lambda batch: self._forward(batch[SOURCE]))
+
+        def there_and_back(batch: Batch) -> Tensor:
+            output, back = self._both_ways(batch[SOURCE])
+            cycle.add({"cycle": float((back - batch[SOURCE]).abs()[batch["mask"] > 0].mean())})
+            return output
+
+        self.method.eval()
+        held_out = self._seen(self.held_out[SOURCE], there_and_back)
+        taught = self._seen(self.taught[SOURCE], lambda batch: self._run(self.method.forward, batch[SOURCE]))
         self.method.train()
+        outputs = _quantiles([*held_out, *taught])
         distances = {
-            f"val_{name}": float(np.abs(outputs[name] - there).mean()) for name, there in self._reference.items()
+            f"val_{name}": float(np.abs(values - there).mean())
+            for name, values, there in zip(("intensity", "sharpness"), outputs, self._reference, strict=True)
         }
         return {**cycle.means("val_"), **distances, self.criterion: sum(distances.values())}
 
     @cached_property
-    def _reference(self) -> dict[str, Array]:
+    def _reference(self) -> Array:
         """What outputs are compared with; the same all through the training."""
-        return self._seen(self.cohorts[TARGET], lambda batch: batch[TARGET])
+        return _quantiles(self._seen([*self.held_out[TARGET], *self.taught[TARGET]], lambda batch: batch[TARGET]))
 
     def _batches(self, store: Store) -> Iterator[Batch]:
         options = self.options
@@ -80,23 +81,18 @@ class UnpairedValidation(Check):
         for batch in load(self.method, patches, range(len(patches)), self.device, options.workers):
             yield to_device(self.method, batch, self.device)
 
-    def _seen(self, stores: Sequence[Store], image: Callable[[Batch], Tensor]) -> dict[str, Array]:
-        """Quantiles of the intensities and of the size of the Laplacian in a cohort's brains, all with equal weight."""
-        people: dict[str, list[Array]] = {"intensity": [], "sharpness": []}
+    def _seen(self, stores: Sequence[Store], image: Callable[[Batch], Tensor]) -> list[Array]:
+        """Of each brain the quantiles of its intensities and of the size of its Laplacian, (2, Q)."""
+        people = []
         for store in stores:
-            seen: dict[str, list[Array]] = {name: [] for name in people}
+            intensity, sharpness = [], []
             for batch in self._batches(store):
                 shown, mask = image(batch), batch["mask"] > 0
                 detail, interior = laplacian(shown, mask)
-                seen["intensity"].append(shown[mask].cpu().numpy())
-                seen["sharpness"].append(detail[interior].cpu().numpy())
-            for name, values in seen.items():
-                people[name].append(np.quantile(np.concatenate(values), QUANTILES))
-        return {name: np.quantile(np.concatenate(values), QUANTILES) for name, values in people.items()}
-
-    def _forward(self, source: Tensor) -> Tensor:
-        with autocast(self.device, self.dtype):
-            return self.method(source).float()
+                intensity.append(shown[mask].cpu().numpy())
+                sharpness.append(detail[interior].cpu().numpy())
+            people.append(np.stack([np.quantile(np.concatenate(part), QUANTILES) for part in (intensity, sharpness)]))
+        return people
 
     @torch.no_grad()
     def preview(self) -> dict[str, Array]:
@@ -104,7 +100,7 @@ class UnpairedValidation(Check):
         self.method.eval()
         panels = {}
         for a, b, side in (("A", "B", SOURCE), ("B", "A", TARGET)):
-            store = next(store for store in self.stores if side in store.sides)
+            store = self.held_out[side][0]
             unit = self.method.unit
             shape = [-(-size // multiple) * multiple for size, multiple in zip(store.shape, unit, strict=True)]
             depth = 1 if self.method.dims == 2 else shape[2]
@@ -122,9 +118,22 @@ class UnpairedValidation(Check):
         """An image of the source (or target) brought to the other scanner, and back."""
         forward, reverse = self.method.forward, self.method.reverse
         first, second = (reverse, forward) if target else (forward, reverse)
+        there = self._run(first, image)
+        return there, self._run(second, there)
+
+    def _run(self, direction: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
         with autocast(self.device, self.dtype):
-            there = first(image).float()
-            return there, second(there).float()
+            return direction(image).float()
+
+
+def _by_side(stores: Sequence[Store]) -> dict[str, list[Store]]:
+    """The stores that hold a source, and those that hold a target; those of pairs are both."""
+    return {side: [store for store in stores if side in store.sides] for side in (SOURCE, TARGET)}
+
+
+def _quantiles(people: Sequence[Array]) -> Array:
+    """Quantiles (2, Q) of a cohort from those of its people, who all have the same weight."""
+    return np.quantile(np.concatenate(people, axis=1), QUANTILES, axis=1).T
 
 
 def laplacian(images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
