@@ -16,14 +16,15 @@ from snakemake.utils import min_version
 min_version("9.15")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from upfield import resources
-from upfield.application import Application, resolve
+from upfield.study import resources
+from upfield.study.application import Application, resolve
 from upfield.bids import sidecar
-from upfield.config import MODEL_FREE, TRUTH, reading_pairs, typed
+from upfield.catalogue.methods import MODEL_FREE
+from upfield.study.config import TRUTH, reading_pairs, typed
 from upfield.errors import UpfieldError
 from upfield.files import read_tsv
-from upfield.nifti import SAME
-from upfield.study import Study
+from upfield.image.nifti import SAME
+from upfield.study.study import Study
 
 # What the user said, before the defaults: a model decides about everything else.
 GIVEN = deepcopy(config)

@@ -20,8 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy import ndimage
 from skimage import feature, filters, measure, metrics, transform
-from upfield.metrics import METRICS, Reference, reference_range
-from upfield.nifti import Array
+from upfield.evaluate.metrics import METRICS, Reference, reference_range
+from upfield.image.nifti import Array
 
 SHAPE = (176, 240, 256)
 AXES = (68, 86, 64)

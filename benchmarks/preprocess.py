@@ -45,7 +45,7 @@ ants.image_write(ants.apply_transforms(source, target, found["invtransforms"]), 
 
 def make_pair(scan: str, folder: Path) -> np.ndarray:
     """Write source and target; returns the transform from the target's world to the source's, (4, 4)."""
-    from upfield import nifti
+    from upfield.image import nifti
     from upfield.phantom import anatomy
 
     head = nifti.reorient(nifti.load(scan))
@@ -65,7 +65,7 @@ def make_pair(scan: str, folder: Path) -> np.ndarray:
 def prepare(folder: Path, side: str) -> None:
     """Mask and bias correction of one scan."""
     import torch
-    from upfield import preprocess
+    from upfield.preprocess import stage as preprocess
 
     torch.set_num_threads(1)
     image, mask = str(folder / f"{side}.nii.gz"), str(folder / f"{side}_mask.nii.gz")
@@ -75,7 +75,7 @@ def prepare(folder: Path, side: str) -> None:
 
 def register(folder: Path) -> None:
     """Source onto target."""
-    from upfield import preprocess
+    from upfield.preprocess import stage as preprocess
 
     source, target = ((str(folder / f"{s}_corrected.nii.gz"), str(folder / f"{s}_mask.nii.gz")) for s in SIDES)
     outputs = str(folder / "forward.txt"), str(folder / "inverse.txt")
@@ -84,7 +84,7 @@ def register(folder: Path) -> None:
 
 def standardise(folder: Path, side: str) -> None:
     """One scan on the working grid."""
-    from upfield import preprocess
+    from upfield.preprocess import stage as preprocess
 
     files = [str(folder / name) for name in (f"{side}_corrected.nii.gz", f"{side}_mask.nii.gz", "target_mask.nii.gz")]
     transform = str(folder / "forward.txt") if side == "source" else None
@@ -122,7 +122,8 @@ def main() -> None:
         folder = Path(name)
         truth = make_pair(sys.argv[1], folder)
         measured = {run.__name__: seconds(run, folder) for run in (upfield, plain)}
-        from upfield import nifti, registration, transforms
+        from upfield.image import nifti, transforms
+        from upfield.preprocess import registration
 
         mask = nifti.load_mask(folder / "target_mask.nii.gz")
         points = transforms.apply_matrix(mask.affine, np.argwhere(mask.data)[::97].T)

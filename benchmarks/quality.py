@@ -24,12 +24,16 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
-from upfield import bias, config, degrade, nifti, phantom, registration
-from upfield.brain.extraction import extract
+from upfield import phantom
 from upfield.errors import ScanError
 from upfield.files import read_yaml
-from upfield.nifti import Volume
+from upfield.image import nifti
+from upfield.image.nifti import Volume
+from upfield.preprocess import bias, registration
+from upfield.preprocess import simulation as degrade
+from upfield.preprocess.brain.extraction import extract
 from upfield.quality import pair, verdict
+from upfield.study import config
 
 SETTINGS = read_yaml(config.ROOT / "config" / "config.yaml")
 SEED = SETTINGS["preprocess"]["registration"]["seed"]

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 from upfield.files import read_json, read_tsv, write_tsv
-from upfield.report import SubjectImages, build, tables
+from upfield.report import tables
+from upfield.report.page import build
+from upfield.report.subject import SubjectImages
 
 
 def images(root: Path, subjects: int, methods: int) -> list[SubjectImages]:

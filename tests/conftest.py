@@ -14,9 +14,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import hypothesis
 import numpy as np
 import pytest
-from upfield import nifti, phantom
+from upfield import phantom
 from upfield.errors import UpfieldError
-from upfield.nifti import Array, Volume
+from upfield.image import nifti
+from upfield.image.nifti import Array, Volume
 from upfield.phantom import anatomy
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -179,7 +180,9 @@ def trained(tmp_path: Path) -> Callable[..., str]:
         over: Mapping[str, Any] | None = None,
         **changes: Any,
     ) -> str:
-        from upfield import config, methods, model
+        from upfield import methods
+        from upfield.methods import model
+        from upfield.study import config
 
         over = over or {"base": 2, "levels": 1}
         settings = config.method_settings({"method_overrides": {method: over}}, method)

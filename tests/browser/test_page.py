@@ -5,9 +5,9 @@ import shutil
 
 import pandas as pd
 import pytest
-from upfield import calibration
+from upfield.evaluate import calibration
 from upfield.files import write_tsv
-from upfield.report import build
+from upfield.report.page import build
 
 from tests.unit.test_findings import make_findings
 from tests.unit.test_report import CONFIG, PROVENANCE, make_study

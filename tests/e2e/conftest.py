@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import yaml
 from scipy import ndimage
-from upfield import nifti
-from upfield.nifti import Grid, Volume
+from upfield.image import nifti
+from upfield.image.nifti import Grid, Volume
 from upfield.phantom import anatomy
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,13 +15,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from scipy import ndimage
-from upfield import nifti
-from upfield.application import read_card
 from upfield.errors import UpfieldError
 from upfield.files import read_json, read_tsv
-from upfield.nifti import Volume
+from upfield.image import nifti
+from upfield.image.nifti import Volume
 from upfield.patches import Store
 from upfield.phantom import anatomy
+from upfield.study.application import read_card
 
 from tests.e2e.conftest import grid_of, head
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 from scipy import ndimage
-from upfield import nifti
 from upfield.files import read_json, read_tsv
+from upfield.image import nifti
 
 from tests.e2e.conftest import bids_errors, run_snakemake
 

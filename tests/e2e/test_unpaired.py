@@ -6,10 +6,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 from scipy import ndimage
-from upfield import nifti
 from upfield.bids import sidecar
 from upfield.files import read_json, read_tsv
-from upfield.nifti import Volume
+from upfield.image import nifti
+from upfield.image.nifti import Volume
 
 from tests.e2e.conftest import grid_of, head
 

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import ndimage
-from upfield import nifti
 from upfield.files import read_json, read_tsv
+from upfield.image import nifti
 from upfield.patches import Store
 from upfield.quality import PICTURES
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from upfield.statistics import AGREEMENT, OUTLIERS, QUANTITIES, RANKS, agreement, outliers, ranks
+from upfield.evaluate.statistics import AGREEMENT, OUTLIERS, QUANTITIES, RANKS, agreement, outliers, ranks
 
 
 def quantities(output, truth, method="gan", quantity="volume_ml"):

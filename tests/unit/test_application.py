@@ -4,10 +4,14 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 from scipy import ndimage
-from upfield import application, bids, config, intensity, nifti, predict, preprocess
-from upfield.application import Application, resolve
+from upfield import bids
 from upfield.files import merged, read_json, write_json
-from upfield.nifti import Grid, Volume
+from upfield.image import intensity, nifti
+from upfield.image.nifti import Grid, Volume
+from upfield.predict import outputs as predict
+from upfield.preprocess import stage as preprocess
+from upfield.study import application, config
+from upfield.study.application import Application, resolve
 
 ON_CPU = predict.Inference(overlap=0.5, tta=False, device="cpu", precision="fp32")
 

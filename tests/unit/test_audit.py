@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from scipy import ndimage
-from upfield import nifti
 from upfield.bids import sidecar
 from upfield.evaluate import audit
 from upfield.files import write_json
-from upfield.nifti import Volume
+from upfield.image import nifti
+from upfield.image.nifti import Volume
 
 AFFINE = np.diag([1.5, 1.5, 2.0, 1.0])
 SHAPE = (50, 52, 44)

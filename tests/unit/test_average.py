@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from upfield import nifti
-from upfield.average import average
 from upfield.bids import sidecar
 from upfield.files import read_json, write_json
-from upfield.nifti import Grid
+from upfield.image import nifti
+from upfield.image.nifti import Grid
 from upfield.phantom import anatomy
+from upfield.preprocess.average import average
 
 
 def rigid(degrees, shift):

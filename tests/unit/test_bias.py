@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 from scipy import ndimage
-from upfield import bias
-from upfield.nifti import Volume
+from upfield.image.nifti import Volume
+from upfield.preprocess import bias
 
 
 def ellipsoid(shape, radius=0.35):

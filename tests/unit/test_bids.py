@@ -4,9 +4,10 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
-from upfield import bids, nifti
+from upfield import bids
 from upfield.files import read_json
-from upfield.nifti import Volume
+from upfield.image import nifti
+from upfield.image.nifti import Volume
 
 
 def scan_file(participant, session=None, middle="", suffix="T1w"):

@@ -5,11 +5,11 @@ import sys
 import numpy as np
 import pytest
 from skimage.morphology import convex_hull_image
-from upfield import nifti
-from upfield.brain import plausibility, tools
-from upfield.brain.extraction import _without_scalp, extract
 from upfield.errors import ScanError
-from upfield.nifti import Volume
+from upfield.image import nifti
+from upfield.image.nifti import Volume
+from upfield.preprocess.brain import plausibility, tools
+from upfield.preprocess.brain.extraction import _without_scalp, extract
 
 GRID = nifti.Grid((60, 60, 60), np.diag([3.0, 3, 3, 1]))
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from upfield import calibration
+from upfield.evaluate import calibration
 from upfield.files import write_json, write_tsv
-from upfield.nifti import Volume, save
+from upfield.image.nifti import Volume, save
 from upfield.report import charts, figures, uncertainty
 
 

@@ -3,10 +3,11 @@
 import pandas as pd
 import pytest
 import yaml
-from upfield import bids, splits
-from upfield.config import ROOT
+from upfield import bids
 from upfield.files import merged
-from upfield.study import Study
+from upfield.study import splits
+from upfield.study.config import ROOT
+from upfield.study.study import Study
 
 SPLITS = {"scheme": "holdout", "fractions": {"train": 0.6, "val": 0.2, "test": 0.2}, "folds": 4, "seed": 1,
           "stratify": [], "file": None}  # fmt: skip

@@ -2,8 +2,8 @@ from copy import deepcopy
 
 import pytest
 import yaml
-from upfield import config as module
 from upfield.files import merged
+from upfield.study import config as module
 
 METHOD = {
     "module": "upfield.methods.toy",

@@ -3,15 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from upfield import inference, methods, model, nifti
+from upfield import methods
 from upfield.bids import sidecar
-from upfield.config import method_settings
 from upfield.errors import UpfieldError
 from upfield.files import read_json, write_json
+from upfield.image import nifti
+from upfield.image.nifti import Volume
+from upfield.methods import model
 from upfield.methods.augmentation import Augmentation
 from upfield.methods.upsampling import interpolated
-from upfield.nifti import Volume
 from upfield.patches import Store, extract, write_store
+from upfield.predict import inference
+from upfield.study.config import method_settings
 from upfield.training.run import train_model
 
 from tests.unit.test_methods import RATES, SMALL, Driver, batch_for, settings

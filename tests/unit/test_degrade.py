@@ -1,8 +1,9 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from upfield import degrade, nifti
-from upfield.nifti import Volume
+from upfield.image import nifti
+from upfield.image.nifti import Volume
+from upfield.preprocess import simulation as degrade
 
 CLEAN = {"kind": "lowfield", "factor": 1, "thickness": 1, "contrast": 1.0, "bias": 0.0, "noise": 0.0, "seed": 42}
 USUAL = {**CLEAN, "factor": 2, "thickness": 5.0, "contrast": 0.7, "bias": 0.2, "noise": 0.03}

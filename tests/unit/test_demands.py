@@ -5,9 +5,11 @@ from copy import deepcopy
 import pytest
 import torch
 import yaml
-from upfield import config, demands, methods
+from upfield import methods
 from upfield.errors import UpfieldError
 from upfield.files import merged
+from upfield.study import config
+from upfield.study import requirements as demands
 
 CHANNELS = [{"suffix": "T1w"}, {"suffix": "T2w"}]
 METHOD = {

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from upfield import dicom, nifti, preprocess
-from upfield.bids import sidecar
+from upfield.bids import dicom, sidecar
 from upfield.files import read_json
-from upfield.nifti import Volume
-from upfield.registration import LPS
+from upfield.image import nifti
+from upfield.image.nifti import Volume
+from upfield.preprocess import stage as preprocess
+from upfield.preprocess.registration import LPS
 
 PERSON = {"PatientName": "Doe^Jane", "PatientID": "4711", "PatientBirthDate": "19700101", "InstitutionName": "Clinic"}
 

@@ -1,9 +1,9 @@
 from dataclasses import replace
 
 import pytest
-from upfield import domain
 from upfield.bids import Scan
 from upfield.errors import UpfieldError
+from upfield.predict import training_range as domain
 
 SCAN = Scan("sub-01", "source", "/x", "sub-01/anat", "sub-01", "T1w", metadata={"MagneticFieldStrength": 3})
 SIDECAR = {

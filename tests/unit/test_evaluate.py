@@ -5,14 +5,15 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 from skimage import metrics as reference
-from upfield import atlas, evaluate, nifti
 from upfield.bids import sidecar
 from upfield.errors import UpfieldError
+from upfield.evaluate import atlas, subject, tables, tissues
+from upfield.evaluate.statistics import QUANTITIES
 from upfield.evaluate.tissues import label_names
 from upfield.files import read_json, write_json
-from upfield.nifti import Volume
+from upfield.image import nifti
+from upfield.image.nifti import Volume
 from upfield.quality.pair import dice
-from upfield.statistics import QUANTITIES
 
 NAMES = ["psnr", "ssim", "mae", "mse", "rmse", "snr", "pearson"]
 AFFINE = np.diag([2.0, 2, 2, 1])
@@ -42,7 +43,7 @@ def files(tmp_path_factory):
     for name, data in images.items():
         nifti.save(Volume(data, AFFINE), paths[name])
         write_json(sidecar(paths[name]), {})
-    evaluate.segment_truth(paths["truth"], paths["mask"], paths["tissues"], "T1w")
+    tissues.segment_truth(paths["truth"], paths["mask"], paths["tissues"], "T1w")
     return paths
 
 
@@ -51,7 +52,7 @@ def predictions(files):
 
 
 def measured(files, metrics=NAMES, labels=None, **changed):
-    return evaluate.measure(
+    return subject.measure(
         predictions(files) | changed.pop("predictions", {}), files["truth"], files["mask"], labels or {},
         sidecars=[files["gan"]], metrics=metrics, **WHO, **changed,
     )  # fmt: skip
@@ -60,7 +61,7 @@ def measured(files, metrics=NAMES, labels=None, **changed):
 def test_rows_of_every_method_region_and_metric(files):
     labels = {files["tissues"]: label_names(files["tissues"])}
     values, own = measured(files, labels=labels, threads=2)
-    assert list(values.columns) == evaluate.COLUMNS and set(values.split) == {"test"}
+    assert list(values.columns) == subject.COLUMNS and set(values.split) == {"test"}
     assert set(values.region) == {"brain", "csf", "grey", "white", "volume"}
     assert dict(zip(values.method, values.seed, strict=True)) == {"identity": "n/a", "gan": "1+2"}
     counts = values.groupby(["method", "region"]).metric.apply(list)
@@ -152,9 +153,9 @@ def test_excluded_pairs_and_misplaced_predictions(files, tmp_path):
     marked = str(tmp_path / "marked.nii.gz")
     write_json(sidecar(marked), {"Excluded": "no brain"})
     arguments = (predictions(files), files["truth"], files["mask"])
-    values, own = evaluate.measure(*arguments, {}, sidecars=[marked], metrics=NAMES, **WHO)
-    assert values.empty and own.empty and list(values.columns) == evaluate.COLUMNS
-    table = evaluate.segment_outputs(*arguments, files["tissues"], sidecars=[marked], suffix="T1w", **WHO)
+    values, own = subject.measure(*arguments, {}, sidecars=[marked], metrics=NAMES, **WHO)
+    assert values.empty and own.empty and list(values.columns) == subject.COLUMNS
+    table = tissues.segment_outputs(*arguments, files["tissues"], sidecars=[marked], suffix="T1w", **WHO)
     assert table.empty
     moved = str(tmp_path / "moved.nii.gz")
     nifti.save(Volume(nifti.load(files["gan"]).data, np.diag([2.0, 2, 2.5, 1])), moved)
@@ -177,7 +178,7 @@ def test_a_truth_without_tissues_is_measured_as_a_whole(files, tmp_path):
     empty = np.zeros((8, 8, 8), np.float32)
     nifti.save(Volume(empty, AFFINE), flat)
     nifti.save(Volume(np.random.default_rng(0).normal(size=empty.shape).astype(np.float32), AFFINE), output)
-    evaluate.segment_truth(output, flat, str(tmp_path / "labels.nii.gz"), "T1w")
+    tissues.segment_truth(output, flat, str(tmp_path / "labels.nii.gz"), "T1w")
     assert label_names(str(tmp_path / "labels.nii.gz")) == {}
     assert "empty" in read_json(tmp_path / "labels.json")["NoLabels"]
 
@@ -185,11 +186,11 @@ def test_a_truth_without_tissues_is_measured_as_a_whole(files, tmp_path):
 def test_a_moved_boundary_shows_in_dice_and_volume(files, tmp_path):
     grown = str(tmp_path / "grown.nii.gz")
     nifti.save(Volume(shells(6, seed=2, growth=0.06)[0], AFFINE), grown)
-    table = evaluate.segment_outputs(
+    table = tissues.segment_outputs(
         {"good": files["gan"], "grown": grown}, files["truth"], files["mask"], files["tissues"],
         sidecars=[files["gan"]], suffix="T1w", **WHO,
     )  # fmt: skip
-    assert list(table.columns) == evaluate.SEGMENTATION
+    assert list(table.columns) == tissues.SEGMENTATION
     rows = table.set_index(["method", "tissue"])
     assert (rows.dice["good"] > 0.97).all() and rows.dice["grown"]["white"] < 0.9
     truth = nifti.load_labels(files["tissues"]).data
@@ -197,7 +198,7 @@ def test_a_moved_boundary_shows_in_dice_and_volume(files, tmp_path):
     assert rows.output_ml["grown", "white"] == pytest.approx(
         (shells(0, growth=0.06)[1] == 3).sum() * 8 / 1000, rel=0.02
     )
-    scores = evaluate.tissues.scores(table).set_index(["method", "metric"]).value
+    scores = tissues.scores(table).set_index(["method", "metric"]).value
     by_hand = 100 * (rows.output_ml["grown", "white"] / rows.truth_ml["grown", "white"] - 1)
     assert scores["grown", "volume_error_white"] == pytest.approx(by_hand) and by_hand > 30
 
@@ -215,20 +216,20 @@ def test_summary_joins_outputs_with_truths(files):
             ["sub-01", "gan", "0", "1+2", "white", 0.9, 11.0, 10.0],
             ["sub-01", "gan", "0", "1+2", "grey", np.nan, np.nan, 5.0],
         ],
-        columns=evaluate.SEGMENTATION,
+        columns=tissues.SEGMENTATION,
     )  # fmt: skip
-    tables = evaluate.summarise(values, own, segmentation, methods=["gan"], baselines=["identity"], seed=0)
-    assert set(tables) == set(evaluate.TABLES)
-    quantities = tables["quantities"].set_index(["method", "region", "quantity"])
-    assert list(tables["quantities"].columns) == QUANTITIES
+    made = tables.summarise(values, own, segmentation, methods=["gan"], baselines=["identity"], seed=0)
+    assert set(made) == set(tables.TABLES)
+    quantities = made["quantities"].set_index(["method", "region", "quantity"])
+    assert list(made["quantities"].columns) == QUANTITIES
     assert quantities.loc[("gan", "white", "volume_ml"), ["output", "truth"]].to_list() == [11, 10]
     expected = own.set_index(["region", "metric"]).value["brain", "snr"]
     assert quantities.truth["identity", "brain", "snr"] == expected
-    board = tables["leaderboard"].set_index(["method", "region", "metric"])
+    board = made["leaderboard"].set_index(["method", "region", "metric"])
     assert board["mean"]["gan", "brain", "volume_error_white"] == pytest.approx(10)
     assert board["n"]["gan", "brain", "dice_grey"] == 0
-    assert set(tables["definitions"].metric) == set(tables["per_subject"].metric)
-    nothing = evaluate.summarise(
+    assert set(made["definitions"].metric) == set(made["per_subject"].metric)
+    nothing = tables.summarise(
         values[:0], own[:0], segmentation[:0], methods=["gan"], baselines=["identity"], seed=0
     )  # fmt: skip
     assert all(table.empty for name, table in nothing.items())

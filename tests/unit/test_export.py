@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from upfield import export, metrics
+from upfield.evaluate import export, metrics
 
 COLUMNS = ["participant_id", "method", "fold", "seed", "split", "region", "metric", "value"]
 

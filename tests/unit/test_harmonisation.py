@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
-from upfield import harmonisation
 from upfield.errors import ScanError, UpfieldError
-from upfield.harmonisation import cohort, features
+from upfield.evaluate import harmonization as harmonisation
+from upfield.evaluate.harmonization import cohort, features
 
 SHAPE = (36, 40, 32)
 

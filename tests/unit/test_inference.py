@@ -4,9 +4,10 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from upfield import inference, methods
-from upfield.config import method_settings
+from upfield import methods
 from upfield.methods import Method
+from upfield.predict import inference
+from upfield.study.config import method_settings
 
 CPU = torch.device("cpu")
 SMALL = {

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from upfield import intensity
 from upfield.errors import ScanError
+from upfield.image import intensity
 
 
 @pytest.fixture

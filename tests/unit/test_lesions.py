@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from scipy import ndimage
-from upfield import nifti
 from upfield.bids import sidecar
 from upfield.evaluate import lesions
 from upfield.evaluate.lesions import CONTRASTS, GAP, LESIONS, RADII, Lesion
 from upfield.files import write_json
-from upfield.nifti import Grid, Volume
-from upfield.preprocess import landmarks_of
+from upfield.image import nifti
+from upfield.image.nifti import Grid, Volume
+from upfield.preprocess.stage import landmarks_of
 
 AFFINE = np.array([[-1.5, 0, 0, 60], [0, 1.5, 0.2, -50], [0, -0.2, 2, -40], [0, 0, 0, 1]])
 AFFINE_OF_SOURCE = np.array([[2.0, 0, 0, -60], [0, 2, 0, -60], [0, 0, 3, -60], [0, 0, 0, 1]])
@@ -98,7 +98,7 @@ def run(pair, tmp_path, monkeypatch, network=None):
         assert landmarks_of(files.network_input[0]) == MARKS, "of the clean image"
         nifti.save(known.with_data(network(known.data) * 200), output)
 
-    monkeypatch.setattr("upfield.predict.enhance", enhance)
+    monkeypatch.setattr("upfield.predict.outputs.enhance", enhance)
     known = nifti.load(pair["source_preproc"])
     nifti.save(known.with_data(known.data / 100), tmp_path / "input.nii.gz")
     write_json(tmp_path / "input.json", {"Landmarks": MARKS})
@@ -142,7 +142,7 @@ def test_an_input_in_the_space_of_a_template_has_them_at_their_place(pair, tmp_p
         back = resample(known, GRID, nifti.read_transform(files.from_template))
         nifti.save(back.with_data(back.data * 200), output)
 
-    monkeypatch.setattr("upfield.predict.enhance", enhance)
+    monkeypatch.setattr("upfield.predict.outputs.enhance", enhance)
     known = nifti.load(tmp_path / "input.nii.gz")
     nifti.save(Volume(known.data, aside @ known.affine), tmp_path / "input.nii.gz")
     write_json(tmp_path / "input.json", {"Landmarks": MARKS})

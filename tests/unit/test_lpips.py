@@ -5,13 +5,16 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
-from upfield import config, demands, weights
+from upfield.catalogue import weights
 from upfield.errors import ScanError
-from upfield.evaluate import COLUMNS, perceptual
+from upfield.evaluate import perceptual
+from upfield.evaluate.metrics.lpips import lpips
+from upfield.evaluate.metrics.registry import KNOWN
+from upfield.evaluate.subject import COLUMNS
 from upfield.files import merged, write_json
-from upfield.metrics.lpips import lpips
-from upfield.metrics.registry import KNOWN
-from upfield.nifti import Volume, save
+from upfield.image.nifti import Volume, save
+from upfield.study import config
+from upfield.study import requirements as demands
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

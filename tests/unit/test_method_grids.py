@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from upfield import inference, methods, model
-from upfield.config import method_settings
+from upfield import methods
 from upfield.files import read_json, read_tsv
-from upfield.methods import Method
-from upfield.nifti import SAME
+from upfield.image.nifti import SAME
+from upfield.methods import Method, model
 from upfield.patches import Patches, Sampling, Store, write_store
+from upfield.predict import inference
+from upfield.study.config import method_settings
 from upfield.training.run import patch_shape, train_model
 
 from tests.unit import test_training

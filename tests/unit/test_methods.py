@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 from upfield import methods
-from upfield.config import method_settings
 from upfield.errors import UpfieldError
 from upfield.methods import losses, schedules
 from upfield.methods.cyclegan import Residual, frozen_statistics
 from upfield.methods.gan import seeded
 from upfield.methods.pool import ImagePool
 from upfield.methods.upsampling import PixelShuffle3D, interpolated
+from upfield.study.config import method_settings
 from upfield.training import checkpoint
 
 NO_TERMS = {"l1": 0.0, "mse": 0.0, "gradient": 0.0}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage import metrics as reference
 from upfield.errors import ScanError, UpfieldError
-from upfield.metrics import (
+from upfield.evaluate.metrics import (
     ALONE,
     METRICS,
     Reference,
@@ -24,7 +24,7 @@ from upfield.metrics import (
     reference_range,
     tissue_regions,
 )
-from upfield.nifti import Volume
+from upfield.image.nifti import Volume
 
 NAMES = list(METRICS)
 WINDOWED = {"ssim", "ms_ssim", "vif", "fsim", "high_frequency_error", "edge_preservation_correlation",

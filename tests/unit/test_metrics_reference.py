@@ -11,8 +11,8 @@ from monai.metrics.regression import KernelType, compute_ssim_and_cs
 from scipy import ndimage
 from skimage import feature, filters, measure
 from torchmetrics.functional.image import visual_information_fidelity
-from upfield.metrics import Reference, compute, compute_regions, structure
-from upfield.metrics.frame import Pair, Picture
+from upfield.evaluate.metrics import Reference, compute, compute_regions, structure
+from upfield.evaluate.metrics.frame import Pair, Picture
 
 RANGE = 80.0
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from upfield import nifti
 from upfield.errors import ScanError
-from upfield.nifti import Grid, Volume
+from upfield.image import nifti
+from upfield.image.nifti import Grid, Volume
 from upfield.phantom import anatomy
 
 

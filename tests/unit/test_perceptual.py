@@ -5,11 +5,13 @@ import torch
 import yaml
 from safetensors.torch import save_file
 from torch import nn
-from upfield import config, demands, methods
-from upfield.config import method_settings
+from upfield import methods
 from upfield.files import merged
 from upfield.methods.losses import Content
 from upfield.methods.perceptual import DEVIATION, MEAN, Features, gram, perceptual
+from upfield.study import config
+from upfield.study import requirements as demands
+from upfield.study.config import method_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from upfield import files, nifti, phantom
+from upfield import files, phantom
 from upfield.errors import UpfieldError
-from upfield.nifti import Volume
+from upfield.image import nifti
+from upfield.image.nifti import Volume
 from upfield.phantom import anatomy, scanner
 
 SETTINGS = phantom.Phantom(subjects=2, spacing=3.0)

@@ -2,13 +2,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 from scipy import ndimage
-from upfield import nifti, preprocess
 from upfield.bids import sidecar
 from upfield.errors import ScanError
 from upfield.files import read_json
-from upfield.intensity import fit
-from upfield.nifti import Volume
+from upfield.image import nifti
+from upfield.image.intensity import fit
+from upfield.image.nifti import Volume
 from upfield.phantom import anatomy
+from upfield.preprocess import stage as preprocess
 
 
 @pytest.fixture

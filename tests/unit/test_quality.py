@@ -3,12 +3,15 @@ import pandas as pd
 import pytest
 import yaml
 from scipy import ndimage
-from upfield import nifti, phantom, preprocess, registration
+from upfield import phantom
 from upfield.bids import Pair, Scan
-from upfield.config import SCHEMAS
 from upfield.files import read_json, write_json, write_tsv
-from upfield.nifti import Volume
+from upfield.image import nifti
+from upfield.image.nifti import Volume
+from upfield.preprocess import registration
+from upfield.preprocess import stage as preprocess
 from upfield.quality import PICTURES, pair, scan, stage, verdict
+from upfield.study.config import SCHEMAS
 
 RANDOM = np.random.default_rng(0)
 RULE = {"min": 0.5, "action": "exclude"}

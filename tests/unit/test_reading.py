@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import ndimage
-from upfield import nifti
 from upfield.bids import sidecar
 from upfield.errors import UpfieldError
 from upfield.evaluate.reading import Reading, blinded, reading_set
 from upfield.files import write_json
-from upfield.nifti import Volume
+from upfield.image import nifti
+from upfield.image.nifti import Volume
 
 OBLIQUE = np.array([[-1.5, 0.1, 0, 20], [0.1, 1.5, 0, -30], [0, 0, 2, 5], [0, 0, 0, 1.0]])
 PAIRS = [["truth", "gan"], ["gan", "spline"]]

@@ -4,12 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
-from upfield import bias, nifti, registration, transforms
-from upfield.brain.extraction import extract
-from upfield.nifti import Grid, Volume
+from upfield.image import nifti, transforms
+from upfield.image.nifti import Grid, Volume
+from upfield.image.transforms import Field
 from upfield.phantom import anatomy
+from upfield.preprocess import bias, registration
+from upfield.preprocess.brain.extraction import extract
 from upfield.quality import pair
-from upfield.transforms import Field
 
 
 def rigid(degrees, translation, centre=anatomy.CENTRE):

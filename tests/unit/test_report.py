@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 from scipy import ndimage
-from upfield import calibration
+from upfield.evaluate import calibration
 from upfield.files import read_tsv, write_json, write_tsv
-from upfield.nifti import Volume, load, save
-from upfield.report import SubjectImages, build, costs, figures, panels, subject, tables
+from upfield.image.nifti import Volume, load, save
+from upfield.report import costs, figures, panels, subject, tables
+from upfield.report.page import build
+from upfield.report.subject import SubjectImages
 
 CONFIG = {
     "study": "demo <b>&study</b>",

@@ -1,9 +1,9 @@
 """The page of a model that was applied: scans, what the model has seen, the images, and what it cost."""
 
 import pandas as pd
-from upfield import domain
 from upfield.files import write_tsv
-from upfield.report import Enhanced, build_applied
+from upfield.predict import training_range as domain
+from upfield.report.applied import Enhanced, build_applied
 
 from tests.unit.test_domain import described
 from tests.unit.test_report import PROVENANCE, Page, make_images

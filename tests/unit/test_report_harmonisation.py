@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from test_report import CONFIG, SECTIONS, Page, make_run, make_study, render
-from upfield import harmonisation
+from upfield.evaluate import harmonization as harmonisation
+from upfield.evaluate.harmonization.cohort import COLUMNS
 from upfield.files import read_tsv, write_tsv
-from upfield.harmonisation.cohort import COLUMNS
 from upfield.report import figures
 from upfield.report.harmonisation import headline
 

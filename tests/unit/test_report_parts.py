@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from upfield.config import SCHEMAS
 from upfield.files import write_tsv
 from upfield.report import citing, costs, export, tables, winner
+from upfield.study.config import SCHEMAS
 
 
 def measured(**levels):

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from upfield.files import write_tsv
-from upfield.report import build, page
+from upfield.report import page
+from upfield.report.page import build
 
 from tests.unit.test_report import CONFIG, PROVENANCE, make_images, make_metrics, make_run
 

@@ -1,7 +1,7 @@
 """What jobs ask a scheduler for."""
 
 import pytest
-from upfield import resources
+from upfield.study import resources
 
 
 def test_memory_is_the_measured_peak_with_a_margin_and_room_for_snakemake():

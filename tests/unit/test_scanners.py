@@ -4,12 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import ndimage
-from upfield import harmonisation, nifti, predict, unpaired
 from upfield.bids import sidecar
 from upfield.errors import ScanError
+from upfield.evaluate import harmonization as harmonisation
+from upfield.evaluate import harmonized as unpaired
 from upfield.files import write_json
-from upfield.nifti import Volume
-from upfield.preprocess import save_image, standardise, working_grid
+from upfield.image import nifti
+from upfield.image.nifti import Volume
+from upfield.predict import outputs as predict
+from upfield.preprocess.stage import save_image, standardise, working_grid
 
 from tests.unit.test_harmonisation import head
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from upfield import splits
+from upfield.study import splits
 
 FRACTIONS = {"train": 0.6, "val": 0.2, "test": 0.2}
 EMPTY = pd.DataFrame({"participant_id": pd.Series(dtype=str)})

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
-from upfield.statistics import COMPARISONS, LEADERBOARD, comparisons, holm, leaderboard, subject_table
+from upfield.evaluate.statistics import COMPARISONS, LEADERBOARD, comparisons, holm, leaderboard, subject_table
 
 COLUMNS = ["participant_id", "method", "fold", "seed", "split", "region", "metric", "value"]
 

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from upfield.bids import sidecar
 from upfield.files import merged, write_json
-from upfield.study import Study
+from upfield.study.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
 

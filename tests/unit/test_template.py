@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from upfield import config, nifti, preprocess, template, transforms
 from upfield.bids import sidecar
 from upfield.errors import ScanError
 from upfield.files import merged, read_json
-from upfield.nifti import Volume
+from upfield.image import nifti, transforms
+from upfield.image.nifti import Volume
 from upfield.phantom import anatomy
+from upfield.preprocess import stage as preprocess
+from upfield.preprocess import template
+from upfield.study import config
 
 SETTINGS = {"spacing": 2.5, "normalize": {"method": "percentile"}}
 # From the template's world to the person's: a nod of 8 degrees, a turn of 12, and a brain shifted by 20 mm.

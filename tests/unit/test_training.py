@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from upfield.config import method_settings
 from upfield.files import read_json, read_tsv
 from upfield.methods.unet3d import SupervisedUNet
 from upfield.patches import Patches, Sampling, Store, usable, write_store
+from upfield.study.config import method_settings
 from upfield.training import checkpoint
 from upfield.training.run import train_model
 

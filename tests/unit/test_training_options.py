@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from upfield import methods, model
-from upfield.config import method_settings
+from upfield import methods
+from upfield.catalogue.methods import RUNTIME_OPTIONS
 from upfield.files import read_json, read_tsv
+from upfield.methods import model
 from upfield.methods.unet3d import SupervisedUNet
+from upfield.study.config import method_settings
 from upfield.training.average import Average
-from upfield.training.feed import HABITS
 from upfield.training.loop import Stopped
 from upfield.training.optimisers import Optimisers
 
@@ -249,7 +250,7 @@ def test_habits_change_no_weight_and_start_nothing_anew(stores, tmp_path, caplog
     train(tmp_path / "usual", "unet3d", stores, epochs=2)
     habits = {"save_every": 2, "preview_every": 2, "log_every": 4, "workers": 1}
     # How several processes train: test_training_processes.py.
-    assert {*habits, "processes"} == set(HABITS)
+    assert {*habits, "processes"} == set(RUNTIME_OPTIONS)
     with caplog.at_level(logging.INFO):
         train(tmp_path / "own", "unet3d", stores, epochs=2, preview=lambda epoch, _: previews.append(epoch), **habits)
     assert_same(tmp_path / "own", tmp_path / "usual")

@@ -16,9 +16,9 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from upfield.config import method_settings
 from upfield.files import read_json, read_tsv
 from upfield.patches import write_store
+from upfield.study.config import method_settings
 from upfield.training import processes
 from upfield.training.log import Means
 from upfield.training.run import train_model

@@ -5,12 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from upfield import inference, methods, model, predict
-from upfield.config import method_settings
+from upfield import methods
 from upfield.files import read_json, write_json
-from upfield.methods import Method
+from upfield.image.nifti import Volume, load, save
+from upfield.methods import Method, model
 from upfield.methods.dropout import Dropout, has_dropout, sampled
-from upfield.nifti import Volume, load, save
+from upfield.predict import inference
+from upfield.predict import outputs as predict
+from upfield.study.config import method_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

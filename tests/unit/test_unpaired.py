@@ -5,11 +5,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from scipy.stats import wasserstein_distance
-from upfield import methods, model
-from upfield.config import method_settings
+from upfield import methods
 from upfield.files import read_json, read_tsv
+from upfield.methods import model
 from upfield.methods.augmentation import Augmentation
 from upfield.patches import Patches, Sampling, Store, UnpairedPatches, draw, write_store
+from upfield.study.config import method_settings
 from upfield.training.feed import Options
 from upfield.training.run import fit_histogram, train_model
 from upfield.training.unpaired import UnpairedValidation, laplacian

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from upfield.nifti import Volume, load, save
-from upfield.report import SubjectImages, subject, viewer
+from upfield.image.nifti import Volume, load, save
+from upfield.report import subject, viewer
+from upfield.report.subject import SubjectImages
 
 
 @pytest.fixture

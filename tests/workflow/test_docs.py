@@ -7,9 +7,9 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
-from upfield import config as study_config
 from upfield.bids import ENTITY_KEYS
 from upfield.files import merged
+from upfield.study import config as study_config
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
@@ -253,8 +253,9 @@ def test_numbers_of_the_presets_are_those_of_the_file(path):
 
 
 def test_outputs_page_lists_every_table_column():
-    from upfield import bids, evaluate, metrics, splits, statistics
-    from upfield.evaluate import audit, lesions
+    from upfield import bids
+    from upfield.evaluate import audit, lesions, metrics, statistics, subject, tissues
+    from upfield.study import splits
 
     page = code_words("docs/outputs.md")
     columns = [
@@ -262,8 +263,8 @@ def test_outputs_page_lists_every_table_column():
         *bids.pairs_table([]).columns,
         *bids.excluded_table([]).columns,
         *splits.COLUMNS,
-        *evaluate.COLUMNS,
-        *evaluate.SEGMENTATION,
+        *subject.COLUMNS,
+        *tissues.SEGMENTATION,
         *audit.AUDIT,
         *audit.STRUCTURES,
         *lesions.LESIONS,
@@ -279,8 +280,8 @@ def test_outputs_page_lists_every_table_column():
 
 
 def test_metrics_page_holds_the_definitions_of_the_code():
-    from upfield.metrics import METRICS, definitions
-    from upfield.metrics.registry import LEARNED
+    from upfield.evaluate.metrics import METRICS, definitions
+    from upfield.evaluate.metrics.registry import LEARNED
 
     rows = []
     for row in definitions([*METRICS, *(metric.name for metric in LEARNED)]).itertuples():

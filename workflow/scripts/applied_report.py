@@ -5,10 +5,10 @@ from upfield.job import job
 with job(snakemake):
     from pathlib import Path
 
-    from upfield.application import Application
     from upfield.files import read_tsv
-    from upfield.provenance import record
-    from upfield.report import Enhanced, build_applied
+    from upfield.report.applied import Enhanced, build_applied
+    from upfield.study.application import Application
+    from upfield.study.provenance import record
 
     study = Application(snakemake.config, rescan=False)
     table = read_tsv(snakemake.input.table)

@@ -3,6 +3,6 @@
 from upfield.job import job
 
 with job(snakemake):
-    from upfield import average
+    from upfield.preprocess import average
 
     average.average(snakemake.input, snakemake.output.image, snakemake.params.seed)

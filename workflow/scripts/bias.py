@@ -3,7 +3,7 @@
 from upfield.job import job
 
 with job(snakemake):
-    from upfield import preprocess
+    from upfield.preprocess import stage as preprocess
 
     preprocess.correct_bias(
         snakemake.input.image, snakemake.input.mask, snakemake.output.image, snakemake.params.enabled

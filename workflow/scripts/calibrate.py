@@ -3,7 +3,7 @@
 from upfield.job import job
 
 with job(snakemake):
-    from upfield import calibration
+    from upfield.evaluate import calibration
     from upfield.files import write_tsv
 
     pairs = zip(snakemake.input.predictions, snakemake.input.deviations, strict=True)

@@ -3,9 +3,10 @@
 from upfield.job import job
 
 with job(snakemake):
-    from upfield import bids, preprocess
+    from upfield import bids
     from upfield.files import write_tsv
-    from upfield.study import Study
+    from upfield.preprocess import stage as preprocess
+    from upfield.study.study import Study
 
     study = Study(snakemake.config, rescan=False)
     if study.unpaired:

@@ -3,6 +3,6 @@
 from upfield.job import job
 
 with job(snakemake):
-    from upfield import dicom
+    from upfield.bids import dicom
 
     dicom.convert(snakemake.params.series, snakemake.output.image)

@@ -3,7 +3,8 @@
 from upfield.job import job
 
 with job(snakemake):
-    from upfield import predict, resources
+    from upfield.predict import outputs as predict
+    from upfield.study import resources
 
     predict.apply(
         snakemake.input.image,

@@ -3,7 +3,7 @@
 from upfield.job import job
 
 with job(snakemake):
-    from upfield import export
+    from upfield.evaluate import export
     from upfield.files import read_tsv, write_text
 
     values = read_tsv(snakemake.input[0])

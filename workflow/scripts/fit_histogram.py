@@ -5,9 +5,9 @@ from upfield.job import job
 with job(snakemake):
     from pathlib import Path
 
-    from upfield import splits
     from upfield.files import read_tsv
-    from upfield.provenance import record
+    from upfield.study import splits
+    from upfield.study.provenance import record
     from upfield.training.run import fit_histogram
 
     card = record(snakemake.config, splits.fingerprint(read_tsv(snakemake.input.splits[0])))

@@ -5,15 +5,16 @@ from upfield.job import job
 with job(snakemake):
     from pathlib import Path
 
-    from upfield import report, splits
     from upfield.files import read_tsv
-    from upfield.provenance import record
+    from upfield.report import page, subject
+    from upfield.study import splits
+    from upfield.study.provenance import record
 
     methods, people = snakemake.params.methods, snakemake.params.participants
     uncertain, spreads = snakemake.params.uncertain, [Path(path) for path in snakemake.input.deviations]
     paths = [Path(path) for path in snakemake.input.images]
     images = [
-        report.SubjectImages(
+        subject.SubjectImages(
             participant_id=person,
             source=outputs["identity"],
             truth=Path(snakemake.input.truths[number]) if snakemake.input.truths else None,
@@ -25,11 +26,11 @@ with job(snakemake):
         for outputs in [dict(zip(methods, paths[number * len(methods) :], strict=False))]
     ]
     root = Path(snakemake.output[0]).parents[1]
-    report.build(
+    page.build(
         root,
         Path(snakemake.output[0]),
         config=snakemake.config,
         provenance=record(snakemake.config, splits.fingerprint(read_tsv(root / "splits.tsv"))),
         images=images,
-        notices=report.notices(snakemake.config),
+        notices=page.notices(snakemake.config),
     )

@@ -3,6 +3,6 @@
 from upfield.job import job
 
 with job(snakemake):
-    from upfield import predict
+    from upfield.predict import outputs as predict
 
     predict.interpolate(snakemake.params.method, snakemake.input, snakemake.output.image)

@@ -5,7 +5,7 @@ from upfield.job import job
 with job(snakemake):
     from upfield import bids
     from upfield.files import write_text, write_tsv
-    from upfield.study import Study
+    from upfield.study.study import Study
 
     study = Study(snakemake.config, rescan=False)
     write_tsv(snakemake.output.inventory, bids.inventory_table(study.described()))

@@ -3,10 +3,10 @@
 from upfield.job import job
 
 with job(snakemake):
-    from upfield import resources
     from upfield.evaluate import lesions
     from upfield.files import write_tsv
-    from upfield.predict import Inference
+    from upfield.predict.outputs import Inference
+    from upfield.study import resources
 
     params, inputs = snakemake.params, snakemake.input
     pair = ("source", "source_mask", "target", "target_mask", "source_preproc", "target_preproc")

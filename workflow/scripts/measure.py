@@ -3,12 +3,12 @@
 from upfield.job import job
 
 with job(snakemake):
-    from upfield import evaluate
-    from upfield.atlas import region_names
+    from upfield.evaluate import subject
+    from upfield.evaluate.atlas import region_names
     from upfield.evaluate.tissues import label_names
     from upfield.files import write_tsv
 
-    values, own = evaluate.measure(
+    values, own = subject.measure(
         dict(zip(snakemake.params.methods, snakemake.input.predictions, strict=True)),
         snakemake.input.truth,
         snakemake.input.mask,

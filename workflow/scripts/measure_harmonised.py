@@ -3,7 +3,7 @@
 from upfield.job import job
 
 with job(snakemake):
-    from upfield import unpaired
+    from upfield.evaluate import harmonized as unpaired
     from upfield.files import write_tsv
 
     table = unpaired.measure(

@@ -3,7 +3,7 @@
 from upfield.job import job
 
 with job(snakemake):
-    from upfield import preprocess
+    from upfield.preprocess import stage as preprocess
 
     preprocess.register(
         (snakemake.input.source, snakemake.input.source_mask),

@@ -4,7 +4,7 @@ from upfield.job import job
 
 with job(snakemake):
     import pandas as pd
-    from upfield import unpaired
+    from upfield.evaluate import harmonized as unpaired
     from upfield.files import read_tsv, write_tsv
 
     values = pd.concat([read_tsv(path) for path in snakemake.input.participants], ignore_index=True)

@@ -4,8 +4,8 @@ from upfield.job import job
 
 with job(snakemake):
     from upfield import bids
-    from upfield.application import Application
     from upfield.files import write_text, write_tsv
+    from upfield.study.application import Application
 
     study = Application(snakemake.config, rescan=False)
     write_tsv(snakemake.output.table, study.screened())

@@ -3,10 +3,10 @@
 from upfield.job import job
 
 with job(snakemake):
-    from upfield import evaluate
+    from upfield.evaluate import tissues
     from upfield.files import write_tsv
 
-    table = evaluate.segment_outputs(
+    table = tissues.segment_outputs(
         dict(zip(snakemake.params.methods, snakemake.input.predictions, strict=True)),
         snakemake.input.truth,
         snakemake.input.mask,

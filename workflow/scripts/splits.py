@@ -4,9 +4,9 @@ from upfield.job import job
 
 with job(snakemake):
     import pandas as pd
-    from upfield import splits
     from upfield.files import read_tsv, write_tsv
-    from upfield.preprocess import PAIR
+    from upfield.preprocess.stage import PAIR
+    from upfield.study import splits
 
     table = pd.DataFrame(snakemake.params.assignment, columns=splits.COLUMNS)
     excluded = read_tsv(snakemake.input.excluded)

@@ -3,13 +3,13 @@
 from upfield.job import job
 
 with job(snakemake):
-    from upfield import evaluate
+    from upfield.evaluate import subject, tables, tissues
     from upfield.files import write_tsv
 
-    tables = evaluate.summarise(
-        evaluate.gathered([*snakemake.input.values, *snakemake.input.perceptual], evaluate.COLUMNS),
-        evaluate.gathered(snakemake.input.own, evaluate.OWN),
-        evaluate.gathered(snakemake.input.segmentations, evaluate.SEGMENTATION),
+    tables = tables.summarise(
+        tables.gathered([*snakemake.input.values, *snakemake.input.perceptual], subject.COLUMNS),
+        tables.gathered(snakemake.input.own, subject.OWN),
+        tables.gathered(snakemake.input.segmentations, tissues.SEGMENTATION),
         methods=snakemake.params.methods,
         baselines=snakemake.params.baselines,
         seed=snakemake.params.seed,

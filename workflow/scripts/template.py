@@ -3,6 +3,6 @@
 from upfield.job import job
 
 with job(snakemake):
-    from upfield import template
+    from upfield.preprocess import template
 
     template.fetch(snakemake.params.name, snakemake.output.image, snakemake.output.mask)

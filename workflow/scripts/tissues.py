@@ -3,9 +3,9 @@
 from upfield.job import job
 
 with job(snakemake):
-    from upfield import evaluate
+    from upfield.evaluate import tissues
 
-    evaluate.segment_truth(
+    tissues.segment_truth(
         snakemake.input.truth,
         snakemake.input.mask,
         snakemake.output.image,

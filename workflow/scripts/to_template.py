@@ -3,7 +3,7 @@
 from upfield.job import job
 
 with job(snakemake):
-    from upfield import template
+    from upfield.preprocess import template
 
     template.register(
         (snakemake.input.image, snakemake.input.mask),

@@ -6,12 +6,12 @@ with job(snakemake):
     import sys
     from pathlib import Path
 
-    from upfield import splits
-    from upfield.config import HABITS
+    from upfield.catalogue.methods import RUNTIME_OPTIONS
     from upfield.files import read_tsv
-    from upfield.provenance import record
     from upfield.report.figures import write_triptych
-    from upfield.study import Study
+    from upfield.study import splits
+    from upfield.study.provenance import record
+    from upfield.study.study import Study
     from upfield.training import processes
     from upfield.training.run import train_model
 
@@ -19,7 +19,7 @@ with job(snakemake):
     if not processes.launch(snakemake.config["train"]["processes"], sys.argv[0]):
         folder = Path(snakemake.output.model).parent
         # Not from `params`: another number of workers is no reason to train again.
-        habits = {key: snakemake.config["train"][key] for key in HABITS}
+        habits = {key: snakemake.config["train"][key] for key in RUNTIME_OPTIONS}
         train_model(
             folder,
             method=snakemake.wildcards.method,

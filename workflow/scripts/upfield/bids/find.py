@@ -8,10 +8,10 @@ from typing import Any
 import bids2table as b2t
 import numpy as np
 
-from upfield import nifti
 from upfield.bids.choose import acquisition_time
 from upfield.bids.scan import Scan, changed
 from upfield.errors import ScanError, UpfieldError
+from upfield.image import nifti
 
 # bids2table's short names of entities, by the long names that BIDS and our config use.
 ENTITY_KEYS = {

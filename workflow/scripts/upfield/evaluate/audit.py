@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from upfield import metrics, nifti
+from upfield.evaluate import metrics
 from upfield.evaluate.subject import load_prediction, seed_label
-from upfield.nifti import Array, Volume
-from upfield.preprocess import excluded
+from upfield.image import nifti
+from upfield.image.nifti import Array, Volume
+from upfield.preprocess.stage import excluded
 from upfield.quality.verdict import NORMAL
 
 STRUCTURES = [

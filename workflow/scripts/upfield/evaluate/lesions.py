@@ -16,14 +16,16 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from upfield import metrics, nifti, predict
 from upfield.bids import sidecar
-from upfield.config import MODEL_FREE
+from upfield.catalogue.methods import MODEL_FREE
+from upfield.evaluate import metrics
 from upfield.evaluate.subject import load_prediction, seed_label
 from upfield.files import digest, read_json, write_json
-from upfield.nifti import Array, Grid, Volume
-from upfield.preprocess import excluded, scaling_of
-from upfield.transforms import Transform
+from upfield.image import nifti
+from upfield.image.nifti import Array, Grid, Volume
+from upfield.image.transforms import Transform
+from upfield.predict import outputs as predict
+from upfield.preprocess.stage import excluded, scaling_of
 
 LESIONS = [
     "participant_id", "method", "fold", "seed", "lesion", "radius_mm", "contrast", "x_mm", "y_mm", "z_mm",

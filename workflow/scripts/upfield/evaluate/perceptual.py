@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from upfield import nifti
+from upfield.evaluate.metrics import BRAIN
+from upfield.evaluate.metrics.lpips import lpips
 from upfield.evaluate.subject import COLUMNS, load_prediction, seed_label
-from upfield.metrics import BRAIN
-from upfield.metrics.lpips import lpips
-from upfield.preprocess import excluded
+from upfield.image import nifti
+from upfield.preprocess.stage import excluded
 from upfield.training import device
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from upfield import intensity, nifti
 from upfield.errors import UpfieldError
 from upfield.evaluate.subject import load_prediction
 from upfield.files import digest, write_text
-from upfield.nifti import Array, Volume
-from upfield.preprocess import excluded
+from upfield.image import intensity, nifti
+from upfield.image.nifti import Array, Volume
+from upfield.preprocess.stage import excluded
 
 KEY = ["case", "participant_id", "A", "B"]
 QUESTIONS = ("sharpness_A", "sharpness_B", "noise_A", "noise_B", "artefacts_A", "artefacts_B", "diagnostic_A",

@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from upfield import metrics as quality
-from upfield import nifti
 from upfield.errors import ScanError, UpfieldError
-from upfield.metrics.regions import regions_of
-from upfield.metrics.volume import WholeVolume
-from upfield.nifti import Array, Volume
-from upfield.preprocess import excluded
+from upfield.evaluate import metrics as quality
+from upfield.evaluate.metrics.regions import regions_of
+from upfield.evaluate.metrics.volume import WholeVolume
+from upfield.image import nifti
+from upfield.image.nifti import Array, Volume
+from upfield.preprocess.stage import excluded
 
 COLUMNS = ["participant_id", "method", "fold", "seed", "split", "region", "metric", "value"]
 OWN = ["participant_id", "region", "metric", "value"]

@@ -4,11 +4,10 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from upfield import statistics
-from upfield.evaluate import tissues
+from upfield.evaluate import statistics, tissues
+from upfield.evaluate.metrics import ALONE, HIGHER, LOWER, definitions
+from upfield.evaluate.metrics.registry import KNOWN
 from upfield.files import read_tsv
-from upfield.metrics import ALONE, HIGHER, LOWER, definitions
-from upfield.metrics.registry import KNOWN
 
 # What `summarise` makes, by name.
 TABLES = (

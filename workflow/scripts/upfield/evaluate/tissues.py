@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from upfield import nifti
 from upfield.bids import sidecar
 from upfield.errors import ScanError
+from upfield.evaluate.metrics.regions import labelled, regions_of, tissue_regions
 from upfield.evaluate.subject import load_prediction, seed_label
 from upfield.files import read_json
-from upfield.metrics.regions import labelled, regions_of, tissue_regions
-from upfield.preprocess import excluded, save_image
+from upfield.image import nifti
+from upfield.preprocess.stage import excluded, save_image
 from upfield.quality.pair import dice
 
 SEGMENTATION = ["participant_id", "method", "fold", "seed", "tissue", "dice", "output_ml", "truth_ml"]

@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
+from upfield.catalogue.weights import convolutions
 from upfield.errors import UpfieldError
-from upfield.weights import convolutions
 
 # What torchvision's networks expect of colours in [0, 1].
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

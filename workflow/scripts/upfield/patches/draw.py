@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from upfield.errors import UpfieldError
-from upfield.nifti import SAME, Array, Scale
+from upfield.image.nifti import SAME, Array, Scale
 from upfield.patches.store import SOURCE, TARGET, Store
 
 # Distinguishes the random numbers of the counterparts from others.

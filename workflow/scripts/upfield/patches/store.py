@@ -9,13 +9,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from upfield import nifti
 from upfield.bids import sidecar
 from upfield.errors import UpfieldError
 from upfield.files import atomic, read_json
-from upfield.intensity import Curve, standard_scale
-from upfield.nifti import SAME, Array, Scale, mask_on
-from upfield.preprocess import excluded, landmarks_of
+from upfield.image import nifti
+from upfield.image.intensity import Curve, standard_scale
+from upfield.image.nifti import SAME, Array, Scale, mask_on
+from upfield.preprocess.stage import excluded, landmarks_of
 
 # The two sides of a study, as the tensors of a store are called.
 SOURCE, TARGET = "source", "target"

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from upfield import nifti
 from upfield.errors import ScanError, UpfieldError
-from upfield.nifti import Array, Grid, Volume
+from upfield.image import nifti
+from upfield.image.nifti import Array, Grid, Volume
 
 TISSUES = ("grey matter", "white matter", "csf", "fat", "muscle", "bone")
 BRAIN_FLOOR = -72.0  # mm, template z of its lowest slice: what the warp brings from below is spinal cord

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from upfield import files, nifti
+from upfield import files
+from upfield.image import nifti
 from upfield.phantom.scanner import SCANNERS, Phantom, Scanner, simulate
 
 README = """# Upfield phantom

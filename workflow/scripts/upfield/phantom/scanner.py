@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from upfield import nifti
 from upfield.errors import UpfieldError
-from upfield.nifti import Array, Grid, Volume
+from upfield.image import nifti
+from upfield.image.nifti import Array, Grid, Volume
 from upfield.phantom import anatomy
 
 

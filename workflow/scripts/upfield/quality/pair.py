@@ -12,9 +12,9 @@ import numpy as np
 from scipy import ndimage
 from skimage.metrics import normalized_mutual_information
 
-from upfield import nifti
-from upfield.nifti import Array, Grid, Volume, mask_on
-from upfield.transforms import Transform
+from upfield.image import nifti
+from upfield.image.nifti import Array, Grid, Volume, mask_on
+from upfield.image.transforms import Transform
 
 # mm: voxels are compared at this size.
 SPACING = 2.0
@@ -156,7 +156,7 @@ def mirror_gain(source: Brain, target: Brain, where: Grid, transform: Transform,
     where the brains do not meet. Raises ScanError if the registration of the mirrored source fails.
     """
     # Imported here: ANTs takes a second to load, and pictures of a pair do without it.
-    from upfield import registration
+    from upfield.preprocess import registration
 
     stranger = source.mirrored
     fitted, _ = registration.register(target.image, stranger.image, kind, SEED)

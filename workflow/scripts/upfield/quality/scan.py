@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_multiotsu, threshold_otsu
 
-from upfield.nifti import Array, Volume
+from upfield.image.nifti import Array, Volume
 
 # Voxels of air below which nothing is said of its noise.
 ENOUGH_AIR = 1000

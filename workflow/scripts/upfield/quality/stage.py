@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from upfield import nifti
 from upfield.bids import sidecar
 from upfield.errors import ScanError
 from upfield.files import read_json, write_json
-from upfield.preprocess import excluded
+from upfield.image import nifti
+from upfield.preprocess.stage import excluded
 from upfield.quality import pair, scan, verdict
 from upfield.quality.verdict import PAIR, SIDES
 

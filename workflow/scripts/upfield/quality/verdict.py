@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from upfield.nifti import Array
+from upfield.image.nifti import Array
 
 SIDES, PAIR = ("source", "target"), "pair"
 # Makes the median absolute deviation a standard deviation for normal values.

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from upfield import nifti
 from upfield.errors import ScanError
 from upfield.files import write_text
-from upfield.intensity import robust_range
-from upfield.nifti import mask_on
+from upfield.image import nifti
+from upfield.image.intensity import robust_range
+from upfield.image.nifti import mask_on
 from upfield.report import costs, panels, tables
 from upfield.report.page import PANEL_PIXELS, notices
 from upfield.report.panels import Layer

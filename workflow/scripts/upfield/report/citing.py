@@ -6,7 +6,7 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
-from upfield.config import MODEL_FREE
+from upfield.catalogue.methods import MODEL_FREE
 
 HERE = Path(__file__).parent
 NETWORKS = {

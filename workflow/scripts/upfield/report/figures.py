@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from upfield.evaluate.metrics import LABELS
 from upfield.files import atomic
-from upfield.metrics import LABELS
-from upfield.nifti import Array
+from upfield.image.nifti import Array
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from upfield import statistics
+from upfield.evaluate import statistics
 from upfield.report import charts, figures, tables
 
 THEMES = (figures.LIGHT, figures.DARK)

@@ -15,13 +15,13 @@ from nilearn.plotting import plot_anat
 from nilearn.plotting.displays import OrthoSlicer
 from PIL import Image
 
-from upfield import nifti
 from upfield.files import atomic
-from upfield.nifti import Array, Volume
-from upfield.preprocess import excluded
+from upfield.image import nifti
+from upfield.image.nifti import Array, Volume
+from upfield.image.transforms import Transform
+from upfield.preprocess.stage import excluded
 from upfield.quality import PICTURES, pair
 from upfield.quality.pair import Brain
-from upfield.transforms import Transform
 
 # mm around the brain that is drawn.
 RIM = 10.0

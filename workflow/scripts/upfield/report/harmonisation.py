@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from upfield.config import MODEL_FREE
+from upfield.catalogue.methods import MODEL_FREE
 from upfield.report import figures
 from upfield.report.headline import NBSP, SMALL, Headline
 

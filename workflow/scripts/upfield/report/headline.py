@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from upfield.config import MODEL_FREE, SUPERVISED
+from upfield.catalogue.methods import MODEL_FREE, SUPERVISED
 
 NBSP = "\N{NO-BREAK SPACE}"
 SMALL = 10  # test subjects below which the headline asks for caution

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from upfield.bids import contrast_names
-from upfield.config import MODEL_FREE, NEED_A_TRUTH
+from upfield.catalogue.methods import MODEL_FREE, NEED_A_TARGET
 from upfield.errors import ScanError
 from upfield.files import write_text
 from upfield.report import (
@@ -126,7 +126,7 @@ def notices(config: Mapping[str, Any]) -> list[str]:
             " Results on acquired images will differ."
         )
     if config["pairing"] == "unpaired":
-        left_out = " and ".join(NEED_A_TRUTH)
+        left_out = " and ".join(NEED_A_TARGET)
         result.append(
             "Source and target are different people, so there is no truth: no number here compares an output with the"
             f" image that it should have been. The baselines {left_out} are left out, since they need one."

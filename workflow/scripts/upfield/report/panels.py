@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from upfield import nifti
-from upfield.nifti import Array, Volume
+from upfield.image import nifti
+from upfield.image.nifti import Array, Volume
 from upfield.report.subject import SubjectVolumes
 
 

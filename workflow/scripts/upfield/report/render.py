@@ -12,7 +12,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from upfield.config import MODEL_FREE
+from upfield.catalogue.methods import MODEL_FREE
 from upfield.report import harmonisation, tables
 
 HERE = Path(__file__).parent

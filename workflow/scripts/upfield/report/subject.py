@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from upfield import nifti
 from upfield.errors import ScanError
-from upfield.nifti import Array, Volume
+from upfield.image import nifti
+from upfield.image.nifti import Array, Volume
 
 MARGIN = 4.0  # mm around the brain mask; black
 

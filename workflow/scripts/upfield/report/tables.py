@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from upfield import harmonisation
-from upfield import metrics as quality
-from upfield.config import MODEL_FREE, SUPERVISED
+from upfield.catalogue.methods import MODEL_FREE, SUPERVISED
+from upfield.evaluate import harmonization as harmonisation
+from upfield.evaluate import metrics as quality
+from upfield.evaluate.statistics import subject_table
 from upfield.files import read_json, read_tsv
-from upfield.statistics import subject_table
 
 COLUMNS = {
     "inventory": ("participant_id", "role", "session", "path", "shape", "voxel_mm", "field_strength_t",

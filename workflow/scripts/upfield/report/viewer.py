@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from skimage.transform import resize_local_mean
 
-from upfield.nifti import Array
+from upfield.image.nifti import Array
 from upfield.report import panels
 from upfield.report.subject import SubjectVolumes
 

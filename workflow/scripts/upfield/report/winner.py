@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from upfield.metrics.registry import KNOWN
+from upfield.evaluate.metrics.registry import KNOWN
+from upfield.evaluate.statistics import subject_table
 from upfield.report import tables
 from upfield.report.headline import NBSP, Difference, difference, mean_of
-from upfield.statistics import subject_table
 
 SHOWN = 6  # losses and participants named before the rest are counted
 INTERVALS = (

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from upfield.config import HABITS
+from upfield.catalogue.methods import RUNTIME_OPTIONS
 from upfield.methods.base import Batch, Method
 from upfield.patches import Patches
 
@@ -51,7 +51,7 @@ class Options:
 
     def decisive(self) -> dict[str, Any]:
         """What the weights depend on."""
-        return {key: value for key, value in asdict(self).items() if key not in HABITS}
+        return {key: value for key, value in asdict(self).items() if key not in RUNTIME_OPTIONS}
 
 
 def load(

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from upfield import baselines, methods, model
+from upfield import methods
 from upfield.errors import UpfieldError
 from upfield.files import digest
-from upfield.methods import Method, parameter_counts
+from upfield.image import histograms
+from upfield.methods import Method, model, parameter_counts
 from upfield.patches import TARGET, standardised, usable
 from upfield.training import processes
 from upfield.training.feed import Options
@@ -132,7 +133,7 @@ def fit_histogram(folder: Path, *, stores: Sequence[str], card: Mapping[str, Any
     started = time.monotonic()
     found = [store for store in usable(stores) if TARGET in store.sides]
     images = ((whole["target"][0].numpy(), whole["mask"][0].numpy() > 0) for whole in (s.whole() for s in found))
-    quantiles = torch.from_numpy(baselines.fit_histogram(images)).float()
+    quantiles = torch.from_numpy(histograms.fit_histogram(images)).float()
     write_history(folder / "history.tsv", [])
     description = {
         "method": "histogram_match",

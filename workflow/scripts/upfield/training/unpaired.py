@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from upfield.image.nifti import Array
 from upfield.methods.base import Batch, Method
-from upfield.nifti import Array
 from upfield.patches import SOURCE, TARGET, Patches, Sampling, Store, require
 from upfield.training.device import autocast
 from upfield.training.feed import Options, as_taken, load, to_device

@@ -1,0 +1,63 @@
+"""A DICOM series as NIfTI with a sidecar, by dcm2niix, without what could identify a person."""
+
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from upfield.bids import sidecar
+from upfield.errors import ScanError
+from upfield.files import write_json
+from upfield.image import nifti
+from upfield.image.nifti import Volume
+
+# Seconds that one series may take.
+LIMIT = 900
+# What a sidecar keeps. Everything else goes: names, dates, numbers of studies, devices and institutions among it.
+KEPT = (
+    "Modality", "MagneticFieldStrength", "ImagingFrequency", "Manufacturer", "ManufacturersModelName", "BodyPart",
+    "SoftwareVersions", "MRAcquisitionType", "ScanningSequence", "SequenceVariant", "ScanOptions", "SequenceName",
+    "PulseSequenceName", "ImageType", "NonlinearGradientCorrection", "SliceThickness", "SpacingBetweenSlices",
+    "EchoTime", "RepetitionTime", "InversionTime", "FlipAngle", "PartialFourier", "PercentPhaseFOV", "PercentSampling",
+    "EchoTrainLength", "PhaseEncodingSteps", "AcquisitionMatrixPE", "ReconMatrixPE", "NumberOfAverages",
+    "ParallelReductionFactorInPlane", "ParallelReductionTechnique", "PixelBandwidth", "DwellTime",
+    "InPlanePhaseEncodingDirectionDICOM", "ReceiveCoilName", "ConversionSoftware", "ConversionSoftwareVersion",
+)  # fmt: skip
+
+
+def convert(series: str | Path, output: str | Path) -> None:
+    """Write the 3-D image of a DICOM series (a folder) to `output` with its sidecar.
+
+    A series that gives no image, or more than one, becomes a tiny placeholder whose sidecar says `Excluded` and why, so
+    that one bad scan does not stop the others.
+    """
+    try:
+        volume, fields = _image(Path(series))
+    except ScanError as error:
+        volume = Volume(np.arange(8, dtype=np.float32).reshape(2, 2, 2), np.eye(4))
+        fields = {"Excluded": str(error)}
+    nifti.save(volume, output)
+    write_json(sidecar(output), fields)
+
+
+def _image(series: Path) -> tuple[Volume, dict[str, Any]]:
+    # Imported here: only studies with DICOM series need it.
+    import dcm2niix
+
+    with tempfile.TemporaryDirectory() as folder:
+        command = [dcm2niix.bin, "-b", "y", "-ba", "y", "-z", "n", "-f", "%s_%d", "-o", folder, str(series)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+        except subprocess.TimeoutExpired:
+            raise ScanError(f"dcm2niix took longer than {LIMIT} s") from None
+        images = sorted(Path(folder).glob("*.nii"))
+        if len(images) != 1:
+            last = (done.stdout + done.stderr).strip().splitlines()[-1:] or ["no message"]
+            raise ScanError(
+                f"dcm2niix made {len(images)} images of the DICOM folder; expected 1, of one series ({last[0][:100]})"
+            )
+        found = json.loads(sidecar(images[0]).read_text(encoding="utf-8"))
+        return nifti.load(images[0]), {key: found[key] for key in KEPT if key in found}

@@ -1,0 +1,1 @@
+"""Facts as data, known without torch: methods, metrics, brain tools, settings."""

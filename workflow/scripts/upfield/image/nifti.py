@@ -1,0 +1,353 @@
+"""The only code that loads, saves or resamples an image.
+
+Conventions everywhere in Upfield: arrays are (X, Y, Z) float32; an affine is a 4x4 matrix from voxel indices to
+world millimetres, RAS+; a transform takes a point of the *output* grid's world to the *input* image's world (the
+direction in which an image is pulled), both RAS+ millimetres: a 4x4 matrix, a `Field`, or several one after the other.
+"""
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import DTypeLike
+from scipy import ndimage
+
+from upfield.errors import ScanError
+from upfield.files import atomic
+from upfield.image import transforms
+from upfield.image.transforms import Array, Field, Transform, steps
+
+# Voxels of a fine grid along X, Y, Z that one voxel of a coarse grid covers.
+Scale = tuple[int, int, int]
+SAME: Scale = (1, 1, 1)
+# A field of view thinner than this (mm) holds a few slices, and not a whole brain.
+SLAB = 80.0
+# NIfTI's codes of coordinates: of the scanner, or of another image such as a template.
+SCANNER, ALIGNED = 1, 2
+
+# What nibabel and numpy raise for damaged files: headers with impossible types, offsets or sizes among them.
+UNREADABLE = (
+    ImageFileError,
+    HeaderDataError,
+    OSError,
+    EOFError,
+    zlib.error,
+    ValueError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A lattice of voxels in the world: `shape` (X, Y, Z) and `affine` (4, 4), voxel to RAS+ mm."""
+
+    shape: tuple[int, int, int]
+    affine: Array
+
+    @property
+    def spacing(self) -> Array:
+        """Voxel size along each array axis in mm, shape (3,)."""
+        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    @property
+    def slab_axis(self) -> int | None:
+        """The array axis across the slices of a field of view thinner than 80 mm (a few slices); None if it is not."""
+        extent = self.spacing * self.shape
+        return int(np.argmin(extent)) if min(extent) < SLAB - 1e-3 else None
+
+    def matches(self, other: "Grid", tolerance: float = 1e-3) -> bool:
+        """Whether both grids have the same voxels (every affine entry within `tolerance`)."""
+        return self.shape == other.shape and bool(np.allclose(self.affine, other.affine, atol=tolerance))
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image: `data` (X, Y, Z) and `affine` (4, 4), voxel to RAS+ mm."""
+
+    data: Array
+    affine: Array
+
+    @property
+    def grid(self) -> Grid:
+        """The lattice the data lie on."""
+        return Grid(self.data.shape, self.affine)
+
+    def with_data(self, data: Array) -> "Volume":
+        """Other values on the same grid. Raises ValueError if the shape differs."""
+        if data.shape != self.data.shape:
+            raise ValueError(f"data of shape {data.shape} do not fit a grid of shape {self.data.shape}")
+        return Volume(data, self.affine)
+
+
+def load(path: str | Path) -> Volume:
+    """Load a 3-D image in its stored orientation as float32, intensity slope applied, non-finite voxels as 0.
+
+    A 4-D file whose last axis has length 1 is taken as 3-D. Raises ScanError, with the reason in one line, if the
+    file is missing, unreadable, truncated, not 3-D, without a usable affine, or constant.
+    """
+    volume = _read(path)
+    if volume.data.size == 0 or volume.data.min() == volume.data.max():
+        raise ScanError("the image is constant: every voxel has the same value")
+    return volume
+
+
+def load_mask(path: str | Path) -> Volume:
+    """Load a mask as boolean; unlike an image it may be empty. Raises ScanError like `load`."""
+    volume = _read(path)
+    return volume.with_data(volume.data > 0)
+
+
+def load_labels(path: str | Path) -> Volume:
+    """Load a label image as int32, which may be empty. Raises ScanError like `load`, and if a value is not whole."""
+    volume = _read(path)
+    labels = np.rint(volume.data)
+    if np.abs(volume.data - labels).max(initial=0) > 1e-3:
+        raise ScanError("the labels are not whole numbers; expected a label image")
+    return volume.with_data(labels.astype(np.int32))
+
+
+def _read(path: str | Path) -> Volume:
+    try:
+        image = cast(nib.Nifti1Image, nib.load(path))
+        if len(image.shape) == 4 and image.shape[3] == 1:
+            image = image.slicer[..., 0]
+        if len(image.shape) != 3:
+            raise ScanError(f"{len(image.shape)}D image of shape {image.shape}; expected one 3D volume")
+        data = np.asarray(image.dataobj, dtype=np.float32)
+    except FileNotFoundError:
+        raise ScanError("the file does not exist") from None
+    except UNREADABLE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ScanError(f"the file cannot be read as NIfTI ({reason[:160]})") from None
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise ScanError("the header holds no usable affine (singular or not finite); fix its sform or qform")
+    return Volume(np.nan_to_num(data, copy=False, nan=0.0, posinf=0.0, neginf=0.0), affine)
+
+
+def save(volume: Volume, path: str | Path, dtype: DTypeLike = np.float32, code: int = SCANNER) -> None:
+    """Save as NIfTI-1, atomically, the affine as both sform and qform, units mm.
+
+    `code` says whose coordinates they are (SCANNER or ALIGNED). A sheared affine stands in the sform alone: no qform
+    can hold it. No intensity scaling is stored, so what is written is what is read. The bytes depend on the content
+    alone.
+    """
+    data = volume.data
+    if np.issubdtype(dtype, np.integer):
+        limits = np.iinfo(dtype)
+        data = np.clip(np.rint(data), limits.min, limits.max)
+    _write(nib.Nifti1Image(np.asarray(data).astype(dtype), volume.affine), path, code)
+
+
+def _write(image: nib.Nifti1Image, path: str | Path, code: int) -> None:
+    affine = image.affine
+    image.header.set_xyzt_units("mm", "sec")
+    image.set_sform(affine, code=code)
+    image.set_qform(affine, code=code)
+    if not np.allclose(image.get_qform(), affine, atol=1e-2):
+        image.set_qform(None, code=0)
+    with atomic(path) as temporary:
+        nib.save(image, temporary)
+
+
+def to_nibabel(volume: Volume) -> nib.Nifti1Image:
+    """The same image for libraries that work on nibabel's."""
+    return nib.Nifti1Image(np.ascontiguousarray(volume.data, dtype=np.float32), volume.affine)
+
+
+def write_transform(path: str | Path, transform: Array | Field) -> None:
+    """Write a transform as ITK does, for ANTs, 3D Slicer and ITK-SNAP: a matrix as text, a field as NIfTI."""
+    if not isinstance(transform, Field):
+        transforms.write_matrix(path, transform)
+        return
+    flip = np.diag(transforms.LPS)[:3]
+    image = nib.Nifti1Image((transform.data * flip).astype(np.float32)[:, :, :, None, :], transform.affine)
+    image.header.set_intent("vector")
+    _write(image, path, SCANNER)
+
+
+def read_transform(path: str | Path) -> Array | Field:
+    """Read what `write_transform` wrote. Raises ScanError if it cannot be read."""
+    if not str(path).endswith((".nii", ".nii.gz")):
+        return transforms.read_matrix(path)
+    try:
+        image = cast(nib.Nifti1Image, nib.load(path))
+        data = np.asarray(image.dataobj, dtype=np.float32)
+    except UNREADABLE as error:
+        raise ScanError(f"{path} cannot be read as a displacement field ({error})") from None
+    if data.ndim != 5 or data.shape[3:] != (1, 3):
+        raise ScanError(f"{path} has shape {data.shape}; a displacement field has (X, Y, Z, 1, 3)")
+    return Field(data[:, :, :, 0] * np.diag(transforms.LPS)[:3].astype(np.float32), np.asarray(image.affine, float))
+
+
+def reorient(volume: Volume) -> Volume:
+    """The same voxels with axes flipped and swapped to be closest to RAS+; world coordinates do not change."""
+    orientation = nib.io_orientation(volume.affine)
+    data = nib.apply_orientation(volume.data, orientation)
+    affine = volume.affine @ nib.orientations.inv_ornt_aff(orientation, volume.data.shape)
+    return Volume(np.ascontiguousarray(data), affine)
+
+
+def resample(
+    volume: Volume,
+    grid: Grid,
+    transform: Transform | None = None,
+    order: int = 1,
+    background: float | None = 0.0,
+    antialias: bool = True,
+) -> Volume:
+    """Pull `volume` onto `grid` with one interpolation.
+
+    The field of view ends at the faces of the outermost voxels, not at their centres: over the last half voxel (5 mm
+    of a 10 mm slice) the outermost value holds.
+
+    Parameters
+    ----------
+    transform
+        From the world of `grid` to the world of `volume`, RAS+ mm; None is the identity.
+    order
+        0 nearest, 1 trilinear, 3 cubic B-spline.
+    background
+        The value beyond the field of view of `volume`; None repeats the nearest value (for smooth fields).
+    antialias
+        Smooth first, along each axis on which `grid` is coarser than `volume` (Gaussian, sigma (r - 1) / 2 voxels
+        for a ratio r of voxel sizes), so that a reduced image does not alias. Never applied to order 0.
+
+    """
+    path = steps(grid.affine, transform, np.linalg.inv(volume.affine))
+    matrix = path[0] if len(path) == 1 and isinstance(path[0], np.ndarray) else None
+    data = volume.data
+    if order > 0 and antialias:
+        ratio = np.linalg.norm(transforms.linear_part(path, grid.shape) if matrix is None else matrix[:3, :3], axis=1)
+        sigma = np.clip((ratio - 1) / 2, 0, None)
+        if sigma.max() > 0.05:
+            data = ndimage.gaussian_filter(data.astype(np.float32), sigma)
+    if matrix is not None and volume.data.shape == grid.shape and np.allclose(matrix, np.eye(4), atol=1e-6):
+        return Volume(np.array(data), grid.affine)
+    floating = data if order == 0 else data.astype(np.float32)
+    mode = "nearest"
+    if matrix is not None:
+        linear = matrix[:3, :3], matrix[:3, 3], grid.shape
+        result = ndimage.affine_transform(floating, *linear, order=order, mode=mode)
+        where = _indices(matrix, grid)
+    else:
+        points = np.indices(grid.shape, dtype=np.float32).reshape(3, -1)
+        where = [at.reshape(grid.shape) for at in transforms.move(path, points).astype(np.float32)]
+        result = ndimage.map_coordinates(floating, np.stack(where), order=order, mode=mode)
+    if background is not None:
+        for at, size in zip(where, data.shape, strict=True):
+            # The slack absorbs the rounding of single precision.
+            inside = (at >= -0.5 - 1e-4) & (at <= size - 0.5 + 1e-4)
+            if not inside.all():
+                result[~np.broadcast_to(inside, result.shape)] = background
+    return Volume(result, grid.affine)
+
+
+def _indices(matrix: Array, grid: Grid) -> list[Array]:
+    """Where each voxel of a grid comes from, along each axis, in arrays that broadcast to the grid's shape."""
+    axes = np.indices(grid.shape, dtype=np.float32, sparse=True)
+    rows = [
+        [np.float32(factor) * axis for factor, axis in zip(row, axes, strict=False) if factor] for row in matrix[:3]
+    ]
+    return [np.float32(row[3]) + sum(terms[1:], terms[0]) for terms, row in zip(rows, matrix[:3], strict=True)]
+
+
+def mask_on(mask: Volume, grid: Grid, transform: Transform | None = None) -> Array:
+    """A mask pulled onto another grid: true where more than half of the interpolated mask is inside."""
+    moved = resample(mask.with_data(mask.data.astype(np.float32)), grid, transform, antialias=False)
+    return np.asarray(moved.data > 0.5)
+
+
+def widened(mask: Volume, rim: float) -> Array:
+    """A boolean mask and all that is within `rim` mm of it."""
+    if rim <= 0:
+        return np.asarray(mask.data)
+    return np.asarray(ndimage.distance_transform_edt(~mask.data, sampling=mask.grid.spacing) <= rim)
+
+
+def regrid(volume: Volume, spacing: float | tuple[float, float, float]) -> Grid:
+    """The grid with voxels of `spacing` mm over the field of view of `volume`, same axes, same corner of the world."""
+    new = np.broadcast_to(np.asarray(spacing, dtype=float), 3)
+    old = volume.grid.spacing
+    extent = old * volume.data.shape
+    shape = np.maximum(np.rint(extent / new), 1).astype(int)
+    affine = volume.affine.copy()
+    affine[:3, :3] = volume.affine[:3, :3] / old * new
+    # Voxel centres: the corner of the field of view stays, so the first centre moves by half the difference.
+    shift = (new - old) / 2
+    affine[:3, 3] = volume.affine[:3, 3] + (volume.affine[:3, :3] / old) @ shift
+    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+
+
+def crop(grid: Grid, low: Array, high: Array) -> Grid:
+    """The part of `grid` between voxel indices `low` (inclusive) and `high` (exclusive); indices may lie outside."""
+    affine = grid.affine.copy()
+    affine[:3, 3] = (grid.affine @ np.append(low, 1.0))[:3]
+    size = np.asarray(high) - np.asarray(low)
+    return Grid((int(size[0]), int(size[1]), int(size[2])), affine)
+
+
+def coarsen(grid: Grid, scale: Scale) -> Grid:
+    """The grid whose voxels cover blocks of `scale` voxels of `grid`, from the same corner of the world.
+
+    Where a size is no multiple of its factor the last blocks reach beyond `grid`.
+    """
+    affine = grid.affine.copy()
+    affine[:3, :3] = grid.affine[:3, :3] * scale
+    affine[:3, 3] = (grid.affine @ np.append((np.array(scale) - 1) / 2, 1.0))[:3]
+    x, y, z = (-(-size // factor) for size, factor in zip(grid.shape, scale, strict=True))
+    return Grid((x, y, z), affine)
+
+
+def refine(grid: Grid, scale: Scale) -> Grid:
+    """The grid that has `scale` voxels in the place of each voxel of `grid`: `coarsen` undone."""
+    affine = grid.affine.copy()
+    affine[:3, :3] = grid.affine[:3, :3] / scale
+    affine[:3, 3] = (grid.affine @ np.append((1 / np.array(scale) - 1) / 2, 1.0))[:3]
+    x, y, z = (size * factor for size, factor in zip(grid.shape, scale, strict=True))
+    return Grid((x, y, z), affine)
+
+
+def world_axes(affine: Array) -> tuple[int, int, int]:
+    """The world axis (0 right, 1 anterior, 2 superior) that each array axis is nearest to."""
+    x, y, z = nib.io_orientation(affine)[:, 0].astype(int)
+    return int(x), int(y), int(z)
+
+
+def cut_out(volume: Volume, grid: Grid, transform: Transform | None = None) -> Volume | None:
+    """The voxels of `volume` at the places of `grid`, copied and not interpolated; None if their lattices differ.
+
+    Places beyond `volume` are 0. `transform` as for `resample`; tolerance a thousandth of a voxel.
+    """
+    path = steps(grid.affine, transform, np.linalg.inv(volume.affine))
+    if len(path) > 1 or isinstance(path[0], Field):
+        return None
+    matrix = path[0]
+    corner = np.rint(matrix[:3, 3]).astype(int)
+    # A difference of the axes grows from voxel to voxel.
+    parallel = np.allclose(matrix[:3, :3], np.eye(3), rtol=0, atol=1e-3 / max(grid.shape))
+    if not parallel or np.abs(matrix[:3, 3] - corner).max() > 1e-3:
+        return None
+    low = np.clip(corner, 0, volume.data.shape)
+    high = np.clip(corner + grid.shape, 0, volume.data.shape)
+    result = np.zeros(grid.shape, dtype=volume.data.dtype)
+    there = tuple(slice(a, b) for a, b in zip(low - corner, high - corner, strict=True))
+    result[there] = volume.data[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    return Volume(result, grid.affine)
+
+
+def bounding_box(mask: Array, margin: Array | int = 0) -> tuple[Array, Array]:
+    """Lowest (inclusive) and highest (exclusive) index of the true voxels, widened by `margin` within the array."""
+    if not mask.any():
+        raise ScanError("the mask is empty")
+    where = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    low = np.maximum(np.array([w[0] for w in where]) - margin, 0)
+    high = np.minimum(np.array([w[-1] + 1 for w in where]) + margin, mask.shape)
+    return low, high

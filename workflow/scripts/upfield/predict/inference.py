@@ -1,0 +1,198 @@
+"""Prediction of whole volumes: at once where memory allows, else in overlapping windows, blended; or by slices."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from monai.inferers import sliding_window_inference
+from torch import Tensor
+from torch.nn import functional
+
+from upfield.image.nifti import Array
+from upfield.methods import Method
+from upfield.methods.dropout import has_dropout, sampled
+from upfield.training.device import autocast
+
+# Share of the free memory that a forward pass may take.
+MEMORY_SHARE = 0.4
+# Edge of the probe that measures a method's memory, in voxels of its output (rounded to the method's divisor).
+PROBE = 32
+# In voxels of the source: what a network sees of the neighbourhood does not shrink because it enlarges.
+SMALLEST_WINDOW = 32
+# Distinguishes the samples of dropout from other random numbers.
+DROPOUT_SEED = 0xD407
+# Axial slices that a 2-D method is shown at once.
+SLICES = 8
+
+
+def enhance(methods: Sequence[Method], source: Array, **options: Any) -> Array:
+    """The enhanced volume, mean over `methods` (the same method trained with several seeds); see `ensemble`."""
+    return ensemble(methods, source, samples=0, **options)[0]
+
+
+@torch.no_grad()
+def ensemble(
+    methods: Sequence[Method],
+    source: Array,
+    *,
+    samples: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    overlap: float,
+    tta: bool,
+    window: int | None = None,
+    memory: int | None = None,
+    reverse: bool = False,
+) -> tuple[Array, Array | None]:
+    """The enhanced volume, mean over `methods` and samples of each, and the standard deviation over these members.
+
+    Parameters
+    ----------
+    samples
+        How many samples with dropout are drawn of each method that has some (Gal and Ghahramani 2016); 0 predicts
+        once, without dropout. The same samples every time.
+    source
+        (X, Y, Z) normalised image on the working grid, or on that grid coarsened by the methods' `scale`; RAS+ axes.
+        (C, X, Y, Z) for methods that take C contrasts.
+    overlap
+        Share of a window that its neighbour covers too.
+    tta
+        Also predict the left-right mirror image and average.
+    window
+        Edge of the sliding window in voxels of the source; None takes the whole volume, or the largest window that
+        fits. A 2-D method is shown whole axial slices in any case.
+    memory
+        Bytes that this process may hold in all, which a scheduler enforces; None for what the machine has.
+    reverse
+        From target to source, by methods that can.
+
+    Returns two volumes (X, Y, Z) times `scale`, float32 in normalised target units. The standard deviation has n - 1
+    in its denominator; it is None if there is one member only. Mirror images are averaged within a member.
+
+    """
+    volume = torch.from_numpy(np.ascontiguousarray(source, dtype=np.float32))
+    volume = volume[None] if volume.ndim == 4 else volume[None, None]
+    views = [volume, volume.flip(2)] if tta else [volume]
+    count = 0
+    mean = squares = torch.zeros(())
+    for number, method in enumerate(methods):
+        method = (Reversed(method) if reverse else method).to(device).eval()
+        for sample in range(samples) if samples and has_dropout(method) else [None]:
+            with nullcontext() if sample is None else sampled(method, DROPOUT_SEED, number, sample):
+                results = [_run(method, view.to(device), device, dtype, overlap, window, memory) for view in views]
+            output = (results[0] + results[1].flip(2)) / 2 if tta else results[0]
+            # Welford's running moments: members need not be held in memory together.
+            count += 1
+            change = output - mean
+            mean = mean + change / count
+            squares = squares + change * (output - mean)
+    spread = (squares / (count - 1)).sqrt()[0, 0].numpy() if count > 1 else None
+    return np.asarray(mean[0, 0].numpy()), spread
+
+
+class Reversed(Method):
+    """A method that works both ways, the other way round."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+        self.dims, self.divisor, self.scale = method.dims, method.divisor, method.scale  # type: ignore[misc]
+
+    def forward(self, source: Tensor) -> Tensor:
+        """Target to source."""
+        return self.method.reverse(source)
+
+
+def _run(
+    method: Method,
+    volume: Tensor,
+    device: torch.device,
+    dtype: torch.dtype,
+    overlap: float,
+    window: int | None,
+    memory: int | None,
+) -> Tensor:
+    """One method on one (1, C, X, Y, Z) volume, padded to the method's divisor with its corner's values."""
+    shape = volume.shape[2:]
+    x, y, z = (size * factor for size, factor in zip(shape, method.scale, strict=True))
+    padding = [p for size in reversed(shape[: method.dims]) for p in (0, -size % method.divisor)]
+    padding = [0] * (6 - len(padding)) + padding
+    parts = [functional.pad(part, padding, value=float(part.flatten()[0])) for part in volume.split(1, dim=1)]
+    padded = torch.cat(parts, dim=1)
+    network = partial(_forward, method, device, dtype)
+    if method.dims == 2:
+        stack = padded[0].movedim(-1, 0).split(SLICES)
+        result = torch.cat([network(slices).cpu() for slices in stack]).movedim(0, -1)[None]
+        return result[:, :, :x, :y]
+    edge = window or _window(method, padded, dtype, memory)
+    if edge is None:
+        result = network(padded).cpu()
+    else:
+        edges = [min(edge, size) for size in padded.shape[2:]]
+        result = sliding_window_inference(  # type: ignore[assignment]
+            padded.cpu(),
+            edges,
+            sw_batch_size=1,
+            predictor=network,
+            overlap=overlap,
+            roi_weight_map=_weights(edges),
+            sw_device=device,
+            device="cpu",
+        )
+    return result[:, :, :x, :y, :z]
+
+
+def _weights(edges: Sequence[int]) -> Tensor:
+    """How much each voxel of a window counts: a Gaussian, sigma an eighth of the edge, shape `edges`.
+
+    Not MONAI's own map, which never falls below a thousandth: near a face of the volume every weight is that small,
+    so that the rim of one window, where the network sees padding, would count as much as the middle of the next.
+    """
+    lines = [torch.exp(-(((torch.arange(edge) - (edge - 1) / 2) / (edge / 8)) ** 2) / 2) for edge in edges]
+    return lines[0][:, None, None] * lines[1][:, None] * lines[2]
+
+
+def _forward(method: Method, device: torch.device, dtype: torch.dtype, x: Tensor) -> Tensor:
+    with autocast(device, dtype):
+        return method(x.to(device)).float()
+
+
+def _window(method: Method, volume: Tensor, dtype: torch.dtype, memory: int | None) -> int | None:
+    """None if the whole volume fits into memory, else the largest edge that does (a multiple of the divisor)."""
+    per_voxel = activation_bytes(method, volume.device, dtype)
+    free = MEMORY_SHARE * free_memory(volume.device, memory)
+    if per_voxel * volume[0, 0].numel() <= free:
+        return None
+    edge = int((free / per_voxel) ** (1 / 3)) // method.divisor * method.divisor
+    return max(edge, -(-SMALLEST_WINDOW // method.divisor) * method.divisor)
+
+
+def activation_bytes(method: Method, device: torch.device, dtype: torch.dtype) -> float:
+    """Bytes of all layer outputs per input voxel of all channels, measured on a small cube: more than lives at once."""
+    edge = -(-PROBE // max(method.scale) // method.divisor) * method.divisor
+    total = 0
+
+    def count(module: torch.nn.Module, inputs: object, output: object) -> None:
+        nonlocal total
+        if isinstance(output, Tensor) and not list(module.children()):
+            total += output.numel() * output.element_size()
+
+    hooks = [module.register_forward_hook(count) for module in method.modules()]
+    try:
+        _forward(method, device, dtype, torch.zeros(1, method.in_channels, edge, edge, edge))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total / edge**3
+
+
+def free_memory(device: torch.device, allowed: int | None = None) -> int:
+    """Bytes that can be taken now; on a CPU no more than this process is `allowed` to hold in all."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = int(psutil.virtual_memory().available)
+    return free if allowed is None else min(free, max(allowed - psutil.Process().memory_info().rss, 0))

@@ -1,0 +1,1 @@
+"""From native scans to pairs on one grid."""

@@ -1,0 +1,1 @@
+"""A study: its configuration, index, splits and designs."""

@@ -1,0 +1,198 @@
+"""A trained model as the workflow sees it, with the scans to enhance: the study of `snakemake apply`.
+
+What a model card says decides how scans are prepared; the user says which model, which scans, and where to.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jsonschema import Draft202012Validator
+from safetensors import SafetensorError, safe_open
+
+from upfield import bids
+from upfield.bids import Exclusion, Index, Scan, derivative, label, sidecar
+from upfield.errors import UpfieldError
+from upfield.files import merged, read_json, read_yaml
+from upfield.image.nifti import Scale
+from upfield.predict import training_range as domain
+from upfield.preprocess import template
+from upfield.study import config, splits
+from upfield.study.study import Study
+
+# What a user may say beside `model`; everything else stands in the model card.
+OWN = ("model", "bids_dir", "out_of_range", "study", "output_dir", "participants", "report", "predict.overlap",
+       "predict.tta", "source.entities", "source.metadata", "source.brain", "train.device",
+       "train.precision")  # fmt: skip
+BLOCKS = ("source", "train", "predict")
+COLUMNS = ("participant_id", "session", "scan", "path", "status", "warnings", "reason", "output")
+
+
+def resolve(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a run with `model`: what its cards say laid over `settings`.
+
+    `given` holds what the user said, without the defaults. Raises UpfieldError for a key that has no effect here, a
+    folder that holds no usable model, and models that do not go together.
+    """
+    config.check_schema(settings)
+    given_keys = [key for key in given if key not in BLOCKS]
+    given_keys += [f"{block}.{key}" for block in BLOCKS for key in given.get(block, {})]
+    other = next((key for key in given_keys if key not in OWN), None)
+    if other is not None:
+        raise UpfieldError(f"config: {other} has no effect with model; expected {', '.join(OWN)} and nothing else")
+    folders = folders_of(settings["model"])
+    cards = [read_card(folder) for folder in folders]
+    _same(folders, cards)
+    suffix = {"suffix": cards[0]["domain"]["source"]["suffix"]}
+    source = {**settings["source"], "bids_dir": settings["bids_dir"]}
+    return {
+        **settings,
+        "study": settings["study"] if "study" in given else f"apply-{cards[0]['method']}",
+        "source": source | {"entities": merged(suffix, given.get("source", {}).get("entities", {}))},
+        "pairing": cards[0]["pairing"],
+        "simulate": settings["simulate"] | (cards[0]["simulate"] or {}),
+        "preprocess": merged(settings["preprocess"], cards[0]["preprocess"]),
+        "methods": [],
+    }
+
+
+def folders_of(model: str | Sequence[str]) -> list[str]:
+    """One or several model folders as a list."""
+    return [model] if isinstance(model, str) else list(model)
+
+
+def read_card(folder: str) -> dict[str, Any]:
+    """The card of a model folder. Raises UpfieldError, one line, if the folder cannot be used to enhance scans.
+
+    Only methods that are installed here are accepted: a card is a file from somebody else and must not choose code.
+    """
+    for name in ("model.json", "model.safetensors"):
+        if not (Path(folder) / name).is_file():
+            raise UpfieldError(
+                f"config: model is {folder}, where there is no {name}; expected a folder such as"
+                " results/<study>/models/<method>/fold-0_seed-42"
+            )
+    path = Path(folder) / "model.json"
+    try:
+        card: dict[str, Any] = read_json(path)
+    except ValueError as error:
+        raise UpfieldError(f"{path}: not a JSON file ({error})") from None
+    schema = read_yaml(config.SCHEMAS / "card.schema.yaml")
+    config.raise_first(Draft202012Validator(schema).iter_errors(card), str(path))
+    try:
+        document = read_yaml(config.method_file(card["method"]))
+    except UpfieldError:
+        raise UpfieldError(f"{path}: its method {card['method']} is none of those in config/methods/") from None
+    if len(card.get("channels", [])) > 1:
+        raise UpfieldError(
+            f"{path}: the model takes {', '.join(card['channels'])} side by side; apply takes models of one contrast"
+        )
+    different = sorted(set(document["settings"]) ^ set(card["settings"]))
+    if document["module"] != card["module"] or different:
+        what = f"settings {', '.join(different)}" if different else f"code in {card['module']}"
+        raise UpfieldError(
+            f"{path}: {card['method']} has other {what} here; the model was made by Upfield {card['upfield']}"
+        )
+    try:
+        with safe_open(Path(folder) / "model.safetensors", framework="numpy"):
+            return card
+    except (SafetensorError, OSError) as error:
+        raise UpfieldError(f"{folder}/model.safetensors cannot be read ({error})") from None
+
+
+def _same(folders: Sequence[str], cards: Sequence[Mapping[str, Any]]) -> None:
+    """Models whose outputs are averaged agree in everything that the scans are prepared by."""
+    for folder, card in zip(folders, cards, strict=True):
+        for key in ("method", "scale", "pairing", "preprocess"):
+            if card[key] != cards[0][key]:
+                raise UpfieldError(f"config: model names {folders[0]} and {folder}, which differ in {key}")
+
+
+class Application(Study):
+    """Everything the rules ask for when a trained model enhances scans that have no target.
+
+    A study without pairs, so nothing is trained and nobody tested. `settings` are those that `resolve` returns.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], rescan: bool = True) -> None:
+        """Read the cards and index the dataset. Raises UpfieldError."""
+        super().__init__(settings, rescan)
+        # Scans are taken one by one, whatever the model has learned from.
+        self.unpaired = False
+        self.folders = folders_of(settings["model"])
+        self.cards = [read_card(folder) for folder in self.folders]
+        self.domain = domain.joined([card["domain"] for card in self.cards])
+        left_out = {row.path for row in self.index.excluded}
+        self.scans = {scan.name: scan for scan in self.index.scans if scan.path not in left_out}
+
+    def _check(self, settings: Mapping[str, Any]) -> None:
+        config.check_dataset("bids_dir", settings["bids_dir"])
+        template.check(settings)
+
+    def _find(self, rescan: bool) -> Index:
+        """Every scan that the filters match; each that can be read is enhanced."""
+        every = bids.read_scans(self.config, ["source"], self.cache, rescan)
+        found = bids.choose(every, self.config["participants"], "first")
+        excluded = []
+        taken: dict[str, str] = {}
+        for scan in found:
+            first = taken.setdefault(scan.name, scan.path) if not scan.problem else scan.path
+            reason = scan.problem or (f"{Path(first).name} has the same entities" if first != scan.path else "")
+            if reason:
+                excluded.append(Exclusion(scan.participant, "source", scan.path, "ingest", reason))
+        if len(excluded) == len(found):
+            why = "; ".join(f"{row.participant}: {row.reason}" for row in excluded[:3]) or "no scan matches the filters"
+            raise UpfieldError(f"config: no scan was found to apply the model to ({why})")
+        return Index(found, [], excluded, [])
+
+    @property
+    def splits(self) -> pd.DataFrame:
+        """Nobody is split."""
+        return pd.DataFrame(columns=list(splits.COLUMNS))
+
+    @property
+    def method(self) -> str:
+        """The models' method."""
+        return str(self.cards[0]["method"])
+
+    @property
+    def label(self) -> str:
+        """The models' method as it stands in file names."""
+        return label(self.method)
+
+    @property
+    def enlarged(self) -> Scale:
+        """Size of the models' output relative to their input."""
+        x, y, z = self.cards[0]["scale"]
+        return x, y, z
+
+    def standardised(self, scan: Scan) -> str:
+        """Normalised, skull stripped, on the grid that the networks take."""
+        return derivative(self.root, scan, "preproc", extra="" if self.template is None else f"space-{self.space}")
+
+    def enhanced(self, scan: Scan) -> str:
+        """The models' output; named after the scan, with the suffix of what the models were trained to make."""
+        return derivative(self.root, scan, self.method, self.domain["target"]["suffix"][0])
+
+    def screened(self) -> pd.DataFrame:
+        """applied.tsv: every scan found, what sets it apart from the training scans, and whether it is enhanced.
+
+        Reads the sidecars of the preprocessed images, which must exist.
+        """
+        reasons = {row.path: row.reason for row in self.index.excluded}
+        rows = []
+        for scan in self.index.scans:
+            reason, warnings = reasons.get(scan.path), []
+            if reason is None:
+                found = read_json(sidecar(self.standardised(scan)))
+                reason = found.get("Excluded")
+                warnings = [] if reason else domain.check(scan, found, self.domain)
+            if warnings and self.config["out_of_range"] == "refuse":
+                reason = "out of the model's range"
+            output = None if reason else str(Path(self.enhanced(scan)).relative_to(self.root))
+            rows.append(
+                (scan.participant, scan.session, scan.key, scan.path, "excluded" if reason else "applied",
+                 "; ".join(warnings) or None, reason, output)
+            )  # fmt: skip
+        return pd.DataFrame(rows, columns=list(COLUMNS))
