@@ -245,7 +245,7 @@ def test_output_lies_on_the_native_grid_divided_to_the_models_resolution(
     brain = nifti.load_mask(mask)
     share = nifti.resample(brain.with_data(brain.data.astype(np.float32)), made.grid).data
     assert 50 < np.median(made.data[share > 0.99]) < 450
-    far = nifti.mask_on(brain.with_data(~nifti.widened(brain, 8.0)), made.grid)
+    far = nifti.mask_on(brain.with_data(~nifti.dilated(brain, 8.0)), made.grid)
     assert far.any() and not made.data[far].any()
     facts = read_json(bids.sidecar(output))
     assert (facts["IntensityOffset"], facts["IntensityScale"]) == (50, 400)

@@ -107,7 +107,7 @@ def test_same_image_as_source_and_as_target_coincides(awkward, mask):
     assert source.grid.matches(target.grid)
     assert scaling == fit(awkward.data, inside, "percentile")
     # And with its rim kept, it still coincides in the brain.
-    with_rim, _ = preprocess.normalised(elsewhere, inside, grid, pose, "percentile", preprocess.SOURCE_RIM)
+    with_rim, _ = preprocess.normalised(elsewhere, inside, grid, pose, "percentile", preprocess.SOURCE_MARGIN)
     # The cubic spline rings for two voxels (of 3 mm) at the edge of the stripped brain, so only its core is compared.
     core = ndimage.distance_transform_edt(nifti.resample(mask, grid).data > 0.5, sampling=grid.spacing) > 6
     assert core.sum() * grid.spacing.prod() > 1000
@@ -243,7 +243,7 @@ def test_decimated_scan_is_not_interpolated_again(awkward, tmp_path, kind, scale
     target = preprocess.working_grid(nifti.load_mask(paths["target_mask"]), "native", scale)
     assert result.grid.matches(nifti.coarsen(target, scale))
     inside = nifti.load_mask(paths["source_mask"]).data
-    near = ndimage.distance_transform_edt(~inside, sampling=made.grid.spacing) <= preprocess.SOURCE_RIM
+    near = ndimage.distance_transform_edt(~inside, sampling=made.grid.spacing) <= preprocess.SOURCE_MARGIN
     corner = np.rint(to_voxels(made.grid, result.affine[None, :3, 3]))[0].astype(int)
     expected = np.pad(scaling.apply(np.where(near, made.data, 0)), 8, constant_values=np.float32(scaling.background))
     box = tuple(slice(8 + c, 8 + c + n) for c, n in zip(corner, result.data.shape, strict=True))

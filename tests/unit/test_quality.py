@@ -10,7 +10,7 @@ from upfield.image import nifti
 from upfield.image.nifti import Volume
 from upfield.preprocess import registration
 from upfield.preprocess import stage as preprocess
-from upfield.quality import PICTURES, pair, scan, stage, verdict
+from upfield.quality import PICTURES, pair, scan, stage, judging
 from upfield.study.config import SCHEMAS
 
 RANDOM = np.random.default_rng(0)
@@ -172,7 +172,7 @@ def test_thresholds_exclude_or_warn():
         "snr": {"min": 5, "action": "warn"}, "cjv": {"max": 0.8, "action": "warn"}, "ncc": RULE, "efc": RULE,
         "mask_dice": None,
     }  # fmt: skip
-    rows = verdict.judge(found, limits)
+    rows = judging.judge(found, limits)
     assert [(row["role"], row["metric"], row["action"]) for row in rows] == [
         ("pair", "ncc", "exclude"),
         ("source", "snr", "warn"),
@@ -184,10 +184,10 @@ def test_thresholds_exclude_or_warn():
 
 def test_robust_z_by_hand():
     # Median 3, median absolute deviation 1.
-    z = verdict.robust_z(np.array([1.0, 2, 3, 4, 100]))
+    z = judging.robust_z(np.array([1.0, 2, 3, 4, 100]))
     np.testing.assert_allclose(z, 1 / 1.4826 * np.array([-2.0, -1, 0, 1, 97]))
-    assert np.isnan(verdict.robust_z(np.array([1.0, 2, 3, 100]))).all()
-    assert np.isnan(verdict.robust_z(np.array([1.0, 1, 1, 1, 9]))).all()
+    assert np.isnan(judging.robust_z(np.array([1.0, 2, 3, 100]))).all()
+    assert np.isnan(judging.robust_z(np.array([1.0, 1, 1, 1, 9]))).all()
 
 
 def test_table_flags_those_who_are_worse_than_the_others():
@@ -197,18 +197,18 @@ def test_table_flags_those_who_are_worse_than_the_others():
 
     reports = [report(number, snr) for number, snr in enumerate([10, 11, 12, 13, 14, 1, 40])]
     reports[1]["Findings"] = [{"role": "source", "metric": "snr", "action": "warn"}]
-    table = verdict.table(reports, 3.5)
+    table = judging.table(reports, 3.5)
     assert list(table.columns) == ["participant_id", "role", "metric", "value", "z", "flag"]
     flags = table[table["metric"] == "snr"].set_index("participant_id")["flag"]
     # A high signal-to-noise ratio is not a fault.
     assert flags.to_dict() == dict.fromkeys(flags.index, "ok") | {"sub-1": "warn", "sub-5": "outlier"}
-    assert set(verdict.table(reports, None)["flag"]) == {"ok", "warn"}
+    assert set(judging.table(reports, None)["flag"]) == {"ok", "warn"}
 
 
 def test_schema_names_every_metric():
     schema = yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text())
     named = schema["properties"]["qc"]["properties"]["thresholds"]["propertyNames"]["enum"]
-    assert named == list(verdict.METRICS)
+    assert named == list(judging.METRICS)
 
 
 # -- the stage -----------------------------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ def test_doubtful_pairs_come_first(tmp_path):
         ("sub-4", "pair", "mirror_gain", 0.00, np.nan, "exclude"), ("sub-4", "pair", "ncc", 0.8, np.nan, "ok"),
         ("sub-4", "pair", "ncc_before", 0.2, np.nan, "ok"),
     ]  # fmt: skip
-    write_tsv(tmp_path / "qc/quality.tsv", pd.DataFrame(rows, columns=verdict.COLUMNS))
+    write_tsv(tmp_path / "qc/quality.tsv", pd.DataFrame(rows, columns=judging.COLUMNS))
     for _, person in {(row[0], row[0]) for row in rows}:
         for name in PICTURES:
             path = tmp_path / f"qc/figures/{person}_{name}.webp"

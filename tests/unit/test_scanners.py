@@ -12,7 +12,9 @@ from upfield.files import write_json
 from upfield.image import nifti
 from upfield.image.nifti import Volume
 from upfield.predict import outputs as predict
-from upfield.preprocess.stage import save_image, standardise, working_grid
+from upfield.preprocess.derivatives import save_image
+from upfield.preprocess.? import standardise
+from upfield.preprocess.grid import working_grid
 
 from tests.unit.test_harmonisation import head
 

@@ -125,14 +125,14 @@ def test_source_and_target_meet_in_the_template_in_one_interpolation(icbm, pair,
     # What a chain of matrices does, their product does.
     product = transforms.read_matrix(paths["transform"]) @ transforms.read_matrix(paths["to_template"])
     once, scaling = preprocess.normalised(
-        nifti.load(source[0]), nifti.load_mask(source[1]).data, grid, product, "percentile", preprocess.SOURCE_RIM
+        nifti.load(source[0]), nifti.load_mask(source[1]).data, grid, product, "percentile", preprocess.SOURCE_MARGIN
     )
     np.testing.assert_allclose(low.data, once.data, atol=1e-5)
     # It is sharper than a source that stops at the target on its way.
     stripped = nifti.load(source[0]).with_data(nifti.load(source[0]).data * nifti.load_mask(source[1]).data)
     halfway = resample(stripped, nifti.load(target[0]).grid, transforms.read_matrix(paths["transform"]), 3)
     twice = scaling.apply(resample(halfway, grid, transforms.read_matrix(paths["to_template"]), 3).data)
-    core = nifti.mask_on(mask.with_data(nifti.widened(mask.with_data(~mask.data), 6) == 0), grid)
+    core = nifti.mask_on(mask.with_data(nifti.dilated(mask.with_data(~mask.data), 6) == 0), grid)
     texture = [np.abs(np.diff(data, axis=0))[core[1:]].mean() for data in (low.data, twice)]
     assert texture[0] > 1.01 * texture[1]
     assert read_json(sidecar(outputs[0]))["SpatialReference"].endswith("mask.nii.gz")
@@ -154,7 +154,7 @@ def test_there_and_back_changes_little(icbm, pair, tmp_path):
     back = nifti.resample(
         there.with_data(scaling.invert(there.data)), native.grid, nifti.read_transform(paths["from_template"]), order=3
     )
-    core = nifti.widened(mask.with_data(~mask.data), 4) == 0
+    core = nifti.dilated(mask.with_data(~mask.data), 4) == 0
     assert np.abs(back.data - native.data)[core].mean() < 0.01 * native.data[core].mean()
 
 

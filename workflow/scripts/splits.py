@@ -5,7 +5,7 @@ from upfield.job import job
 with job(snakemake):
     import pandas as pd
     from upfield.files import read_tsv, write_tsv
-    from upfield.preprocess.stage import PAIR
+    from upfield.preprocess.X import PAIR
     from upfield.study import splits
 
     table = pd.DataFrame(snakemake.params.assignment, columns=splits.COLUMNS)

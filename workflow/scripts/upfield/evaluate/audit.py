@@ -17,8 +17,8 @@ from upfield.evaluate import metrics
 from upfield.evaluate.subject import load_prediction, seed_label
 from upfield.image import nifti
 from upfield.image.nifti import Array, Volume
-from upfield.preprocess.stage import excluded
-from upfield.quality.verdict import NORMAL
+from upfield.preprocess.derivatives import excluded
+from upfield.quality.judging import NORMAL
 
 STRUCTURES = [
     "participant_id", "method", "fold", "seed", "structure", "kind", "x_mm", "y_mm", "z_mm", "volume_ml", "peak_z",

@@ -9,7 +9,7 @@ from scipy import stats
 from upfield.evaluate import metrics
 from upfield.image import nifti
 from upfield.image.nifti import Array
-from upfield.preprocess.stage import excluded
+from upfield.preprocess.derivatives import excluded
 
 BINS = 10
 MEASURES = ["bin", "voxels", "predicted", "rmse", "spearman", "ence"]

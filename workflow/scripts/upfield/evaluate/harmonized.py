@@ -18,7 +18,7 @@ from upfield.evaluate.subject import COLUMNS, seed_label
 from upfield.files import read_json
 from upfield.image import histograms, nifti
 from upfield.image.nifti import Array, Volume, mask_on
-from upfield.preprocess.stage import excluded, scaling_of
+from upfield.preprocess.derivatives import excluded, scaling_of
 from upfield.quality.pair import dice
 
 # A preprocessed image and the native brain mask of the same scan.

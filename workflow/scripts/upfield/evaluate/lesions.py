@@ -25,7 +25,7 @@ from upfield.image import nifti
 from upfield.image.nifti import Array, Grid, Volume
 from upfield.image.transforms import Transform
 from upfield.predict import outputs as predict
-from upfield.preprocess.stage import excluded, scaling_of
+from upfield.preprocess.derivatives import excluded, scaling_of
 
 LESIONS = [
     "participant_id", "method", "fold", "seed", "lesion", "radius_mm", "contrast", "x_mm", "y_mm", "z_mm",

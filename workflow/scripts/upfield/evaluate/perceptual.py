@@ -8,7 +8,7 @@ from upfield.evaluate.metrics import BRAIN
 from upfield.evaluate.metrics.lpips import lpips
 from upfield.evaluate.subject import COLUMNS, load_prediction, seed_label
 from upfield.image import nifti
-from upfield.preprocess.stage import excluded
+from upfield.preprocess.derivatives import excluded
 from upfield.training import device
 
 

@@ -16,7 +16,7 @@ from upfield.evaluate.subject import load_prediction
 from upfield.files import digest, write_text
 from upfield.image import intensity, nifti
 from upfield.image.nifti import Array, Volume
-from upfield.preprocess.stage import excluded
+from upfield.preprocess.derivatives import excluded
 
 KEY = ["case", "participant_id", "A", "B"]
 QUESTIONS = ("sharpness_A", "sharpness_B", "noise_A", "noise_B", "artefacts_A", "artefacts_B", "diagnostic_A",

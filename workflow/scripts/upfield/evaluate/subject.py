@@ -13,7 +13,7 @@ from upfield.evaluate.metrics.regions import regions_of
 from upfield.evaluate.metrics.volume import WholeVolume
 from upfield.image import nifti
 from upfield.image.nifti import Array, Volume
-from upfield.preprocess.stage import excluded
+from upfield.preprocess.derivatives import excluded
 
 COLUMNS = ["participant_id", "method", "fold", "seed", "split", "region", "metric", "value"]
 OWN = ["participant_id", "region", "metric", "value"]

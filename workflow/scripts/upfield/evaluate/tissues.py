@@ -16,7 +16,7 @@ from upfield.evaluate.metrics.regions import labelled, regions_of, tissue_region
 from upfield.evaluate.subject import load_prediction, seed_label
 from upfield.files import read_json
 from upfield.image import nifti
-from upfield.preprocess.stage import excluded, save_image
+from upfield.preprocess.derivatives import excluded, save_image
 from upfield.quality.pair import dice
 
 SEGMENTATION = ["participant_id", "method", "fold", "seed", "tissue", "dice", "output_ml", "truth_ml"]

@@ -23,7 +23,8 @@ from upfield.image.intensity import Curve, Scaling, robust_range
 from upfield.image.nifti import SAME, Array, Grid, Scale, Volume, mask_on
 from upfield.image.transforms import Transform
 from upfield.predict import training_range as domain
-from upfield.preprocess.stage import SOURCE_RIM, landmarks_of, save_image, scaling_of
+from upfield.preprocess.derivatives import landmarks_of, save_image, scaling_of
+from upfield.preprocess.grid import SOURCE_MARGIN
 
 DESCRIPTION = "intensities on the scale of the target image"
 SPREAD = "standard deviation over the trained models (seeds) and their samples with dropout"
@@ -142,7 +143,7 @@ def apply(
         fine = nifti.refine(source.grid, networks[0].scale)
         grid = _divided(brain.grid, fine, networks[0].scale)
         moved = nifti.resample(Volume(scaling.invert(data), fine.affine), grid, _back(from_template), order=3)
-        shown = mask_on(brain.with_data(nifti.widened(brain, SOURCE_RIM)), grid)
+        shown = mask_on(brain.with_data(nifti.dilated(brain, SOURCE_MARGIN)), grid)
     metadata = {
         "Sources": [image, mask, preprocessed],
         "SkullStripped": True,

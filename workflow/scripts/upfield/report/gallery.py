@@ -19,7 +19,7 @@ from upfield.files import atomic
 from upfield.image import nifti
 from upfield.image.nifti import Array, Volume
 from upfield.image.transforms import Transform
-from upfield.preprocess.stage import excluded
+from upfield.preprocess.derivatives import excluded
 from upfield.quality import PICTURES, pair
 from upfield.quality.pair import Brain
 
@@ -68,7 +68,7 @@ def mask_contours(image: Volume, mask: Volume) -> bytes:
     box = nifti.bounding_box(inside, np.ceil(RIM / image.grid.spacing).astype(int))
     part = tuple(map(slice, *box))
     affine = nifti.crop(image.grid, *box).affine
-    shown = np.where(nifti.widened(mask.with_data(inside), RIM), image.data, min(low, 0.0))[part]
+    shown = np.where(nifti.dilated(mask.with_data(inside), RIM), image.data, min(low, 0.0))[part]
     picture, outline = (nifti.to_nibabel(Volume(data, affine)) for data in (shown, inside[part].astype(np.float32)))
     corners = [(image.affine @ np.append(corner, 1.0))[:3] for corner in nifti.bounding_box(inside)]
     figure = Figure(figsize=(6.4, 4.8), facecolor="black")

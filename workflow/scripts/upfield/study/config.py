@@ -8,9 +8,10 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from upfield.catalogue.methods import MODEL_FREE, NEED_A_TARGET, SUPERVISED
+from upfield.catalogue.methods import MODEL_FREE, SUPERVISED
 from upfield.errors import UpfieldError
 from upfield.files import merged, read_yaml
+from upfield.study import designs
 
 ROOT = Path(__file__).resolve().parents[4]
 SCHEMAS = ROOT / "workflow" / "schemas"
@@ -72,7 +73,7 @@ def check(config: Mapping[str, Any]) -> None:
         raise UpfieldError(f"config: method_overrides.{free} has no effect; {free} has no settings")
     for name in [SUPERVISED, *config["methods"], *config["method_overrides"]]:
         method_settings(config, name)
-    shown = [*methods(config), *([] if config["pairing"] == "unpaired" else [TRUTH])]
+    shown = [*methods(config), *([TRUTH] if designs.of(config).has_reference else [])]
     for name in (name for pair in config["reader_study"]["pairs"] for name in pair if name not in shown):
         raise UpfieldError(f"config: reader_study.pairs names {name!r}{hint(name, shown)}")
 
@@ -98,23 +99,17 @@ def _check_datasets(config: Mapping[str, Any]) -> None:
     if config["samples"] is not None:
         _check_samples(config)
     else:
-        sides = ["target"] if config["pairing"] == "simulated" else ["source", "target"]
-        for side in sides:
+        for side in designs.of(config).sides:
             folder = config[side]["bids_dir"]
             if config["phantom"] is None or folder is None:
                 check_dataset(f"{side}.bids_dir", folder)
-    if config["pairs"] is not None and config["pairing"] != "unpaired":
-        raise UpfieldError(f"config: pairs is for pairing: unpaired; pairing is {config['pairing']}")
-    if config["phantom"] is not None and config["pairing"] != "paired":
-        raise UpfieldError(f"config: phantom makes paired scans; pairing is {config['pairing']}")
+    designs.of(config).check(config)
     _check_channels(config)
 
 
 def _check_channels(config: Mapping[str, Any]) -> None:
     """Several contrasts are scans of one person, and not the same ones."""
     channels = config["source"]["channels"]
-    if channels and config["pairing"] != "paired":
-        raise UpfieldError(f"config: source.channels is for pairing: paired; pairing is {config['pairing']}")
     if channels and config["samples"] is not None:
         raise UpfieldError(
             "config: source.channels names contrasts, but samples names one source each; set one to null"
@@ -134,8 +129,6 @@ def _check_samples(config: Mapping[str, Any]) -> None:
     """The table of scans is there, and nothing else says where scans are."""
     if config["phantom"] is not None:
         raise UpfieldError("config: samples and phantom both say where scans are; one of them must be null")
-    if config["pairing"] == "unpaired":
-        raise UpfieldError("config: samples is for pairing: paired or simulated; pairing is unpaired")
     if not Path(config["samples"]).is_file():
         raise UpfieldError(f"config: samples is {config['samples']}, which is no file; expected a table")
 
@@ -146,17 +139,16 @@ def methods(config: Mapping[str, Any]) -> list[str]:
 
 
 def baselines(config: Mapping[str, Any]) -> list[str]:
-    """What models are compared with: in an unpaired study only what needs no truth."""
-    every = [*MODEL_FREE, SUPERVISED]
-    return [name for name in every if config["pairing"] != "unpaired" or name not in NEED_A_TARGET]
+    """What models are compared with."""
+    return list(designs.of(config).baselines)
 
 
 def reading_pairs(config: Mapping[str, Any]) -> list[list[str]]:
-    """Names of the two images of each case of the reading set; by default every model beside what it should be like.
+    """Names of the two images of each case of the reader study; by default every model beside the target.
 
-    In an unpaired study there is no truth, and the other image is the source.
+    Without a target the other image is the source.
     """
-    other = "identity" if config["pairing"] == "unpaired" else TRUTH
+    other = TRUTH if designs.of(config).has_reference else "identity"
     return config["reader_study"]["pairs"] or [[other, name] for name in config["methods"] or [SUPERVISED]]
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from upfield.catalogue import weights
-from upfield.catalogue.methods import MODEL_FREE, NEED_A_TARGET
+from upfield.catalogue.methods import MODEL_FREE
 from upfield.errors import UpfieldError
 from upfield.files import read_yaml
 from upfield.image.intensity import UNIT
 from upfield.image.nifti import SAME, Scale
 from upfield.preprocess import simulation as degrade
 from upfield.preprocess.brain import tools
+from upfield.study import designs
 from upfield.study.config import hint, method_file, method_settings, methods
 
 MODEL_PARTS = ("model.safetensors", "model.json")
@@ -52,8 +53,6 @@ def check(config: Mapping[str, Any]) -> None:
             f"config: simulate.factor is {simulate['factor']:g}; expected a whole number for kind {simulate['kind']}"
         )
     _check_brain(config)
-    if config["pairing"] == "unpaired":
-        _check_unpaired(config)
     networks = [name for name in methods(config) if name not in MODEL_FREE]
     for name in networks:
         _check_method(config, name)
@@ -107,26 +106,6 @@ def _check_uncertainty(config: Mapping[str, Any]) -> None:
             )
 
 
-def _check_unpaired(config: Mapping[str, Any]) -> None:
-    """What an unpaired study cannot have."""
-    useless = next((name for name in config["methods"] if name in NEED_A_TARGET), None)
-    if useless is not None:
-        raise UpfieldError(f"config: pairing is unpaired; {useless} in methods needs source and target of one person")
-    if config["preprocess"]["spacing"] == "native":
-        raise UpfieldError(
-            "config: preprocess.spacing is native; expected mm, since the scans of an unpaired study share no grid"
-        )
-    if config["evaluate"]["lpips_weights"] is not None:
-        raise UpfieldError(
-            "config: evaluate.lpips_weights is set; expected null in an unpaired study, which has no truth"
-        )
-    if config["predict"]["uncertainty"]:
-        raise UpfieldError(
-            f"config: predict.uncertainty is {config['predict']['uncertainty']}; expected 0 in an unpaired study, which"
-            " has no truth to judge it by"
-        )
-
-
 def _check_training(config: Mapping[str, Any]) -> None:
     """Methods named by `train` are trained, and models to start from are there."""
     processes, accumulate = (config["train"][key] for key in ("processes", "accumulate"))
@@ -165,15 +144,7 @@ def _check_method(config: Mapping[str, Any], name: str) -> None:
         raise UpfieldError(
             f"config: preprocess.normalize.method is {method}; {name} needs {' or '.join(map(str, alike))}"
         )
-    if config["pairing"] == "simulated" and wanted.scale != SAME:
-        simulate = config["simulate"]
-        reduced = degrade.reduction(simulate)
-        if reduced not in (None, wanted.scale):
-            by, times = (" x ".join(map(str, scale)) for scale in (reduced or SAME, wanted.scale))
-            raise UpfieldError(
-                f"config: simulate.factor is {simulate['factor']:g} (kind {simulate['kind']} reduces by {by});"
-                f" {name} enlarges by {times}, expected the same"
-            )
+    designs.of(config).check_scale(config, name, wanted.scale)
 
 
 def _check_brain(config: Mapping[str, Any]) -> None:

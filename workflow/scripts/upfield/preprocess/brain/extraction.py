@@ -82,8 +82,8 @@ def _without_scalp(mask: Volume, data: Array) -> Array:
     fat = mask.data & bright & (2 * inside < everywhere)[pieces]
     if not fat.any():
         return np.asarray(mask.data)
-    thinner = nifti.widened(mask.with_data(~mask.data | nifti.widened(mask.with_data(fat), PARTIAL)), THIN)
-    return np.asarray(mask.data & nifti.widened(mask.with_data(~thinner), THIN))
+    thinner = nifti.dilated(mask.with_data(~mask.data | nifti.dilated(mask.with_data(fat), PARTIAL)), THIN)
+    return np.asarray(mask.data & nifti.dilated(mask.with_data(~thinner), THIN))
 
 
 def _completed(volume: Volume) -> tuple[Array, tuple[slice, ...]]:
@@ -133,7 +133,7 @@ def _template(volume: Volume, settings: Mapping[str, Any]) -> Array:
 
 def _surroundings(volume: Volume, inside: Array) -> Volume:
     """An image cropped to a mask and `NEAR` mm around it, 0 farther off."""
-    near = nifti.widened(volume.with_data(inside), NEAR)
+    near = nifti.dilated(volume.with_data(inside), NEAR)
     box = nifti.bounding_box(near)
     data = np.where(near, volume.data, 0)[tuple(map(slice, *box))]
     return Volume(data.astype(np.float32), nifti.crop(volume.grid, *box).affine)

@@ -1,4 +1,4 @@
-"""From measurements to a verdict: what a study's thresholds say of a pair, and who stands apart from the others."""
+"""From measurements to a QC decision: what a study's thresholds say of a pair, and who stands apart from the others."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
