@@ -210,7 +210,8 @@ def extract(
         write_store(store, a, b, np.zeros(grid.shape, dtype=bool), 1.0)
         return
     small = {}
-    for scale, channels in zip(map(tuple, scales), downsampled, strict=True):
+    for (x, y, z), channels in zip(scales, downsampled, strict=True):
+        scale = (x, y, z)
         found = [nifti.load(path) for path in channels]
         coarse = nifti.coarsen(grid, scale)
         other = next((p for p, image in zip(channels, found, strict=True) if not image.grid.matches(coarse)), None)
