@@ -46,6 +46,7 @@ localrules:
 
 
 rule report:
+    """Everything: the report, and what else a user would miss if it were deleted."""
     default_target: True
     input:
         PATHS("report"),
@@ -56,22 +57,26 @@ rule report:
 
 
 rule reader_study:
+    """Blinded images for readers, a sheet for their scores, and the key."""
     input:
         PATHS("reader_key"),
         PATHS("reader_images"),
 
 
 rule ingest:
+    """Which scans there are, which belong together, what was left out."""
     input:
         [PATHS(kind) for kind in ("description", "inventory", "pairs", "excluded")],
 
 
 rule preprocess:
+    """The scans that networks see."""
     input:
         [STUDY.preprocessed(scan) for scan in STUDY.scans.values()],
 
 
 rule qc:
+    """Every scan and pair measured, judged and drawn."""
     input:
         PATHS("quality_table"),
         [STUDY.pictures(name) for name in STUDY.pair_names],
@@ -79,31 +84,37 @@ rule qc:
 
 
 rule split:
+    """Who trains, validates and tests."""
     input:
         PATHS("splits"),
 
 
 rule patches:
+    """Patch stores of all participants."""
     input:
         [PATHS("store", store=store) for store in STUDY.contents],
 
 
 rule train:
+    """Every model."""
     input:
         MODELS,
 
 
 rule predict:
+    """Outputs of every method for the test participants."""
     input:
         PREDICTIONS,
 
 
 rule evaluate:
+    """Every table of metrics."""
     input:
         TABLES,
         EXPORTS,
 
 
 rule apply:
+    """A trained model on scans without a target: refused, since no model is set."""
     input:
         model_to_apply,
