@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
-from upfield.bids import ENTITY_KEYS
+from upfield.bids import ENTITY_KEYS, layout
 from upfield.files import merged
 from upfield.study import config as study_config
 
@@ -277,6 +277,12 @@ def test_outputs_page_lists_every_table_column():
         *metrics.registry.DEFINITIONS,
     ]
     assert set(columns) - page == set()
+
+
+def test_outputs_page_lists_every_kind_of_file():
+    page = (ROOT / "docs" / "outputs.md").read_text()
+    shown = page.split("<!-- layout: begin -->\n")[1].split("<!-- layout: end -->")[0]
+    assert shown == layout.table(), "python -m upfield.bids.layout prints it"
 
 
 def test_metrics_page_holds_the_definitions_of_the_code():
