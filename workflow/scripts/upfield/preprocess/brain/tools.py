@@ -1,18 +1,22 @@
-"""Brain extraction by programs that are not part of Upfield, through nipype's command lines.
+"""Brain extraction by programs that are not part of Upfield.
 
 They see nothing but a copy of the scan in a folder of its own, so no name of a user's file stands in a command.
 """
 
-import os
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from upfield import program
 from upfield.errors import ScanError, UpfieldError
 from upfield.image import nifti
 from upfield.image.nifti import Volume
 from upfield.image.transforms import Array
+
+# That one scan may take: hd-bet on a slow processor needs a quarter of an hour.
+SECONDS = 3600
 
 
 class Tool(NamedTuple):
@@ -51,26 +55,16 @@ def require(method: str, key: str) -> None:
 
 def run(volume: Volume, method: str) -> Array:
     """Brain mask (X, Y, Z) on the scan's own grid. Raises ScanError if the program fails or writes no mask."""
-    # nipype would ask its maker's server for a newer version.
-    os.environ.setdefault("NO_ET", "1")
-    from nipype.interfaces.base import CommandLine
-
     tool = COMMANDS[method]
     with tempfile.TemporaryDirectory() as folder:
         nifti.save(volume, Path(folder) / "scan.nii.gz")
-        environment = {"FSLOUTPUTTYPE": "NIFTI_GZ"}
-        program = CommandLine(
-            command=tool.command, args=tool.arguments, environ=environment, terminal_output="allatonce"
-        )
+        words = [tool.command, *shlex.split(tool.arguments)]
         try:
-            done = program.run(cwd=folder).runtime
-        except (OSError, RuntimeError) as error:
-            raise ScanError(f"brain extraction ({method}): {tool.command} cannot be run ({error})"[:250]) from None
-        if done.returncode != 0:
-            said = [line.strip() for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip()]
-            raise ScanError(
-                f"brain extraction ({method}): {tool.command} failed ({said[-1][:160] if said else done.returncode})"
-            )
+            done = program.run(words, seconds=SECONDS, folder=folder, environment={"FSLOUTPUTTYPE": "NIFTI_GZ"})
+        except program.ProgramError as error:
+            raise ScanError(f"brain extraction ({method}): {error}") from None
+        if done.code != 0:
+            raise ScanError(f"brain extraction ({method}): {tool.command} failed ({done.last_line[:160]})")
         mask = Path(folder) / tool.mask
         if not mask.is_file():
             raise ScanError(f"brain extraction ({method}): {tool.command} wrote no {tool.mask}")
