@@ -128,9 +128,7 @@ STEP = step("evaluate.harmonized.scanners", "evaluate/scanners")
 rule scanners:
     """Whether the cohorts of test participants can be told apart, before and after."""
     input:
-        parts=[
-            PATHS("appearance", participant=name) for name, content in STUDY.contents.items() if not content.paired
-        ],
+        parts=[PATHS("appearance", participant=name) for name, content in STUDY.contents.items() if not content.paired],
         splits=PATHS("splits"),
     output:
         appearance=PATHS("table", table="appearance"),
