@@ -16,14 +16,14 @@ from snakemake.utils import min_version
 min_version("9.15")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from upfield.study import resources
-from upfield.study.application import Application, resolve
+from upfield import step as steps
 from upfield.bids import sidecar
-from upfield.catalogue.methods import MODEL_FREE
-from upfield.study.config import TRUTH, reading_pairs, typed
 from upfield.errors import UpfieldError
 from upfield.files import read_tsv
 from upfield.image.nifti import SAME
+from upfield.study import phantoms
+from upfield.study.application import Application, resolve
+from upfield.study.config import reading_pairs, typed
 from upfield.study.study import Study
 
 # What the user said, before the defaults: a model decides about everything else.
@@ -40,12 +40,15 @@ APPLYING = config["model"] is not None
 try:
     if APPLYING:
         config.update(resolve(config, GIVEN))
-    STUDY = (Application if APPLYING else Study)(config, rescan=workflow.is_main_process)
-    SPLITS = STUDY.splits
+        STUDY = Application(config, rescan=workflow.is_main_process)
+    else:
+        STUDY = Study(config, rescan=workflow.is_main_process)
+        # Who is where is known, or refused, before anything runs.
+        STUDY.folds
 except UpfieldError as error:
     raise WorkflowError(str(error)) from None
 
-ROOT = STUDY.root
+ROOT, PATHS = STUDY.root, STUDY.paths
 
 if not workflow.is_main_process:
     # A scheduler announces the end of a job with SIGUSR1 to all of its processes. Training writes its checkpoint then;
@@ -62,128 +65,28 @@ wildcard_constraints:
     method=r"[a-z0-9_]+",
     fold=r"[A-Za-z0-9]+",
     seed=r"\d+",
-    label="|".join(STUDY.labels),
-
-
-TABLES = [f"{ROOT}/metrics/{name}.tsv" for name in STUDY.tables]
-# Metrics against a truth, of which an unpaired study has none.
-EXPORTS = [f"{ROOT}/metrics/lohiresgan/{method}.csv" for method in STUDY.methods if not STUDY.unpaired]
-PREDICTIONS = [STUDY.prediction(method, participant) for participant in STUDY.tested for method in STUDY.methods]
-DEVIATIONS = [STUDY.deviation(method, participant) for participant in STUDY.tested for method in STUDY.uncertain]
-TABLES += [f"{ROOT}/metrics/calibration.tsv"] if STUDY.uncertain else []
-MODELS = [
-    f"{STUDY.model(method, fold, seed)}/model.json"
-    for method in STUDY.trained
-    for fold in STUDY.folds
-    for seed in STUDY.seeds(method)
-]
-
-
-localrules:
-    report,
-    apply,
-    ingest,
-    preprocess,
-    qc,
-    split,
-    patches,
-    train,
-    predict,
-    evaluate,
-    reader_study,
-
-
-rule report:
-    input:
-        f"{ROOT}/report/index.html",
-        # What else a user would miss: deleted, it is made again, and what depends on it with it.
-        TABLES,
-        EXPORTS,
-        MODELS,
-        PREDICTIONS,
-        DEVIATIONS,
-
-
-rule reader_study:
-    input:
-        f"{ROOT}/reader_study/key.csv",
-        f"{ROOT}/reader_study/for_readers",
-
-
-rule apply:
-    default_target: APPLYING
-    input:
-        lambda wildcards: applied(),
-
-
-rule ingest:
-    input:
-        f"{ROOT}/dataset_description.json",
-        f"{ROOT}/inventory.tsv",
-        f"{ROOT}/pairs.tsv",
-        f"{ROOT}/excluded.tsv",
-
-
-rule preprocess:
-    input:
-        [STUDY.preprocessed(scan) for scan in STUDY.scans.values()],
-
-
-rule qc:
-    input:
-        f"{ROOT}/qc/quality.tsv",
-        [STUDY.pictures(name) for name in STUDY.pair_names],
-        [f"{ROOT}/qc/contact_sheet-{number}.webp" for number in STUDY.sheets],
-
-
-rule split:
-    input:
-        f"{ROOT}/splits.tsv",
-
-
-rule patches:
-    input:
-        [STUDY.store(name) for name in STUDY.contents],
-
-
-rule train:
-    input:
-        MODELS,
-
-
-rule predict:
-    input:
-        PREDICTIONS,
-        DEVIATIONS,
-
-
-rule evaluate:
-    input:
-        TABLES,
-        EXPORTS,
 
 
 include: "rules/planning.smk"
 include: "rules/common.smk"
-include: "rules/ingest.smk"
-include: "rules/preprocess.smk"
-include: "rules/qc.smk"
-include: "rules/split.smk"
-include: "rules/patches.smk"
-include: "rules/train.smk"
-include: "rules/predict.smk"
-include: "rules/evaluate.smk"
-
-
-if STUDY.unpaired:
-
-    include: "rules/harmonise.smk"
-
-
-include: "rules/report.smk"
-include: "rules/reading.smk"
+include: "rules/scans.smk"
 
 
 if APPLYING:
 
     include: "rules/apply.smk"
+
+else:
+
+    include: "rules/ingest.smk"
+    include: "rules/preprocess.smk"
+    include: "rules/qc.smk"
+    include: "rules/split.smk"
+    include: "rules/patches.smk"
+    include: "rules/train.smk"
+    # P include: "rules/predict.smk"
+    # P include: "rules/evaluate.smk"
+    # P include: "rules/harmonise.smk"
+    include: "rules/report.smk"
+    # P include: "rules/reading.smk"
+    include: "rules/targets.smk"

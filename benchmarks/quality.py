@@ -32,7 +32,7 @@ from upfield.image.nifti import Volume
 from upfield.preprocess import bias, registration
 from upfield.preprocess import simulation as degrade
 from upfield.preprocess.brain.extraction import extract
-from upfield.quality import pair, judging
+from upfield.quality import judging, pair
 from upfield.study import config
 
 SETTINGS = read_yaml(config.ROOT / "config" / "config.yaml")

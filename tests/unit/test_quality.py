@@ -4,13 +4,13 @@ import pytest
 import yaml
 from scipy import ndimage
 from upfield import phantom
-from upfield.bids import Pair, Scan
+from upfield.bids import Index, Pair, Scan
 from upfield.files import read_json, write_json, write_tsv
 from upfield.image import nifti
 from upfield.image.nifti import Volume
-from upfield.preprocess import registration
-from upfield.preprocess import stage as preprocess
-from upfield.quality import PICTURES, pair, scan, stage, judging
+from upfield.preprocess import derivatives, registration, standardize
+from upfield.quality import PICTURES, judging, pair, scan, stage
+from upfield.study import designs
 from upfield.study.config import SCHEMAS
 
 RANDOM = np.random.default_rng(0)
@@ -223,7 +223,7 @@ def files(head, tmp_path):
     }  # fmt: skip
     paths = {name: str(tmp_path / f"{name}.nii.gz") for name in names}
     for name, volume in names.items():
-        preprocess.save_image(volume, paths[name], {})
+        derivatives.save_image(volume, paths[name], {})
     paths["transform"] = str(tmp_path / "xfm.txt")
     nifti.write_transform(paths["transform"], np.eye(4))
     write_json(tmp_path / "xfm.json", {"Excluded": "no brain was found"})
@@ -234,7 +234,7 @@ def test_a_pair_without_a_brain_is_measured_as_far_as_it_goes(files, tmp_path):
     def assess(thresholds):
         output = tmp_path / "quality.json"
         suffixes = {"source": "T1w", "target": "T1w"}
-        stage.assess(files, output, participant="sub-01", suffixes=suffixes, thresholds=thresholds)
+        stage.assess(output, "sub-01", suffixes, thresholds, **files)
         return read_json(output)
 
     # What another stage has excluded is not this stage's to judge.
@@ -250,12 +250,14 @@ def test_the_verdict_excludes_the_pair(files, tmp_path):
     judged, output = tmp_path / "v.json", tmp_path / "out.nii.gz"
     write_json(judged, {"participant_id": "sub-01", "Findings": [], "Excluded": "quality: bad", "Role": "pair"})
     settings = {"spacing": "native", "normalize": {"method": "percentile"}}
-    preprocess.standardise(
-        files["target"], files["target_mask"], files["target_mask"], None, str(output), settings, verdict=str(judged)
+    standardize.standardize(
+        files["target"], files["target_mask"], files["target_mask"], str(output), settings, decision=str(judged)
     )
-    assert preprocess.excluded(output) == "quality: bad"
+    assert derivatives.excluded(output) == "quality: bad"
     scans = {role: Scan("sub-01", role, f"/data/{role}.nii.gz", "sub-01/anat", role, "T1w") for role in stage.SIDES}
-    used, left_out = preprocess.cohort([Pair("sub-01", **scans)], lambda _: str(output), lambda _: str(judged))
+    index = Index([], [Pair("sub-01", **scans)], [], [])
+    images = (lambda _: str(output),) * 2
+    used, left_out = designs.known()["paired"].cohort(index, images, lambda _: str(judged))
     assert used == []
     (row,) = left_out
     assert (row.stage, row.role, row.reason, row.path) == ("qc", "pair", "quality: bad", "/data/target.nii.gz")
@@ -277,7 +279,7 @@ def test_a_pair_without_a_brain_gets_pictures_that_say_so(files, tmp_path):
     from upfield.report import gallery
 
     outputs = [tmp_path / f"{name}.webp" for name in PICTURES]
-    gallery.draw(files, outputs)
+    gallery.draw(**files, pictures=outputs)
     sizes = {name: Image.open(path).size for name, path in zip(PICTURES, outputs, strict=True)}
     assert sizes["target-mask"][1] > 300
     assert all(sizes[name][1] < 200 for name in PICTURES if name != "target-mask")

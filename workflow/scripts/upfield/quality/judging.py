@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from upfield.files import read_json, write_tsv
 from upfield.image.nifti import Array
+from upfield.step import step
 
 SIDES, PAIR = ("source", "target"), "pair"
 # Makes the median absolute deviation a standard deviation for normal values.
@@ -87,6 +89,12 @@ def robust_z(values: Array) -> Array:
     if spread <= 1e-9 * max(abs(middle), 1e-30):
         return np.full(values.shape, np.nan)
     return np.asarray((values - middle) / (NORMAL * spread))
+
+
+@step(version=0, memory=(150, 0.2), minutes=(0.1, 0.001))
+def write_table(decisions: Sequence[str], quality_table: str, outlier: float | None) -> None:
+    """Write all measurements of a study, from the QC decisions on its pairs and scans."""
+    write_tsv(quality_table, table([read_json(path) for path in decisions], outlier))
 
 
 def table(reports: Sequence[Mapping[str, Any]], outlier: float | None) -> pd.DataFrame:

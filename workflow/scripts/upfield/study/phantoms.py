@@ -13,6 +13,11 @@ def settings(config: Mapping[str, Any]) -> Phantom:
     return Phantom(**config["phantom"])
 
 
+def numbers(config: Mapping[str, Any]) -> list[str]:
+    """The labels of its participants."""
+    return [f"{number + 1:02d}" for number in range(settings(config).subjects)]
+
+
 def planned_scans(config: Mapping[str, Any]) -> list[Scan]:
     """The scans that the phantom will have, by side."""
     found = []

@@ -5,7 +5,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from upfield import bids
 from upfield.bids import Index, Pair, Scan
 from upfield.evaluate import atlas
 from upfield.image.nifti import SAME, Scale
@@ -14,6 +13,7 @@ from upfield.quality import PICTURES
 from upfield.study import config, designs, phantoms, requirements
 from upfield.study.designs.base import Content
 from upfield.study.folds import Folds
+from upfield.study.index import build_index, planned_index
 from upfield.study.methods import Methods
 from upfield.study.scans import Scans
 
@@ -34,26 +34,19 @@ class Study(Scans):
         requirements.check(settings)
         template.check(settings)
         super().__init__(settings, designs.of(settings))
-        self.index = self._find(rescan)
+        if settings["phantom"] is not None:
+            self.index = planned_index(settings)
+        else:
+            self.index = build_index(settings, Path(self.paths("index")), rescan)
         self.pairs: dict[str, Pair] = {pair.participant: pair for pair in self.index.pairs}
         self.scans: dict[str, Scan] = {scan.name: scan for scan in self.index.used}
         self.methods = Methods(settings, self.design.has_reference)
         atlas.check(settings, self.pairs)
 
-    def _find(self, rescan: bool) -> Index:
-        if self.config["phantom"] is not None:
-            return self._assemble(phantoms.planned_scans(self.config))
-        return self._assemble(bids.read_scans(self.config, self.design.sides, Path(self.paths("index")), rescan))
-
-    def _assemble(self, scans: list[Scan]) -> Index:
-        chosen = bids.choose(scans, self.config["participants"], self.config["duplicates"])
-        return self.design.assemble(chosen, self.config)
-
     def described(self) -> Index:
         """The index with every scan's geometry; a planned dataset, and what is converted, must exist by now."""
-        if self.config["phantom"] is None and not self.series:
-            return self.index
-        return self._assemble(bids.read_scans(self.config, self.design.sides))
+        planned = self.config["phantom"] is not None or self.series
+        return build_index(self.config) if planned else self.index
 
     # -- participants ----------------------------------------------------------------------------------------------
 
