@@ -104,7 +104,7 @@ EVERYTHING = {"evaluate": {"lesions": True, "audit": True, "segmentation": True}
         ({"train": {"seeds": [1]}}, {"enhance", "tissues", "measure", "segment", "summarise", "export", "audit"}),
         (
             {"pairing": "simulated", "source": {"bids_dir": None}, "methods": ["srgan3d"],
-             "simulate": {"kind": "gaussian", "factor": 2}},
+             "simulate": {"kind": "gaussian", "factor": 4}},
             {"simulate", "reduce"},
         ),
         (
