@@ -157,9 +157,12 @@ class Study(Scans):
         return [] if target is None else [self.paths("corrected", target)]
 
     def judged_scans(self, participant: str) -> list[Scan]:
-        """The scans of a test participant: first the one on whose grid its images are."""
-        source, target = self.contents[participant]
-        return [scan for scan in (target, source) if scan is not None]
+        """The scans of a participant, of all contrasts: first the one on whose grid its outputs are."""
+        content = self.contents[participant]
+        if not content.paired:
+            return content.scans
+        pair = self.pairs[participant]
+        return [pair.target, *pair.sources]
 
     # -- datasets --------------------------------------------------------------------------------------------------
 

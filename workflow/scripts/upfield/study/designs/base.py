@@ -142,7 +142,7 @@ class Design:
 
     def measured(self, config: Mapping[str, Any]) -> dict[str, str]:
         """What `summarise` gathers of each test participant: its argument to the kind of file."""
-        kinds = {"values": "values", "own": "reference_values"}
+        kinds = {"values": "values", "reference_values": "reference_values"}
         if config["evaluate"]["lpips_weights"] is not None:
             kinds["perceptual"] = "perceptual"
         if config["evaluate"]["segmentation"]:

@@ -1,22 +1,21 @@
-"""A blinded reading: pairs of images for radiologists, in random order, under names that say nothing.
+"""A blinded reader study: pairs of images for radiologists, in random order, under names that say nothing.
 
 What readers get (`for_readers/`) and what they must not see (`key.csv`) lie apart. Files carry no name, date, place in
 the world or intensity unit; the two images of a case lie on one grid and are scaled alike.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from upfield.errors import UpfieldError
-from upfield.evaluate.subject import load_prediction
+from upfield.evaluate.case import Case, Said
 from upfield.files import digest, write_text
 from upfield.image import intensity, nifti
 from upfield.image.nifti import Array, Volume
-from upfield.preprocess.derivatives import excluded
+from upfield.step import step
 
 KEY = ["case", "participant_id", "A", "B"]
 QUESTIONS = ("sharpness_A", "sharpness_B", "noise_A", "noise_B", "artefacts_A", "artefacts_B", "diagnostic_A",
@@ -40,47 +39,37 @@ world; the first axis runs from left to right, the second to the front, the thir
 """
 
 
-@dataclass(frozen=True)
-class Reading:
-    """Files of one participant: images by name (`truth`, `input` or a method), the mask, sidecars that may exclude."""
-
-    participant_id: str
-    images: Mapping[str, str]
-    mask: str
-    sidecars: Sequence[str]
-
-
-def reading_set(
-    participants: Sequence[Reading], compare: Sequence[Sequence[str]], folder: Path, *, skull_stripped: bool, seed: int
+@step(version=0, memory=(600, 0), minutes=(0.2, 0.2))
+def write_reader_study(
+    cases: Sequence[Said], compare: Sequence[Sequence[str]], key: str, readers: str, skull_stripped: bool, seed: int
 ) -> None:
-    """Write a reading set: a case for every participant and every pair of image names in `compare`.
+    """Write a case for every participant of `cases` and every pair of image names (of their `outputs`) in `compare`.
 
-    The order of cases and of the two images of each depends on `seed`. `for_readers/` holds the images, int16, the
-    sheet `scores.csv` and `README.txt`; `key.csv` says what each image is. Participants that were excluded have no
-    case. Raises UpfieldError if nobody is left.
+    The order of cases and of the two images of each depends on `seed`. The folder `readers` holds the images, int16,
+    the sheet `scores.csv` and `README.txt`; the table `key` says what each image is. Participants that were excluded
+    have no case. Raises UpfieldError if nobody is left.
     """
-    usable = [person for person in participants if all(excluded(path) is None for path in person.sidecars)]
-    cases = [(person, pair) for person in usable for pair in compare]
-    if not cases:
+    usable = [participant for participant in map(Case.of, cases) if participant.excluded is None]
+    shown_pairs = [(participant, pair) for participant in usable for pair in compare]
+    if not shown_pairs:
         raise UpfieldError("reader_study: no test participant can be shown; see excluded.tsv")
     random = np.random.default_rng(int(digest(["reader_study", seed]), 16))
-    digits = max(3, len(str(len(cases))))
-    key = []
-    for number, place in enumerate(random.permutation(len(cases)), start=1):
-        person, pair = cases[place]
+    digits = max(3, len(str(len(shown_pairs))))
+    rows = []
+    for number, place in enumerate(random.permutation(len(shown_pairs)), start=1):
+        participant, pair = shown_pairs[place]
         case = f"case-{number:0{digits}d}"
         shown = list(random.permutation(list(pair)))
-        mask = nifti.load_mask(person.mask)
         for side, name in zip("AB", shown, strict=True):
-            image = mask.with_data(load_prediction(person.images[name], mask, "the brain mask"))
+            image = participant.brain_mask.with_data(participant.output(name))
             nifti.save(
-                blinded(image, mask.data, skull_stripped), folder / "for_readers" / f"{case}_{side}.nii.gz", np.int16
+                blinded(image, participant.brain, skull_stripped), Path(readers) / f"{case}_{side}.nii.gz", np.int16
             )
-        key.append([case, person.participant_id, *shown])
-    sheet = pd.DataFrame({"case": [row[0] for row in key]}).reindex(columns=["case", "reader", *QUESTIONS])
-    write_text(folder / "for_readers" / "scores.csv", sheet.to_csv(index=False))
-    write_text(folder / "for_readers" / "README.txt", INSTRUCTIONS)
-    write_text(folder / "key.csv", pd.DataFrame(key, columns=KEY).to_csv(index=False))
+        rows.append([case, participant.participant, *shown])
+    sheet = pd.DataFrame({"case": [row[0] for row in rows]}).reindex(columns=["case", "reader", *QUESTIONS])
+    write_text(Path(readers) / "scores.csv", sheet.to_csv(index=False))
+    write_text(Path(readers) / "README.txt", INSTRUCTIONS)
+    write_text(key, pd.DataFrame(rows, columns=KEY).to_csv(index=False))
 
 
 def blinded(image: Volume, mask: Array, skull_stripped: bool) -> Volume:
