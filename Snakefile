@@ -81,6 +81,16 @@ if APPLYING:
 
     include: "rules/apply.smk"
 
+    localrules:
+        apply,
+
+    rule apply:
+        """All that a trained model makes of scans without a target."""
+        default_target: True
+        input:
+            lambda wildcards: [*checkpoints.screen.get().output, *enhanced()],
+            PATHS("report"),
+
 else:
 
     include: "rules/ingest.smk"
@@ -94,4 +104,100 @@ else:
     include: "rules/harmonise.smk"
     include: "rules/report.smk"
     include: "rules/reading.smk"
-    include: "rules/targets.smk"
+
+    TABLES = [PATHS("table", table=table) for table in STUDY.tables]
+    # Metrics against a target.
+    EXPORTS = [PATHS("export", method=method) for method in STUDY.methods.names if STUDY.design.has_reference]
+    PREDICTIONS = [
+        STUDY.prediction(method, participant) for participant in STUDY.tested for method in STUDY.methods.names
+    ] + [
+        STUDY.uncertainty(method, participant) for participant in STUDY.tested for method in STUDY.methods.uncertain
+    ]
+    MODELS = [
+        PATHS("card", method=method, fold=fold, seed=seed)
+        for method in STUDY.methods.trained
+        for fold in STUDY.folds.names
+        for seed in STUDY.methods.seeds(method)
+    ]
+
+    def model_to_apply(wildcards):
+        raise WorkflowError(
+            "config: model is not set; apply needs model=<model folder> and bids_dir=<BIDS dataset>"
+        )
+
+    localrules:
+        report,
+        apply,
+        ingest,
+        preprocess,
+        qc,
+        split,
+        patches,
+        train,
+        predict,
+        evaluate,
+        reader_study,
+
+    rule report:
+        """Everything: the report, and what else a user would miss if it were deleted."""
+        default_target: True
+        input:
+            PATHS("report"),
+            TABLES,
+            EXPORTS,
+            MODELS,
+            PREDICTIONS,
+
+    rule reader_study:
+        """Blinded images for readers, a sheet for their scores, and the key."""
+        input:
+            PATHS("reader_key"),
+            PATHS("reader_images"),
+
+    rule ingest:
+        """Which scans there are, which belong together, what was left out."""
+        input:
+            [PATHS(kind) for kind in ("description", "inventory", "pairs", "excluded")],
+
+    rule preprocess:
+        """The scans that networks see."""
+        input:
+            [STUDY.preprocessed(scan) for scan in STUDY.scans.values()],
+
+    rule qc:
+        """Every scan and pair measured, judged and drawn."""
+        input:
+            PATHS("quality_table"),
+            [STUDY.pictures(name) for name in STUDY.pair_names],
+            [PATHS("contact_sheet", sheet=sheet) for sheet in STUDY.sheets],
+
+    rule split:
+        """Who trains, validates and tests."""
+        input:
+            PATHS("splits"),
+
+    rule patches:
+        """Patch stores of all participants."""
+        input:
+            [PATHS("store", store=store) for store in STUDY.contents],
+
+    rule train:
+        """Every model."""
+        input:
+            MODELS,
+
+    rule predict:
+        """Outputs of every method for the test participants."""
+        input:
+            PREDICTIONS,
+
+    rule evaluate:
+        """Every table of metrics."""
+        input:
+            TABLES,
+            EXPORTS,
+
+    rule apply:
+        """A trained model on scans without a target: refused, since no model is set."""
+        input:
+            model_to_apply,

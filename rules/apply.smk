@@ -1,10 +1,9 @@
 """A trained model on scans that have no target; brain mask and bias field come from rules/scans.smk.
 
-1. apply           the target
-2. prepare         each scan on a working grid of its own, skull stripped and normalized as in training
-3. screen          what sets each scan apart from those that the model has seen; who is enhanced
-4. enhance_alone   the models' output on the scan's native grid
-5. applied_report  the report
+1. prepare         each scan on a working grid of its own, skull stripped and normalized as in training
+2. screen          what sets each scan apart from those that the model has seen; who is enhanced
+3. enhance_alone   the models' output on the scan's native grid
+4. applied_report  the report
 """
 
 
@@ -18,14 +17,6 @@ def enhanced():
     """The scans that are enhanced, known once they have been screened."""
     table = read_tsv(checkpoints.screen.get().output.table)
     return [f"{ROOT}/{path}" for path in table["output"].dropna()]
-
-
-rule apply:
-    """All that `snakemake apply` makes."""
-    default_target: True
-    input:
-        lambda wildcards: [*checkpoints.screen.get().output, *enhanced()],
-        PATHS("report"),
 
 
 STEP = step("preprocess.standardize.prepare", "apply/{folder}/{scan}_{suffix}_prepare")

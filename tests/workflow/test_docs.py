@@ -304,7 +304,7 @@ def numbers():
     """(page, words that stand in it) with the numbers that the code works with."""
     from upfield.evaluate import audit, lesions
     from upfield.image import nifti
-    from upfield.preprocess import bias, registration, stage
+    from upfield.preprocess import bias, grid, registration
     from upfield.preprocess.brain import extraction, plausibility
     from upfield.quality import pair
 
@@ -313,10 +313,10 @@ def numbers():
     in_guide = [
         f"N4 in the mask, fitted at {bias.N4_SPACING:g} mm",
         f"mutual information of the brains at {registration.REGISTRATION_SPACING:g} mm",
-        f"its brain and {stage.MARGIN:g} mm around it",
-        f"its brain and {stage.MARGIN:g} mm around. Both directions",
-        f"of the source, {stage.SOURCE_RIM:g} mm around its mask are kept",
-        f"Farther than {stage.SOURCE_RIM:g} mm from the brain an output is 0",
+        f"its brain and {grid.MARGIN:g} mm around it",
+        f"its brain and {grid.MARGIN:g} mm around. Both directions",
+        f"of the source, {grid.SOURCE_MARGIN:g} mm around its mask are kept",
+        f"Farther than {grid.SOURCE_MARGIN:g} mm from the brain an output is 0",
         f"field of view thinner than {nifti.SLAB:g} mm",
         f"then of the brains and {extraction.NEAR:g} mm around",
         f"expected {low:g} to {high:g}",
@@ -325,7 +325,7 @@ def numbers():
         f"radius {', '.join(radii[:-1])} and {radii[-1]} mm, {lesions.CONTRASTS[1]:.0%} darker".replace("%", " %"),
     ]
     yield from (("docs/guide.md", words) for words in in_guide)
-    yield "docs/outputs.md", f"ends {stage.MARGIN:g} mm around the target's brain"
+    yield "docs/outputs.md", f"ends {grid.MARGIN:g} mm around the target's brain"
 
 
 def test_numbers_in_the_prose_are_those_of_the_code():
