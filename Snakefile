@@ -88,8 +88,7 @@ if APPLYING:
         """All that a trained model makes of scans without a target."""
         default_target: True
         input:
-            lambda wildcards: [*checkpoints.screen.get().output, *enhanced()],
-            PATHS("report"),
+            lambda wildcards: [*checkpoints.screen.get().output, *enhanced(), PATHS("report")],
 
 else:
 

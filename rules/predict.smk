@@ -2,7 +2,6 @@
 
 1. interpolate  the baselines without a network, straight from the native source
 2. enhance      the networks: whole volume or sliding window, mean over seeds and samples, native grid
-3. enhance_with_spread  the same, with the standard deviation over seeds and samples
 """
 
 

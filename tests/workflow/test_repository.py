@@ -109,8 +109,9 @@ def test_rule_file_opens_with_its_numbered_stages(path):
     docstring = re.match(r'"""(.+?)"""\n', path.read_text(), re.DOTALL)[1]
     title, *stages = docstring.rstrip().split("\n")
     assert title.endswith(".")
-    # A file of functions that others share has no stages.
     assert not stages or stages.pop(0) == ""
+    if not list(rules_of(path)):
+        return  # Functions that others share, and what keeps the plan quick.
     numbered = [re.match(r"(\d+)\. ([\w, ]+?)  +\S", stage) for stage in stages]
     assert [int(match[1]) for match in numbered] == list(range(1, len(stages) + 1))
     named = [name for match in numbered for name in match[2].split(", ")]
