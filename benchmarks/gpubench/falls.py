@@ -1,0 +1,33 @@
+"""Right: steps in bf16 and fp16 stay finite, and the loss falls."""
+
+import math
+
+import torch
+from gpubench.bench import Bench
+from gpubench.cases import METHODS, Stepper, build, make_batch, moved, settings, shape_of
+
+# What measures how near an output is to its target, of what the methods report.
+NEARNESS = ("l1", "matching")
+
+
+def run(bench: Bench) -> None:
+    """Each method learns one batch by heart."""
+    pairs = [(name, kind) for name in METHODS for kind in ("bf16", "fp16")]
+    for name, kind in bench.while_time(pairs, " ".join):
+        form = bench.form
+        method = build(settings(name, small=form.small, batch=form.batch))
+        shape = shape_of(method, form.cube, form.slice)
+        device = torch.device(bench.job.device)
+        batch = moved(make_batch(method, shape, method.batch_size), device)
+        dtype = torch.bfloat16 if kind == "bf16" else torch.float16
+        stepper = Stepper(method, device, dtype, channels_last=True)
+        history = [stepper.step(batch) for _ in range(form.steps)]
+        key = next(key for key in NEARNESS if key in history[0])
+        window = max(form.steps // 10, 1)
+        first, last = (sum(losses[key] for losses in part) / len(part) for part in (history[:window], history[-window:]))
+        finite = all(math.isfinite(value) for losses in history for value in losses.values())
+        whole = all(bool(parameter.isfinite().all()) for parameter in method.parameters())
+        values = {"steps": form.steps, f"{key}_at_first": first, "at_last": last, "finite": finite and whole}
+        if kind == "fp16":
+            values["loss_scale"] = float(stepper.scaler.get_scale())
+        bench.found(f"{name} {kind}", finite and whole and last < first, **values)

@@ -1,0 +1,8 @@
+"""What every part imports, so that it is imported once."""
+
+import upfield.degrade
+import upfield.inference
+import upfield.metrics
+import upfield.model
+import upfield.preprocess
+import upfield.training.run  # noqa: F401

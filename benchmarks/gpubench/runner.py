@@ -1,0 +1,134 @@
+"""Runs the parts one after the other, each in a process that is killed when its time is over.
+
+Nothing here imports torch: whatever happens to a GPU, its driver or a library, this process goes on and ends in time.
+The parts' processes are forked from one that has imported the libraries, which costs their start once, and has not
+touched the GPU, which each part does for itself: a part that leaves it in a bad state takes nothing along.
+"""
+
+import importlib
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from gpubench.bench import Bench, Finding, Job
+from gpubench.forms import form_for
+from gpubench.parts import Part
+from gpubench.report import Report
+
+# Seconds kept at the end to write the report, and how long a part may go on after it should have ended, a share.
+CLOSING = 2.0
+GRACE = 0.25
+# What every part imports.
+HEAVY = ["gpubench.heavy"]
+
+
+def run(parts: Sequence[Part], *, device: str, minutes: float, data: Path | None, out: Path) -> int:
+    """Run the parts within so many minutes; returns the exit status. Writes gpu.json and gpu.txt in `out`."""
+    started = time.monotonic()
+    end = started + 60 * minutes - min(CLOSING, 6 * minutes)
+    out.mkdir(parents=True, exist_ok=True)
+    form = form_for(device, minutes)
+    head = {"device": device, "minutes": minutes, "form": form.name, "started": datetime.now(UTC).isoformat("T", "seconds")}
+    report = Report(out, head, [part.name for part in parts])
+    context = get_context("forkserver")
+    context.set_forkserver_preload(HEAVY)
+    # Should this process itself be held up (a process that cannot be started or killed), the report is there in time.
+    guard = threading.Timer(end + min(CLOSING, 6 * minutes) / 2 - started, _give_up, [report])
+    guard.daemon = True
+    guard.start()
+    previous = signal.signal(signal.SIGTERM, _interrupted)
+    try:
+        with tempfile.TemporaryDirectory(prefix="upfield-gpu-", ignore_cleanup_errors=True) as work:
+            job = Job(device, form, data, Path(work), out)
+            for number, part in enumerate(parts):
+                weights = [other.weight for other in parts[number:]]
+                budget = (end - time.monotonic()) * part.weight / sum(weights)
+                _one(context, part, job, budget, end, report)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        report.close(time.monotonic() - started)
+        guard.cancel()
+    return 0 if report.right else 1
+
+
+def _one(context: Any, part: Part, job: Job, budget: float, end: float, report: Report) -> None:
+    """Run one part and report how it ended."""
+    begun = time.monotonic()
+    report.begin(part.name, budget)
+    if budget <= 0:
+        report.finish(part.name, "no time left", 0.0)
+        return
+    last = min(begun + budget * (1 + GRACE), end)
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(part.function, job, begun + budget, there), name=part.name)
+    process.start()
+    there.close()
+    status, error, trace = "killed", f"had not ended after {last - begun:.0f} s", None
+    try:
+        while (left := last - time.monotonic()) > 0:
+            if not here.poll(min(left, 1.0)):
+                continue
+            try:
+                message = here.recv()
+            except (EOFError, OSError):
+                process.join(1.0)
+                status, error = "died", f"its process ended with code {process.exitcode}"
+                break
+            if "end" in message:
+                status, error, trace = message["end"], message.get("error"), message.get("traceback")
+                break
+            report.add(part.name, message)
+    finally:
+        _kill(process)
+        here.close()
+    report.finish(part.name, status, time.monotonic() - begun, error, trace)
+
+
+def _kill(process: Any) -> None:
+    """End a part's process, and all that it started; do not wait for what cannot be killed."""
+    process.join(0.5 if process.exitcode is None else 0)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    if process.is_alive():
+        process.kill()
+        process.join(1.0)
+
+
+def _work(function: str, job: Job, deadline: float, connection: Connection) -> None:
+    """What a part's process does."""
+    # A group of its own, so that its loaders and trainings are killed with it.
+    os.setsid()
+    # Library code prints progress bars and the like; the report is what the parent prints.
+    sys.stdout = sys.stderr
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def send(message: Finding) -> None:
+        connection.send(message)
+
+    try:
+        module, name = function.split(":")
+        getattr(importlib.import_module(module), name)(Bench(job, deadline, send))
+        send({"end": "done"})
+    except BaseException as error:  # noqa: BLE001
+        text = " ".join(str(error).split())
+        send({"end": "failed", "error": f"{type(error).__name__}: {text[:300]}", "traceback": traceback.format_exc()})
+
+
+def _interrupted(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def _give_up(report: Report) -> None:
+    report.close(None)
+    os._exit(1)
