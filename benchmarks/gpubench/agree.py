@@ -4,9 +4,10 @@ import copy
 import gc
 
 import torch
+from upfield.methods import Batch, Method
+
 from gpubench.bench import Bench, distance
 from gpubench.cases import FIRST_SCALE, METHODS, Stepper, build, make_batch, moved, settings, shape_of, size_of, tf32
-from upfield.methods import Batch, Method
 
 # How far, relative to the norm, outputs and gradients may be from those of the CPU in fp32. Where the arithmetic is
 # the same but for the order of sums, only rounding is left. TF32 and bf16 have 10 and 7 bits of mantissa, fp16 10.

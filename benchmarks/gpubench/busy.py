@@ -13,7 +13,7 @@ INTERVAL_MS = 200
 
 @contextmanager
 def sampled(cuda: bool) -> Iterator[list[float]]:
-    """A list that after the block holds the share of time the GPU was busy, at each sample; empty without nvidia-smi."""
+    """A list that after the block holds how busy the GPU was at each sample, 0 to 1; empty without nvidia-smi."""
     shares: list[float] = []
     if not cuda or shutil.which("nvidia-smi") is None:
         yield shares

@@ -43,7 +43,8 @@ def build(values: Mapping[str, Any], seed: int = 0) -> Method:
     with torch.no_grad():
         for parameter in method.parameters():
             if parameter.ndim > 1 and not parameter.any():
-                parameter.normal_(std=0.02)
+                # So that what it adds is as large as its input.
+                parameter.normal_(std=parameter[0].numel() ** -0.5)
     return method
 
 

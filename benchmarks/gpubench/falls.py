@@ -3,6 +3,7 @@
 import math
 
 import torch
+
 from gpubench.bench import Bench
 from gpubench.cases import METHODS, Stepper, build, make_batch, moved, settings, shape_of
 
@@ -24,7 +25,9 @@ def run(bench: Bench) -> None:
         history = [stepper.step(batch) for _ in range(form.steps)]
         key = next(key for key in NEARNESS if key in history[0])
         window = max(form.steps // 10, 1)
-        first, last = (sum(losses[key] for losses in part) / len(part) for part in (history[:window], history[-window:]))
+        first, last = (
+            sum(losses[key] for losses in part) / len(part) for part in (history[:window], history[-window:])
+        )
         finite = all(math.isfinite(value) for losses in history for value in losses.values())
         whole = all(bool(parameter.isfinite().all()) for parameter in method.parameters())
         values = {"steps": form.steps, f"{key}_at_first": first, "at_last": last, "finite": finite and whole}

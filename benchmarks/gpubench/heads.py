@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpubench.bench import Bench
 from scipy import ndimage
 from upfield import config, degrade, nifti, preprocess
 from upfield.errors import UpfieldError
@@ -16,6 +15,8 @@ from upfield.files import read_yaml
 from upfield.intensity import robust_range
 from upfield.nifti import Array, Scale, Volume
 from upfield.patches import write_store
+
+from gpubench.bench import Bench
 
 # Half axes of the brain and of the head in mm, and the field of view.
 BRAIN, HEAD, VIEW = (66.0, 82.0, 62.0), (78.0, 96.0, 82.0), (168.0, 204.0, 176.0)

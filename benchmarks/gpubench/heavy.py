@@ -1,4 +1,4 @@
-"""What every part imports, so that it is imported once."""
+"""What every part imports, so that it is imported once; optimisers would import the compiler with their first step."""
 
 import upfield.degrade
 import upfield.inference

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpubench.bench import Bench
-from gpubench.cases import DEFAULT, build, settings
 from upfield import inference, model, nifti
 from upfield.nifti import Volume
+
+from gpubench.bench import Bench
+from gpubench.cases import DEFAULT, build, settings
 
 
 def run(bench: Bench) -> None:

@@ -4,6 +4,8 @@ import copy
 import time
 
 import torch
+from upfield.methods import Method
+
 from gpubench.bench import Bench, distance
 from gpubench.cases import FIRST_SCALE, Stepper, build, make_batch, moved, settings, shape_of, tf32
 
@@ -23,7 +25,10 @@ def run(bench: Bench) -> None:
             outputs = [{"": stepper.forward(batch["source"])} for stepper in (plain, last)]
             for stepper in (plain, last):
                 stepper.step(batch)
-            far = {"output": distance(outputs[1], outputs[0]), "gradient": distance(last.gradients(), plain.gradients())}
+            far = {
+                "output": distance(outputs[1], outputs[0]),
+                "gradient": distance(last.gradients(), plain.gradients()),
+            }
         del plain, last
         bench.found(f"{name} fp32, channels_last_3d or not", max(far.values()) <= BOUND, **far, bound=BOUND)
         dtype, kind = (torch.bfloat16, "bf16") if bench.cuda else (torch.float32, "fp32")
@@ -31,7 +36,7 @@ def run(bench: Bench) -> None:
         bench.found(f"{name} {kind}, a step", ms=1e3 * seconds[True], without_channels_last_ms=1e3 * seconds[False])
 
 
-def _stepper(method, device: torch.device, dtype: torch.dtype, channels: bool) -> Stepper:  # type: ignore[no-untyped-def]
+def _stepper(method: Method, device: torch.device, dtype: torch.dtype, channels: bool) -> Stepper:
     return Stepper(copy.deepcopy(method), device, dtype, channels, FIRST_SCALE)
 
 

@@ -1,19 +1,21 @@
 """Learning: the default method trained in the time that is left, against the baselines, on a head it never saw."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
-from gpubench.bench import Bench
-from gpubench.cases import DEFAULT, settings, size_of
-from gpubench.heads import parts_of
-from gpubench.steps import options
 from upfield import baselines, inference, methods, metrics, model, nifti
 from upfield.intensity import fit
 from upfield.nifti import Array
 from upfield.patches import Store
 from upfield.training.loop import Stopped, Trainer
+
+from gpubench.bench import Bench
+from gpubench.cases import DEFAULT, settings, size_of
+from gpubench.heads import parts_of
+from gpubench.steps import options
 
 # Of the part's time: the rest is for the prediction and the metrics.
 SHARE = 0.7
@@ -33,10 +35,8 @@ class Timed(Trainer):
             self._stop = self._stop or time.monotonic() > until
 
         self.optimisers.finish = timed  # type: ignore[method-assign]
-        try:
+        with suppress(Stopped):
             self.fit()
-        except Stopped:
-            pass
 
 
 def run(bench: Bench) -> None:
@@ -49,7 +49,7 @@ def run(bench: Bench) -> None:
     train, val = ([Store(path) for path in found[part]] for part in ("train", "val"))
     wanted = options(job, method, per_volume=10, epochs=EPOCHS)
     trainer = Timed(method, train, val, wanted, job.work / "learning", "benchmark")
-    trainer.fit_until(time.monotonic() + SHARE * bench.left())
+    trainer.fit_until(time.monotonic() + min(SHARE * bench.left(), form.learning))
     state = trainer.run
     card = {
         "method": DEFAULT, "module": values["module"], "steps": state.step, "epochs": state.epoch,

@@ -5,8 +5,10 @@ import platform
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 
 import torch
+
 from gpubench.bench import Bench
 
 
@@ -44,7 +46,7 @@ def _rates(bench: Bench) -> None:
     bench.found("bf16 matrix product 8192^3", tflop_per_s=2 * 8192**3 / seconds / 1e12)
 
 
-def timed(work, times: int) -> float:  # type: ignore[no-untyped-def]
+def timed(work: Callable[[], object], times: int) -> float:
     """Seconds of one call on the GPU, the mean of several after two to warm up."""
     for _ in range(2):
         work()

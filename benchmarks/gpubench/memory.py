@@ -4,11 +4,12 @@ import logging
 
 import numpy as np
 import torch
-from gpubench.bench import Bench
-from gpubench.cases import DEFAULT, build, settings
 from torch import Tensor
 from upfield import inference
 from upfield.methods import Method
+
+from gpubench.bench import Bench
+from gpubench.cases import DEFAULT, build, settings
 
 # Of what the whole volume takes, that much is allowed.
 SHARE = 0.5

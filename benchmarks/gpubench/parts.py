@@ -18,11 +18,13 @@ class Part:
     group: str
     function: str
     weight: float
+    # Seconds that it gets in any case, up to a third of what is left.
+    least: float = 0.0
 
 
 PARTS = (
-    Part("machine", ALWAYS, "gpubench.machine:run", 2),
-    Part("heads", ALWAYS, "gpubench.heads:run", 6),
+    Part("machine", ALWAYS, "gpubench.machine:run", 2, least=30),
+    Part("heads", ALWAYS, "gpubench.heads:run", 6, least=30),
     Part("agree", "right", "gpubench.agree:run", 20),
     Part("falls", "right", "gpubench.falls:run", 14),
     Part("repeat", "right", "gpubench.repeat:run", 12),

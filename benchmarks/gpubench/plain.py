@@ -66,7 +66,10 @@ def _patches(
     for _ in range(batch):
         volume = volumes[int(torch.randint(len(volumes), (1,), generator=random))]
         shape = volume["target"].shape[1:]
-        low = [int(torch.randint(max(n - edge, 0) + 1, (1,), generator=random)) for n, edge in zip(shape, size, strict=True)]
+        low = [
+            int(torch.randint(max(n - edge, 0) + 1, (1,), generator=random))
+            for n, edge in zip(shape, size, strict=True)
+        ]
         x, y, z = (slice(a, a + edge) for a, edge in zip(low, size, strict=True))
         pairs.append((volume["source"][:, x, y, z], volume["target"][:, x, y, z]))
     return torch.stack([source for source, _ in pairs]), torch.stack([target for _, target in pairs])

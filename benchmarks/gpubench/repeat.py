@@ -2,10 +2,11 @@
 
 import time
 
+from upfield.training import checkpoint
+
 from gpubench import steps
 from gpubench.bench import Bench, distance
 from gpubench.cases import DEFAULT
-from upfield.training import checkpoint
 
 # How much farther than the same run done twice a continued one may be: where sums have no fixed order, twice is not
 # the same, and small differences grow.

@@ -73,7 +73,9 @@ class Report:
         rows = [("part", "what", "found", "")]
         for name, part in self.parts.items():
             state = part["status"] + (f", {part['seconds']:.0f} s" if "seconds" in part else "")
-            rows.append((name, state, part.get("error", ""), "" if part["status"] == "done" else part["status"].upper()))
+            rows.append(
+                (name, state, part.get("error", ""), "" if part["status"] == "done" else part["status"].upper())
+            )
             rows += [("", f["what"], _values(f["values"]), VERDICTS[f["ok"]]) for f in part["findings"]]
         first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
         lines = [f"{row[0]:<{first}}  {row[1]:<{second}}  {row[2]}{'  ' if row[3] else ''}{row[3]}" for row in rows]

@@ -26,9 +26,11 @@ from gpubench.forms import form_for
 from gpubench.parts import Part
 from gpubench.report import Report
 
-# Seconds kept at the end to write the report, and how long a part may go on after it should have ended, a share.
+# Seconds kept at the end to write the report.
 CLOSING = 2.0
-GRACE = 0.25
+# How long a part may go on after it should have ended: this share of its time, or half this share of the whole time up
+# to so many seconds, since what it has begun may take long on a machine that does other things too.
+GRACE, MOST_GRACE = 0.25, 15.0
 # What every part imports.
 HEAVY = ["gpubench.heavy"]
 
@@ -39,8 +41,16 @@ def run(parts: Sequence[Part], *, device: str, minutes: float, data: Path | None
     end = started + 60 * minutes - min(CLOSING, 6 * minutes)
     out.mkdir(parents=True, exist_ok=True)
     form = form_for(device, minutes)
-    head = {"device": device, "minutes": minutes, "form": form.name, "started": datetime.now(UTC).isoformat("T", "seconds")}
+    head = {
+        "device": device,
+        "minutes": minutes,
+        "form": form.name,
+        "started": datetime.now(UTC).isoformat("T", "seconds"),
+    }
     report = Report(out, head, [part.name for part in parts])
+    if device == "cpu":
+        # Small networks gain nothing from more threads, and lose a lot where other programs run beside them.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = get_context("forkserver")
     context.set_forkserver_preload(HEAVY)
     # Should this process itself be held up (a process that cannot be started or killed), the report is there in time.
@@ -52,9 +62,10 @@ def run(parts: Sequence[Part], *, device: str, minutes: float, data: Path | None
         with tempfile.TemporaryDirectory(prefix="upfield-gpu-", ignore_cleanup_errors=True) as work:
             job = Job(device, form, data, Path(work), out)
             for number, part in enumerate(parts):
-                weights = [other.weight for other in parts[number:]]
-                budget = (end - time.monotonic()) * part.weight / sum(weights)
-                _one(context, part, job, budget, end, report)
+                left = end - time.monotonic()
+                share = left * part.weight / sum(other.weight for other in parts[number:])
+                budget = max(share, min(part.least, left / 3))
+                _one(context, part, job, budget, GRACE / 2 * 60 * minutes, end, report)
     finally:
         signal.signal(signal.SIGTERM, previous)
         report.close(time.monotonic() - started)
@@ -62,14 +73,14 @@ def run(parts: Sequence[Part], *, device: str, minutes: float, data: Path | None
     return 0 if report.right else 1
 
 
-def _one(context: Any, part: Part, job: Job, budget: float, end: float, report: Report) -> None:
+def _one(context: Any, part: Part, job: Job, budget: float, grace: float, end: float, report: Report) -> None:
     """Run one part and report how it ended."""
     begun = time.monotonic()
     report.begin(part.name, budget)
     if budget <= 0:
         report.finish(part.name, "no time left", 0.0)
         return
-    last = min(begun + budget * (1 + GRACE), end)
+    last = min(begun + budget + max(GRACE * budget, min(grace, MOST_GRACE)), end)
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(part.function, job, begun + budget, there), name=part.name)
     process.start()
@@ -120,7 +131,7 @@ def _work(function: str, job: Job, deadline: float, connection: Connection) -> N
         module, name = function.split(":")
         getattr(importlib.import_module(module), name)(Bench(job, deadline, send))
         send({"end": "done"})
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:
         text = " ".join(str(error).split())
         send({"end": "failed", "error": f"{type(error).__name__}: {text[:300]}", "traceback": traceback.format_exc()})
 

@@ -7,14 +7,15 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from gpubench.bench import Job
-from gpubench.cases import DEFAULT, settings
-from gpubench.heads import parts_of
 from safetensors.torch import load_file
 from torch import Tensor
 from upfield.training.feed import Options
 from upfield.training.optimisers import Optimisers
 from upfield.training.run import train_model
+
+from gpubench.bench import Job
+from gpubench.cases import DEFAULT, settings
+from gpubench.heads import parts_of
 
 EPOCHS = 3
 # Of the training rules; a checkpoint of another version would not be continued, and here there is one.
@@ -54,7 +55,13 @@ def train(job: Job, folder: Path, kill_after: int | None = None) -> None:
         version=VERSION,
         settings=values,
         train=train_block(job, epochs=EPOCHS, max_steps=EPOCHS * form.epoch_steps),
-        patches={"size": form.cube, "per_volume": per_volume, "per_volume_val": 1, "foreground": 0.9, "brain_share": 0.0},
+        patches={
+            "size": form.cube,
+            "per_volume": per_volume,
+            "per_volume_val": 1,
+            "foreground": 0.9,
+            "brain_share": 0.0,
+        },
         stores={part: stores[part] for part in ("train", "val")},
         card={"split_sha": "benchmark"},
     )
