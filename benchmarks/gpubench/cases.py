@@ -101,8 +101,11 @@ class Stepper:
 
     @torch.no_grad()
     def forward(self, source: Tensor) -> Tensor:
-        """The enhanced image in evaluation mode, float32 on the CPU."""
-        self.method.eval()
+        """The enhanced image, float32 on the CPU, with the statistics of the batch.
+
+        With the running statistics of a network that has seen nothing, hardly anything would come through.
+        """
+        self.method.train()
         with autocast(self.device, self.dtype):
             return self.method(source.to(self.device)).float().cpu()
 

@@ -1,5 +1,6 @@
-"""What every part imports, so that it is imported once; optimisers would import the compiler with their first step."""
+"""What every part imports, so that it is imported once; the first optimiser would import the compiler."""
 
+import torch._dynamo  # noqa: F401
 import upfield.degrade
 import upfield.inference
 import upfield.metrics

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+# Of a column; what is longer pushes the rest of its line to the right.
+WIDEST = 60
 VERDICTS = {True: "right", False: "WRONG", None: ""}
 
 
@@ -21,6 +23,7 @@ class Report:
         self.started = time.monotonic()
         # The guard of the runner may write while the runner does.
         self.lock = threading.RLock()
+        self.closed = False
         self._say(f"Upfield on {head['device']}, {head['minutes']:g} minutes; {head['form']}")
         self._write()
 
@@ -65,6 +68,7 @@ class Report:
                     part["status"] = "killed"
             self.content["seconds"] = None if seconds is None else round(seconds, 1)
             self.content["right"] = self.right
+            self.closed = True
             self._write()
         print("\n" + self.table(), flush=True)
 
@@ -77,7 +81,7 @@ class Report:
                 (name, state, part.get("error", ""), "" if part["status"] == "done" else part["status"].upper())
             )
             rows += [("", f["what"], _values(f["values"]), VERDICTS[f["ok"]]) for f in part["findings"]]
-        first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
+        first, second = (min(max(len(row[column]) for row in rows), WIDEST) for column in (0, 1))
         lines = [f"{row[0]:<{first}}  {row[1]:<{second}}  {row[2]}{'  ' if row[3] else ''}{row[3]}" for row in rows]
         head = [f"{key}: {value}" for key, value in self.content.items() if key != "parts"]
         return "\n".join([*head, "", *(line.rstrip() for line in lines)]) + "\n"

@@ -26,65 +26,87 @@ from gpubench.forms import form_for
 from gpubench.parts import Part
 from gpubench.report import Report
 
-# Seconds kept at the end to write the report.
-CLOSING = 2.0
+# Seconds kept at the end to write the report and remove what was thrown away, at most a tenth of the time.
+CLOSING = 5.0
 # How long a part may go on after it should have ended: this share of its time, or half this share of the whole time up
 # to so many seconds, since what it has begun may take long on a machine that does other things too.
-GRACE, MOST_GRACE = 0.25, 15.0
+GRACE, MOST_GRACE = 0.25, 10.0
 # What every part imports.
 HEAVY = ["gpubench.heavy"]
+# Where the parts and the library are.
+BENCHMARKS = Path(__file__).resolve().parents[1]
+PATHS = (BENCHMARKS, BENCHMARKS.parent / "workflow" / "scripts")
 
 
 def run(parts: Sequence[Part], *, device: str, minutes: float, data: Path | None, out: Path) -> int:
     """Run the parts within so many minutes; returns the exit status. Writes gpu.json and gpu.txt in `out`."""
     started = time.monotonic()
-    end = started + 60 * minutes - min(CLOSING, 6 * minutes)
+    closing = min(CLOSING, 6 * minutes)
+    end = started + 60 * minutes - closing
     out.mkdir(parents=True, exist_ok=True)
     form = form_for(device, minutes)
-    head = {
-        "device": device,
-        "minutes": minutes,
-        "form": form.name,
-        "started": datetime.now(UTC).isoformat("T", "seconds"),
-    }
+    now = datetime.now(UTC).isoformat("T", "seconds")
+    head = {"device": device, "minutes": minutes, "form": form.name, "started": now}
     report = Report(out, head, [part.name for part in parts])
     if device == "cpu":
         # Small networks gain nothing from more threads, and lose a lot where other programs run beside them.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-    context = get_context("forkserver")
-    context.set_forkserver_preload(HEAVY)
+    # Asking whether there is a GPU must not start its driver where processes are forked later.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    # The process that others are forked from looks for libraries here alone, whatever this one's sys.path says.
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*map(str, PATHS), *_split("PYTHONPATH")]))
+    starter = _Starter()
     # Should this process itself be held up (a process that cannot be started or killed), the report is there in time.
-    guard = threading.Timer(end + min(CLOSING, 6 * minutes) / 2 - started, _give_up, [report])
+    guard = threading.Timer(end + 0.8 * closing - time.monotonic(), _give_up, [report])
     guard.daemon = True
     guard.start()
     previous = signal.signal(signal.SIGTERM, _interrupted)
     try:
         with tempfile.TemporaryDirectory(prefix="upfield-gpu-", ignore_cleanup_errors=True) as work:
             job = Job(device, form, data, Path(work), out)
-            for number, part in enumerate(parts):
-                left = end - time.monotonic()
-                share = left * part.weight / sum(other.weight for other in parts[number:])
-                budget = max(share, min(part.least, left / 3))
-                _one(context, part, job, budget, GRACE / 2 * 60 * minutes, end, report)
+            try:
+                for number, part in enumerate(parts):
+                    left = end - time.monotonic()
+                    share = left * part.weight / sum(other.weight for other in parts[number:])
+                    budget = max(share, min(part.least, left / 3))
+                    grace = max(GRACE * budget, min(GRACE / 2 * 60 * minutes, MOST_GRACE))
+                    _one(starter, part, job, budget, min(time.monotonic() + budget + grace, end), report)
+            finally:
+                report.close(time.monotonic() - started)
     finally:
         signal.signal(signal.SIGTERM, previous)
-        report.close(time.monotonic() - started)
         guard.cancel()
     return 0 if report.right else 1
 
 
-def _one(context: Any, part: Part, job: Job, budget: float, grace: float, end: float, report: Report) -> None:
-    """Run one part and report how it ended."""
+class _Starter:
+    """Starts the processes of the parts: forked from one with the libraries, or each anew where that cannot be."""
+
+    def __init__(self) -> None:
+        self.context: Any = get_context("forkserver")
+        self.context.set_forkserver_preload(HEAVY)
+
+    def start(self, part: Part, job: Job, deadline: float) -> tuple[Any, Connection]:
+        """A process that works on a part, and the end of the pipe where its findings come out."""
+        here, there = self.context.Pipe(duplex=False)
+        process = self.context.Process(target=_work, args=(part.function, job, deadline, there), name=part.name)
+        process.start()
+        there.close()
+        return process, here
+
+    def without_fork(self) -> None:
+        """From now on import the libraries anew for every part."""
+        self.context = get_context("spawn")
+
+
+def _one(starter: _Starter, part: Part, job: Job, budget: float, last: float, report: Report) -> None:
+    """Run one part, kill it at `last` (a value of time.monotonic), and report how it ended."""
     begun = time.monotonic()
     report.begin(part.name, budget)
     if budget <= 0:
         report.finish(part.name, "no time left", 0.0)
         return
-    last = min(begun + budget + max(GRACE * budget, min(grace, MOST_GRACE)), end)
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(part.function, job, begun + budget, there), name=part.name)
-    process.start()
-    there.close()
+    process, here = starter.start(part, job, begun + budget)
     status, error, trace = "killed", f"had not ended after {last - begun:.0f} s", None
     try:
         while (left := last - time.monotonic()) > 0:
@@ -96,6 +118,12 @@ def _one(context: Any, part: Part, job: Job, budget: float, grace: float, end: f
                 process.join(1.0)
                 status, error = "died", f"its process ended with code {process.exitcode}"
                 break
+            if "bad_fork" in message:
+                _kill(process)
+                here.close()
+                starter.without_fork()
+                process, here = starter.start(part, job, begun + budget)
+                continue
             if "end" in message:
                 status, error, trace = message["end"], message.get("error"), message.get("traceback")
                 break
@@ -128,6 +156,9 @@ def _work(function: str, job: Job, deadline: float, connection: Connection) -> N
         connection.send(message)
 
     try:
+        if job.device == "cuda" and _in_bad_fork():
+            send({"bad_fork": True})
+            return
         module, name = function.split(":")
         getattr(importlib.import_module(module), name)(Bench(job, deadline, send))
         send({"end": "done"})
@@ -136,10 +167,23 @@ def _work(function: str, job: Job, deadline: float, connection: Connection) -> N
         send({"end": "failed", "error": f"{type(error).__name__}: {text[:300]}", "traceback": traceback.format_exc()})
 
 
+def _in_bad_fork() -> bool:
+    """Whether a library started the GPU's driver in the process that this one was forked from."""
+    import torch
+
+    # Torch asks itself the same before it starts with a GPU; without the function there is nothing to ask.
+    return bool(getattr(torch.cuda, "_is_in_bad_fork", lambda: False)())
+
+
+def _split(variable: str) -> list[str]:
+    return [part for part in os.environ.get(variable, "").split(os.pathsep) if part]
+
+
 def _interrupted(number: int, frame: object) -> None:
     raise SystemExit(128 + number)
 
 
 def _give_up(report: Report) -> None:
-    report.close(None)
-    os._exit(1)
+    if not report.closed:
+        report.close(None)
+    os._exit(0 if report.right else 1)
