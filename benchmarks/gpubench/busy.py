@@ -2,40 +2,44 @@
 
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from statistics import fmean
 
 import torch
 
-INTERVAL_MS = 200
+# Seconds between two questions.
+INTERVAL = 0.3
 
 
 @contextmanager
 def sampled(cuda: bool) -> Iterator[list[float]]:
-    """A list that after the block holds how busy the GPU was at each sample, 0 to 1; empty without nvidia-smi."""
+    """A list that fills with how busy the GPU is, 0 to 1, while the block runs; it stays empty without nvidia-smi."""
     shares: list[float] = []
     if not cuda or shutil.which("nvidia-smi") is None:
         yield shares
         return
-    command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", f"--loop-ms={INTERVAL_MS}"]
+    command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
     identity = getattr(torch.cuda.get_device_properties(0), "uuid", None)
     if identity is not None:
         command.append(f"--id=GPU-{identity}")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.wait(INTERVAL):
+            # A driver that does not answer, or says [N/A], leaves the list as it is.
+            with suppress(OSError, subprocess.SubprocessError, ValueError, IndexError):
+                done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+                shares.append(float(done.stdout.split()[0]) / 100)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
     try:
         yield shares
     finally:
-        process.terminate()
-        try:
-            output, _ = process.communicate(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            output = ""
-        for line in output.splitlines():
-            # "[N/A]" where a driver does not say.
-            with suppress(ValueError):
-                shares.append(float(line) / 100)
+        over.set()
+        thread.join(timeout=5)
 
 
 def mean(shares: list[float]) -> float | str:

@@ -24,6 +24,8 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "srgan3d": {"filters": 4, "blocks": 1, "discriminator_base": 4, "discriminator_dense": 16, "lr": 2e-3},
     "cyclegan": {"width": 4, "blocks": 1, "discriminator_width": 4, "lr": 2e-3},
 }
+# What measures how near an output is to its target, of what the methods report.
+NEARNESS = ("l1", "matching")
 # Half precision loses gradients that are not scaled; this scale cannot overflow in the first step, as torch's own may.
 FIRST_SCALE = 2.0**10
 

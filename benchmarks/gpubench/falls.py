@@ -5,10 +5,7 @@ import math
 import torch
 
 from gpubench.bench import Bench
-from gpubench.cases import METHODS, Stepper, build, make_batch, moved, settings, shape_of
-
-# What measures how near an output is to its target, of what the methods report.
-NEARNESS = ("l1", "matching")
+from gpubench.cases import METHODS, NEARNESS, Stepper, build, make_batch, moved, settings, shape_of
 
 
 def run(bench: Bench) -> None:

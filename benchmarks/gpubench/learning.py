@@ -2,6 +2,7 @@
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,8 @@ def run(bench: Bench) -> None:
     torch.manual_seed(42)
     method = methods.build(values)
     train, val = ([Store(path) for path in found[part]] for part in ("train", "val"))
-    wanted = options(job, method, per_volume=10, epochs=EPOCHS)
+    # Checkpoints are for those who go on: one is written at the end.
+    wanted = replace(options(job, method, per_volume=form.per_volume, epochs=EPOCHS), save_every=EPOCHS)
     trainer = Timed(method, train, val, wanted, job.work / "learning", "benchmark")
     trainer.fit_until(time.monotonic() + min(SHARE * bench.left(), form.learning))
     state = trainer.run

@@ -12,7 +12,9 @@ from gpubench.bench import Bench
 from gpubench.cases import DEFAULT, build, settings
 
 # Of what the whole volume takes, that much is allowed.
-SHARE = 0.5
+SHARE = 0.3
+# A CPU's limit is simulated; the smallest window must fit.
+LEAST = 32**3
 
 
 class Limited(Method):
@@ -70,9 +72,11 @@ def run(bench: Bench) -> None:
             torch.cuda.set_per_process_memory_fraction(1.0)
     else:
         whole = inference.enhance([method], volume, **options)
-        tiled = inference.enhance([Limited(method, int(SHARE * volume.size))], volume, **options)
+        tiled = inference.enhance([Limited(method, max(int(SHARE * volume.size), LEAST))], volume, **options)
     said = [line for line in lines.lines if "out of memory" in line]
     far = float(np.sqrt(((tiled - whole) ** 2).mean()) / whole.std())
     values = {"log": said, "differs_by": far} | ({} if peak is None else {"whole_took_gb": peak / 1e9})
     what = f"{DEFAULT}, {edge}^3 with {SHARE:.0%} of its memory"
-    bench.found(what, bool(said) and bool(np.isfinite(tiled).all()), **values)
+    # Where it fitted all the same, with slower algorithms that need less, nothing has been shown.
+    right = bool(np.isfinite(tiled).all()) and (True if said else None)
+    bench.found(what, right, **values)

@@ -32,7 +32,7 @@ PARTS = (
     Part("memory", "right", "gpubench.memory:run", 4),
     Part("together", "right", "gpubench.together:run", 9),
     Part("training", "fast", "gpubench.training:run", 16),
-    Part("inference", "fast", "gpubench.inference:run", 12),
+    Part("inference", "fast", "gpubench.inference:run", 16),
     Part("learning", "learning", "gpubench.learning:run", 12),
 )
 

@@ -1,6 +1,7 @@
 """What the parts found: printed at once, kept as JSON and as a table of text."""
 
 import json
+import math
 import os
 import threading
 import time
@@ -43,7 +44,8 @@ class Report:
     def add(self, name: str, finding: Mapping[str, Any]) -> None:
         """A part has found something."""
         with self.lock:
-            self.parts[name]["findings"].append(dict(finding))
+            values = {key: _json(value) for key, value in finding["values"].items()}
+            self.parts[name]["findings"].append({**finding, "values": values})
             self._write()
         verdict = VERDICTS[finding["ok"]]
         self._say(f"  {name}: {finding['what']}: {_values(finding['values'])}{'  ' if verdict else ''}{verdict}")
@@ -95,6 +97,11 @@ class Report:
 
     def _say(self, text: str) -> None:
         print(f"[{time.monotonic() - self.started:6.1f} s] {text}", flush=True)
+
+
+def _json(value: Any) -> Any:
+    """JSON knows no NaN and no infinity: they are kept as text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _values(values: Mapping[str, Any]) -> str:

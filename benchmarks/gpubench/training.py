@@ -53,9 +53,13 @@ class Watched:
         taken = len(self.stamps)
         if self.profile is not None and taken == WARM:
             self.profile.start()
+            # Its own start is not a step's time.
+            self.stamps[-1] = time.perf_counter()
         if self.profile is not None and taken == WARM + PROFILED:
             self.profile.stop()
             raise Enough
+        if self.profile is not None:
+            return
         if taken >= self.most or (taken > WARM + 1 and time.monotonic() > self.until):
             raise Enough
 
