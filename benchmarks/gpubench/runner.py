@@ -6,6 +6,7 @@ touched the GPU, which each part does for itself: a part that leaves it in a bad
 """
 
 import importlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -148,6 +149,8 @@ def _work(function: str, job: Job, deadline: float, connection: Connection) -> N
     """What a part's process does."""
     # A group of its own, so that its loaders and trainings are killed with it.
     os.setsid()
+    # Loaders start their processes as in any training here, not as this one was started.
+    multiprocessing.set_start_method(None, force=True)
     # Library code prints progress bars and the like; the report is what the parent prints.
     sys.stdout = sys.stderr
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
