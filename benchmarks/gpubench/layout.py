@@ -7,7 +7,7 @@ import torch
 from upfield.methods import Method
 
 from gpubench.bench import Bench, distance
-from gpubench.cases import FIRST_SCALE, Stepper, build, make_batch, moved, settings, shape_of, tf32
+from gpubench.cases import Stepper, build, make_batch, moved, settings, shape_of, tf32
 
 BOUND = 5e-3
 REPEATS = 5
@@ -37,7 +37,7 @@ def run(bench: Bench) -> None:
 
 
 def _stepper(method: Method, device: torch.device, dtype: torch.dtype, channels: bool) -> Stepper:
-    return Stepper(copy.deepcopy(method), device, dtype, channels, FIRST_SCALE)
+    return Stepper(copy.deepcopy(method), device, dtype, channels)
 
 
 def _seconds(stepper: Stepper, batch: dict[str, torch.Tensor]) -> float:

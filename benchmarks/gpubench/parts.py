@@ -18,12 +18,12 @@ class Part:
     group: str
     function: str
     weight: float
-    # Seconds that it gets in any case, up to a third of what is left.
+    # Seconds that it gets in any case, up to half of what is left.
     least: float = 0.0
 
 
 PARTS = (
-    Part("machine", ALWAYS, "gpubench.machine:run", 2, least=30),
+    Part("machine", ALWAYS, "gpubench.machine:run", 2, least=60),
     Part("heads", ALWAYS, "gpubench.heads:run", 6, least=30),
     Part("agree", "right", "gpubench.agree:run", 20),
     Part("falls", "right", "gpubench.falls:run", 14),

@@ -69,7 +69,7 @@ def run(parts: Sequence[Part], *, device: str, minutes: float, data: Path | None
                 for number, part in enumerate(parts):
                     left = end - time.monotonic()
                     share = left * part.weight / sum(other.weight for other in parts[number:])
-                    budget = max(share, min(part.least, left / 3))
+                    budget = max(share, min(part.least, left / 2))
                     grace = max(GRACE * budget, min(GRACE / 2 * 60 * minutes, MOST_GRACE))
                     _one(starter, part, job, budget, min(time.monotonic() + budget + grace, end), report)
             finally:

@@ -70,7 +70,7 @@ def train(job: Job, folder: Path, kill_after: int | None = None) -> None:
 def started(job: Job, folder: Path, kill_after: int | None = None) -> Any:
     """`train` in another process, which has been started."""
     # Nothing has touched a GPU in this process yet where it forks; a fork of one that has could not use it.
-    context = get_context("spawn" if job.device == "cuda" else "fork")
+    context: Any = get_context("spawn" if job.device == "cuda" else "fork")
     process = context.Process(target=train, args=(job, folder, kill_after))
     process.start()
     return process

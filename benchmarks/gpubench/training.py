@@ -4,6 +4,7 @@ import gc
 import time
 from contextlib import suppress
 from statistics import median
+from typing import Any
 
 import torch
 from torch.autograd import DeviceType
@@ -89,7 +90,7 @@ def _pace(bench: Bench, name: str, watched: Watched) -> None:
         torch.cuda.reset_peak_memory_stats()
     with busy.sampled(bench.cuda) as shares:
         pace = watched.run()
-    values = {
+    values: dict[str, Any] = {
         "size": size_of(watched.method), "precision": str(watched.trainer.dtype).removeprefix("torch."),
         "steps": len(watched.stamps), "steps_per_s": pace, "samples_per_s": pace * watched.method.batch_size,
     }  # fmt: skip
@@ -157,10 +158,10 @@ def _profiled(bench: Bench) -> None:
         # What the CPU asks for and what the GPU then does are both events with the GPU's time, and so are the names
         # that optimisers give their steps: kernels alone are counted.
         events = [e for e in events if e.device_type == DeviceType.CUDA and not getattr(e, "is_user_annotation", False)]
-    spent = {event.key: float(getattr(event, f"self_{kind}_time_total")) for event in events}
+    spent: dict[str, float] = {event.key: float(getattr(event, f"self_{kind}_time_total")) for event in events}
     total = sum(spent.values()) or 1.0
     span = 1e6 * (watched.stamps[WARM + PROFILED - 1] - watched.stamps[WARM - 1])
-    share = {"kernels_share_of_it": total / span} if bench.cuda else {}
+    share: dict[str, Any] = {"kernels_share_of_it": total / span} if bench.cuda else {}
     bench.found(f"profile of {PROFILED} steps of {DEFAULT}", ms=span / 1e3, **share)
     for name in sorted(spent, key=spent.__getitem__, reverse=True)[:TOP]:
         bench.found(f"  {name[:60]}", share=spent[name] / total, ms=spent[name] / 1e3)
