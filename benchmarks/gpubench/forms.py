@@ -33,24 +33,27 @@ class Form:
     per_volume: int
     # Seconds that the training whose result is measured takes at most.
     learning: float
+    # Whether a compiled network is tried, which takes half a minute of compiling.
+    compiled: bool
 
 
 FULL = Form(
     name="published size: networks, 64^3 patches, 256^2 slices, volume of 192 x 224 x 192",
     small=False, agree_cube=32, agree_slice=64, cube=64, slice=256, agree_batch=2, batch=None,
     steps=50, epoch_steps=6, timed_steps=60, spacing=1.0, heads=8, volume=(192, 224, 192), window=96, tight=128,
-    per_volume=40, learning=float("inf"),
+    per_volume=40, learning=float("inf"), compiled=True,
 )  # fmt: skip
 CPU = Form(
     name="small: small networks, 24^3 patches, 32^2 slices, volume of 48 x 56 x 48, 6 steps where a GPU takes 50",
     small=True, agree_cube=24, agree_slice=32, cube=24, slice=32, agree_batch=2, batch=2,
     steps=6, epoch_steps=3, timed_steps=20, spacing=4.0, heads=5, volume=(48, 56, 48), window=32, tight=48,
-    per_volume=10, learning=20.0,
+    per_volume=10, learning=20.0, compiled=True,
 )  # fmt: skip
 SHORT = replace(
     CPU,
     name="smallest: small networks, 24^3 patches, 32^2 slices, volume of 32 x 40 x 32, 4 steps where a GPU takes 50",
-    steps=4, epoch_steps=2, timed_steps=6, spacing=6.0, heads=3, volume=(32, 40, 32), tight=36, learning=4.0,
+    steps=4, epoch_steps=2, timed_steps=6, spacing=6.0, heads=3, volume=(32, 40, 32), tight=36,
+    learning=4.0, compiled=False,
 )  # fmt: skip
 
 

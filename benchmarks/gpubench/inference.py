@@ -38,6 +38,9 @@ def run(bench: Bench) -> None:
     ]
     reference: np.ndarray | None = None
     for name, window, dtype, compiled in bench.while_time(ways, lambda way: way[0]):
+        if compiled and not form.compiled:
+            bench.left_out(name, "not in this form")
+            continue
         if compiled and bench.left() < COMPILING:
             bench.left_out(name, f"compiling may take {COMPILING:.0f} s, which are not left")
             continue

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from gpubench.bench import Bench, Finding, Job
-from gpubench.forms import form_for
+from gpubench.forms import Form, form_for
 from gpubench.parts import Part
 from gpubench.report import Report
 
@@ -39,13 +39,18 @@ BENCHMARKS = Path(__file__).resolve().parents[1]
 PATHS = (BENCHMARKS, BENCHMARKS.parent / "workflow" / "scripts")
 
 
-def run(parts: Sequence[Part], *, device: str, minutes: float, data: Path | None, out: Path) -> int:
-    """Run the parts within so many minutes; returns the exit status. Writes gpu.json and gpu.txt in `out`."""
+def run(
+    parts: Sequence[Part], *, device: str, minutes: float, data: Path | None, out: Path, form: Form | None = None
+) -> int:
+    """Run the parts within so many minutes; returns the exit status. Writes gpu.json and gpu.txt in `out`.
+
+    `form` None is the one for the device and the time.
+    """
     started = time.monotonic()
     closing = min(CLOSING, 6 * minutes)
     end = started + 60 * minutes - closing
     out.mkdir(parents=True, exist_ok=True)
-    form = form_for(device, minutes)
+    form = form or form_for(device, minutes)
     now = datetime.now(UTC).isoformat("T", "seconds")
     head = {"device": device, "minutes": minutes, "form": form.name, "started": now}
     report = Report(out, head, [part.name for part in parts])
