@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ REDUCED: Mapping[Scale, Mapping[str, Any]] = {
 }
 # More are not needed, and take time to prepare.
 MOST_HEADS = 40
+# To train, to validate and to test.
+LEAST_HEADS = 3
 MASK = "_desc-brain_mask.nii.gz"
 
 
@@ -39,8 +41,16 @@ def run(bench: Bench) -> None:
     ]
     workers = min(len(jobs), len(os.sched_getaffinity(0)))
     # Nothing has touched the GPU in this process, so that it may be forked.
-    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
-        done = list(pool.map(_prepared, *zip(*jobs, strict=True)))
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("fork"))
+    waiting = [pool.submit(_prepared, *job) for job in jobs]
+    wait(waiting, timeout=max(bench.left(), 0))
+    # What is not ready when the part's time is over is left out; the runner ends its processes.
+    pool.shutdown(wait=False, cancel_futures=True)
+    done = [future.result() for future in waiting if future.done() and not future.cancelled()]
+    if len(done) < LEAST_HEADS:
+        raise UpfieldError(f"{len(done)} of {len(jobs)} heads were ready in time; expected {LEAST_HEADS} at least")
+    if len(done) < len(jobs):
+        bench.left_out(f"{len(jobs) - len(done)} heads", "no time left")
     kind = "made" if not given else "given, low field simulated"
     bench.found(
         f"{len(done)} heads {kind}", spacing_mm=form.spacing, grid=list(done[0][1]),
@@ -52,15 +62,15 @@ def found_in(folder: Path) -> list[Path]:
     """Heads in a folder, in order. Raises UpfieldError if there are fewer than three: to train, validate and test."""
     paths = sorted(path for ending in ("*.nii", "*.nii.gz") for path in folder.rglob(ending))
     heads = [path for path in paths if "_mask.nii" not in path.name][:MOST_HEADS]
-    if len(heads) < 3:
-        raise UpfieldError(f"--data {folder} holds {len(heads)} NIfTI heads; expected 3 at least")
+    if len(heads) < LEAST_HEADS:
+        raise UpfieldError(f"--data {folder} holds {len(heads)} NIfTI heads; expected {LEAST_HEADS} at least")
     return heads
 
 
 def stores(folder: Path) -> list[str]:
     """The stores that `run` wrote, in order. Raises UpfieldError if it wrote too few."""
     found = sorted(str(path) for path in folder.glob("head-*.safetensors"))
-    if len(found) < 3:
+    if len(found) < LEAST_HEADS:
         raise UpfieldError("the part `heads` made no data for this one")
     return found
 
@@ -83,6 +93,10 @@ def _prepared(head: Path | int, folder: Path, spacing: float) -> tuple[str, tupl
         beside = head.with_name(name.rsplit("_", 1)[0] + MASK)
         known = beside.is_file()
         mask = nifti.reorient(nifti.load_mask(beside)).data if known else whole_head(volume.data)
+        if min(volume.grid.spacing) < 0.75 * spacing:
+            # Nothing finer than the form's voxels is looked at, and a whole head takes long.
+            grid = nifti.regrid(volume, spacing)
+            volume, mask = nifti.resample(volume, grid), nifti.mask_on(volume.with_data(mask), grid)
     _store(volume, mask, folder, name, spacing)
     return name, volume.data.shape, known
 
@@ -143,11 +157,12 @@ def _store(volume: Volume, mask: Array, folder: Path, name: str, spacing: float)
     bottom, top = robust_range(volume.data, mask)
     brain = nifti.mask_on(inside, grid)
     path = folder / f"head-{name}.safetensors"
-    write_store(path, source.data, target.data, brain, (top - bottom) / scaling.scale, reduced)
     # For the baselines: the scan as the low field gave it, the place it is interpolated to, and what it should be.
     nifti.save(low, folder / f"head-{name}_low.nii.gz")
     nifti.save(target, folder / f"head-{name}_target.nii.gz")
     nifti.save(target.with_data(brain.astype(np.uint8)), folder / f"head-{name}_mask.nii.gz", np.uint8)
+    # Last: a head with a store is complete.
+    write_store(path, source.data, target.data, brain, (top - bottom) / scaling.scale, reduced)
 
 
 def _normalised(image: Volume, brain: Volume, grid: nifti.Grid) -> Volume:
