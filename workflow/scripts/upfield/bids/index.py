@@ -5,8 +5,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from upfield.bids.contrasts import contrasts
 from upfield.bids.find import find, inspect, listing
 from upfield.bids.samples import read_samples
@@ -61,6 +59,8 @@ def _listed(config: Mapping[str, Any], sides: Sequence[str]) -> list[Scan]:
 
 
 def _inspect_all(scans: list[Scan], known: Mapping[str, Mapping[str, Any]]) -> list[Scan]:
+    from tqdm import tqdm
+
     result = []
     fresh = [scan for scan in scans if not _unchanged(scan, known)]
     bar = tqdm(total=len(fresh), desc="reading scans", unit="scan", disable=len(fresh) < 20)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -108,6 +109,14 @@ class Store:
             if name in self._file.keys()  # noqa: SIM118
         }
         self.curves: dict[str, Curve] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the open file: processes that read patches may be started anew, and open it themselves."""
+        return {name: value for name, value in vars(self).items() if name != "_file"}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+        self._file = safe_open(self.path, framework="pt")
 
     @property
     def paired(self) -> bool:

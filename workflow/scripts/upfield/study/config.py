@@ -3,15 +3,16 @@
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from upfield.catalogue.methods import MODEL_FREE, SUPERVISED
 from upfield.errors import UpfieldError
 from upfield.files import merged, read_yaml
 from upfield.study import designs
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import ValidationError
 
 ROOT = Path(__file__).resolve().parents[4]
 SCHEMAS = ROOT / "workflow" / "schemas"
@@ -43,7 +44,7 @@ def _typed(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], free:
     if not isinstance(value, str):
         return value
     read = _scalar(value)
-    allowed = Draft202012Validator(dict(schema)).is_valid
+    allowed = _validator(schema).is_valid
     return read if free or (allowed(read) and not allowed(value)) else value
 
 
@@ -81,7 +82,7 @@ def check(config: Mapping[str, Any]) -> None:
 def check_schema(config: Mapping[str, Any]) -> None:
     """Raise UpfieldError for the first unknown key or value of a wrong type."""
     schema = read_yaml(SCHEMAS / "config.schema.yaml")
-    raise_first(Draft202012Validator(schema).iter_errors(dict(config)), "config")
+    raise_first(_validator(schema).iter_errors(dict(config)), "config")
 
 
 def check_dataset(key: str, folder: str | None) -> None:
@@ -168,8 +169,16 @@ def method_settings(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     path = method_file(name)
     document = read_yaml(path)
     schema = read_yaml(SCHEMAS / "method.schema.yaml")
-    raise_first(Draft202012Validator(schema).iter_errors(document), str(path))
-    overrides = dict(config["method_overrides"].get(name, {}))
+    raise_first(_validator(schema).iter_errors(document), str(path))
+    return resolved(name, document, config["method_overrides"].get(name, {}))
+
+
+def resolved(name: str, document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the method called `name` from the content of its file, with a study's `overrides`.
+
+    Returns and raises what `method_settings` does, which checks the file first.
+    """
+    overrides = dict(overrides)
     preset = overrides.pop("preset", document["preset"])
     if preset not in document["presets"]:
         raise UpfieldError(
@@ -207,6 +216,13 @@ def method_file(name: str) -> Path:
     return path
 
 
+def _validator(schema: Mapping[str, Any]) -> "Draft202012Validator":
+    # Imported where it is used: training and prediction read constants and method files, and check nothing.
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(dict(schema))
+
+
 def raise_first(errors: Any, where: str) -> None:
     """Raise UpfieldError for the first of jsonschema's errors (shallowest path first), if there is one."""
     found = sorted(errors, key=lambda error: (len(error.absolute_path), str(error.absolute_path)))
@@ -214,7 +230,7 @@ def raise_first(errors: Any, where: str) -> None:
         raise UpfieldError(_one_line(found[0], where))
 
 
-def _one_line(error: ValidationError, where: str) -> str:
+def _one_line(error: "ValidationError", where: str) -> str:
     key = ".".join(str(part) for part in error.absolute_path)
     if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
         known = list(error.schema.get("properties", {}))
