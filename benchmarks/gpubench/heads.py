@@ -15,6 +15,8 @@ from upfield.files import read_yaml
 from upfield.intensity import robust_range
 from upfield.nifti import Array, Scale, Volume
 from upfield.patches import write_store
+from upfield.preprocess.grid import SOURCE_MARGIN, normalized, working_grid
+from upfield.preprocess.simulation import degrade
 
 from gpubench.bench import Bench
 
