@@ -1,6 +1,8 @@
 """Bias-field correction inside the brain."""
 
-import ants
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from upfield.image import nifti
@@ -17,6 +19,9 @@ def correct_bias(volume: Volume, mask: Array) -> Volume:
 
     The field is divided by its mean in the mask, so intensities keep their level. Three levels of 20 iterations.
     """
+    # Imported here: the report reads this module's sentence, and ANTs takes seconds to load.
+    import ants
+
     spacing = np.maximum(volume.grid.spacing, N4_SPACING)
     whole = nifti.regrid(volume, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
     weight = nifti.resample(Volume(mask.astype(np.float32), volume.affine), whole, order=1).data
@@ -38,3 +43,11 @@ def correct_bias(volume: Volume, mask: Array) -> Volume:
     full = nifti.resample(Volume(field.astype(np.float32), coarse.affine), volume.grid, order=1, background=None)
     gain = full.data / full.data[mask].mean()
     return volume.with_data((volume.data / gain).astype(np.float32))
+
+
+def methods_sentence(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """What was done, as a clause with citations; empty if bias fields were left as they are."""
+    if not config.get("preprocess", {}).get("n4"):
+        return ""
+    version = f" {versions['antspyx']}" if "antspyx" in versions else ""
+    return f"bias fields were corrected with N4 [tustison2010] (antspyx{version})"

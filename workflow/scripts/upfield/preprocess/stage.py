@@ -359,3 +359,12 @@ def _fault(participant: str, scans: Sequence[Scan], image: Callable[[Scan], str]
         if reason is not None:
             return Exclusion(participant, scan.role, scan.path, "preprocess", reason)
     return None
+
+
+def methods_sentence(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """The working grid, as a clause; empty if it is not known."""
+    spacing = config.get("preprocess", {}).get("spacing")
+    if spacing is None:
+        return ""
+    grid = "the target's own grid" if spacing == "native" else f"an isotropic grid of {spacing} mm"
+    return f"images were resampled once, to {grid}"
