@@ -6,6 +6,7 @@ with job(snakemake):
     from pathlib import Path
 
     from upfield.files import read_tsv
+    from upfield.report import narrative
     from upfield.report.applied import Enhanced, build_applied
     from upfield.study.application import Application
     from upfield.study.provenance import record
@@ -19,12 +20,13 @@ with job(snakemake):
         if scan.path in wanted
     ]
     build_applied(
+        Path(study.root),
         Path(snakemake.output[0]),
         config=snakemake.config,
         provenance=record(snakemake.config, study.cards[0]["split_sha"]),
+        narrative=narrative.of({**snakemake.config, "phantom": None}),
         table=table,
         scans=scans[: snakemake.params.options["subjects"]],
         cards=study.cards,
-        domain=study.domain,
-        benchmarks=Path(study.root) / "benchmarks",
+        training_range=study.domain,
     )

@@ -6,23 +6,23 @@ with job(snakemake):
     from pathlib import Path
 
     from upfield.files import read_tsv
-    from upfield.report import page, subject
+    from upfield.report import narrative, page, subject
     from upfield.study import splits
     from upfield.study.provenance import record
 
-    methods, people = snakemake.params.methods, snakemake.params.participants
-    uncertain, spreads = snakemake.params.uncertain, [Path(path) for path in snakemake.input.deviations]
+    methods, participants = snakemake.params.methods, snakemake.params.participants
+    uncertain, deviations = snakemake.params.uncertain, [Path(path) for path in snakemake.input.deviations]
     paths = [Path(path) for path in snakemake.input.images]
     images = [
         subject.SubjectImages(
-            participant_id=person,
+            participant_id=participant,
             source=outputs["identity"],
-            truth=Path(snakemake.input.truths[number]) if snakemake.input.truths else None,
+            target=Path(snakemake.input.truths[number]) if snakemake.input.truths else None,
             mask=Path(snakemake.input.masks[number]),
             outputs=outputs,
-            deviations=dict(zip(uncertain, spreads[number * len(uncertain) :], strict=False)),
+            uncertainties=dict(zip(uncertain, deviations[number * len(uncertain) :], strict=False)),
         )
-        for number, person in enumerate(people)
+        for number, participant in enumerate(participants)
         for outputs in [dict(zip(methods, paths[number * len(methods) :], strict=False))]
     ]
     root = Path(snakemake.output[0]).parents[1]
@@ -32,5 +32,5 @@ with job(snakemake):
         config=snakemake.config,
         provenance=record(snakemake.config, splits.fingerprint(read_tsv(root / "splits.tsv"))),
         images=images,
-        notices=page.notices(snakemake.config),
+        narrative=narrative.of(snakemake.config),
     )
