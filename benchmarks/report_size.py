@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 from upfield.files import read_json, read_tsv, write_tsv
 from upfield.report import tables
+from upfield.report.narrative import Narrative
 from upfield.report.page import build
 from upfield.report.subject import SubjectImages
 
@@ -25,10 +26,10 @@ def images(root: Path, subjects: int, methods: int) -> list[SubjectImages]:
     shown = []
     for number in range(subjects):
         person = people[number % len(people)]
-        source, target = pairs.loc[person, ["source_name", "target_name"]]
-        stem, suffix = target.rsplit("_", 1)
+        source, target_name = pairs.loc[person, ["source_name", "target_name"]]
+        stem, suffix = target_name.rsplit("_", 1)
         kinds = (f"biascorr_{suffix}", "brain_mask")
-        truth, mask = (next(root.rglob(f"{stem}_desc-{kind}.nii.gz")) for kind in kinds)
+        target, mask = (next(root.rglob(f"{stem}_desc-{kind}.nii.gz")) for kind in kinds)
         start = source.rsplit("_", 1)[0]
         outputs = {}
         for place in range(methods):
@@ -36,7 +37,7 @@ def images(root: Path, subjects: int, methods: int) -> list[SubjectImages]:
             label = method.replace("_", "")
             (path,) = root.rglob(f"{start}_space-target_desc-{label}_{suffix}.nii.gz")
             outputs[method if place < len(named) else f"{method}{place}"] = path
-        shown.append(SubjectImages(f"sub-{number:02d}", outputs["identity"], truth, mask, outputs))
+        shown.append(SubjectImages(f"sub-{number:02d}", outputs["identity"], target, mask, outputs))
     return shown
 
 
@@ -69,7 +70,7 @@ def main() -> None:
             config={"study": root.name, "report": {"subjects": subjects}},
             provenance={"git_commit": card.get("git_commit")},
             images=images(root, subjects, methods),
-            notices=[],
+            narrative=Narrative(),
         )
         page = (folder / "page.html").read_text(encoding="utf-8")
     for section in re.split(r'<section id="', page)[1:]:

@@ -12,7 +12,7 @@ def shown_files(participant):
     return {
         "participant_id": participant,
         "outputs": {method: STUDY.prediction(method, participant) for method in STUDY.methods.names},
-        "deviations": {method: STUDY.uncertainty(method, participant) for method in STUDY.methods.uncertain},
+        "uncertainties": {method: STUDY.uncertainty(method, participant) for method in STUDY.methods.uncertain},
         "reference": reference[0] if reference else None,
         "mask": PATHS("mask", STUDY.judged_scans(participant)[0]),
     }
@@ -21,7 +21,7 @@ def shown_files(participant):
 def files_of(shown):
     return [
         *shown["outputs"].values(),
-        *shown["deviations"].values(),
+        *shown["uncertainties"].values(),
         *([shown["reference"]] if shown["reference"] else []),
         shown["mask"],
     ]

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-from upfield import config, methods
+from upfield import methods
 from upfield.files import read_yaml
 from upfield.methods import Batch, Method, parameter_counts
+from upfield.study import config
 from upfield.training.device import autocast
 from upfield.training.optimisers import Optimisers
 

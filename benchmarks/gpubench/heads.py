@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage
-from upfield import config, degrade, nifti
 from upfield.errors import UpfieldError
 from upfield.files import read_yaml
-from upfield.intensity import robust_range
-from upfield.nifti import Array, Scale, Volume
+from upfield.image import nifti
+from upfield.image.intensity import robust_range
+from upfield.image.nifti import Array, Scale, Volume
 from upfield.patches import write_store
-from upfield.preprocess.grid import SOURCE_MARGIN, normalized, working_grid
-from upfield.preprocess.simulation import degrade
+from upfield.preprocess.stage.grid import SOURCE_MARGIN, normalized, working_grid
+from upfield.preprocess.stage.simulation import degrade
+from upfield.study import config
 
 from gpubench.bench import Bench
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from upfield import inference, model, nifti
-from upfield.nifti import Volume
+from upfield.image import nifti
+from upfield.image.nifti import Volume
+from upfield.methods import model
+from upfield.predict import inference
 
 from gpubench.bench import Bench
 from gpubench.cases import DEFAULT, build, settings

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from upfield import inference, methods, metrics, model, nifti
-from upfield.intensity import fit
-from upfield.nifti import Array
+from upfield import methods
+from upfield.catalogue.methods import INTERPOLATION_ORDER
+from upfield.evaluate import metrics
+from upfield.image import histograms, nifti
+from upfield.image.intensity import fit
+from upfield.image.nifti import Array
+from upfield.methods import model
 from upfield.patches import Store
+from upfield.predict import inference
 from upfield.training.loop import Stopped, Trainer
 
 from gpubench.bench import Bench

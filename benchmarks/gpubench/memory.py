@@ -5,8 +5,8 @@ import logging
 import numpy as np
 import torch
 from torch import Tensor
-from upfield import inference
 from upfield.methods import Method
+from upfield.predict import inference
 
 from gpubench.bench import Bench
 from gpubench.cases import DEFAULT, build, settings

@@ -8,6 +8,7 @@ import pytest
 from upfield.evaluate import calibration
 from upfield.files import write_tsv
 from upfield.report.page import build
+from upfield.study.designs.narrative import Narrative
 
 from tests.unit.test_findings import make_findings
 from tests.unit.test_report import CONFIG, PROVENANCE, make_study
@@ -28,7 +29,7 @@ def study(tmp_path_factory):
     root = tmp_path_factory.mktemp("browser")
     images = make_study(root, trained=["unet3d_patchgan"])
     for subject in images:
-        subject.deviations["unet3d_patchgan"] = subject.outputs["identity"]
+        subject.uncertainties["unet3d_patchgan"] = subject.outputs["identity"]
     rows = [("sub-01", "unet3d", "0", n, 50, 0.01 * n, 0.02 * n, 0.25, 1.0) for n in range(1, 11)]
     write_tsv(root / "metrics/calibration.tsv", pd.DataFrame(rows, columns=calibration.COLUMNS))
     board = pd.read_csv(root / "metrics/leaderboard.tsv", sep="\t")
@@ -36,7 +37,8 @@ def study(tmp_path_factory):
         root / "metrics/leaderboard.tsv", pd.concat([board, board[board.region == "brain"].assign(region="white")])
     )
     make_findings(root)
-    build(root, root / "report/index.html", config=CONFIG, provenance=PROVENANCE, images=images, notices=["A phantom."])
+    narrative = Narrative(notices=["A phantom."])
+    build(root, root / "report/index.html", config=CONFIG, provenance=PROVENANCE, images=images, narrative=narrative)
     return root
 
 
@@ -136,7 +138,7 @@ def test_the_leaderboard_filters_by_region_metric_and_words(visit):
 
 def test_slices_scroll_by_keyboard_wheel_and_mouse_in_all_planes_at_once(visit):
     page = visit()
-    axial, sagittal = "canvas[data-image=truth][data-plane=axial]", "canvas[data-image=truth][data-plane=sagittal]"
+    axial, sagittal = "canvas[data-image=target][data-plane=axial]", "canvas[data-image=target][data-plane=sagittal]"
     start, before, side = place(page), pixels(page, axial), pixels(page, sagittal)
     slider = page.locator(".viewer").first.get_by_role("slider", name="Axial")
     slider.press("ArrowRight")
@@ -188,7 +190,7 @@ def test_before_and_after_share_one_picture(visit):
 def test_uncertainty_is_shown_for_the_method_that_has_it(visit):
     page = visit()
     viewer = page.locator(".viewer").first
-    panel = viewer.locator("canvas[data-image=deviation]").first
+    panel = viewer.locator("canvas[data-image=uncertainty]").first
     viewer.get_by_label("Method").select_option("unet3d_patchgan")
     panel.wait_for(state="visible")
     viewer.get_by_label("Method").select_option("spline")

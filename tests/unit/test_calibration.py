@@ -4,9 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from upfield.evaluate import calibration
-from upfield.files import write_json, write_tsv
+from upfield.files import read_tsv, write_json, write_tsv
 from upfield.image.nifti import Volume, save
-from upfield.report import charts, figures, uncertainty
+from upfield.report import charts, figures
+from upfield.report.context import StudyContext
+from upfield.report.sections import uncertainty
+from upfield.study.designs.narrative import Narrative
 
 
 def test_bins_by_hand():
@@ -86,13 +89,14 @@ def study(tmp_path):
 
 
 def test_section_of_the_report(study):
-    found = uncertainty.section(study, ["spline", "bold", "right"])
+    found = uncertainty.calibration(read_tsv(study / "metrics/calibration.tsv"), ["spline", "bold", "right"])
     assert [(row["method"], row["n"], row["ence"]) for row in found["rows"]] == [("bold", 3, 1.0), ("right", 3, 0.0)]
     for row, factor in zip(found["rows"], (2, 1), strict=True):
         assert row["predicted"] == pytest.approx(0.01 * np.sqrt(38.5) * 1.1)
         assert row["rmse"] == pytest.approx(factor * row["predicted"])
     assert found["light"][:4] == found["dark"][:4] == b"\x89PNG" and found["light"] != found["dark"]
-    assert uncertainty.section(study / "elsewhere", ["right"]) is None
+    assert uncertainty.applies(StudyContext(study, {}, {}, Narrative()))
+    assert not uncertainty.applies(StudyContext(study / "elsewhere", {}, {}, Narrative()))
 
 
 def test_methods_share_a_scale(study):

@@ -4,7 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from upfield.files import write_tsv
-from upfield.report import findings, tables
+from upfield.report import tables
+from upfield.report.context import StudyContext
+from upfield.report.sections import agreement, hallucinations, leaderboard
+from upfield.study.designs.narrative import Narrative
 
 METHODS = ["unet3d", "spline"]
 NOTE = "3 participants: too few for limits of agreement to be trusted"
@@ -44,36 +47,38 @@ def table(tmp_path):
 
 
 def test_ranks_follow_the_metrics_order_and_the_best_comes_first(table):
-    found = findings.ranking(table, METHODS)
+    found = leaderboard.ranking(table, METHODS)
     assert [(row["metric"], row["method"]) for row in found["rows"]] == [
         ("psnr", "spline"), ("psnr", "unet3d"), ("mae", "unet3d"), ("mae", "spline"),
     ]  # fmt: skip
     light, dark = found["chart"]
-    assert light.startswith(b"\x89PNG") and light != dark and findings.ranking(table, METHODS)["chart"] == [light, dark]
+    assert (
+        light.startswith(b"\x89PNG") and light != dark and leaderboard.ranking(table, METHODS)["chart"] == [light, dark]
+    )
 
 
 def test_outliers_are_sorted_by_how_far_they_are(table):
-    found = findings.outliers(table)
+    found = leaderboard.outliers(table)
     assert [row["participant_id"] for row in found["rows"]] == ["sub-03", "sub-01"]
     assert found["all"] == 2 and not found["unknown"]
 
 
 def test_agreement_names_regions_and_draws_volumes(table):
-    found = findings.agreement(table, METHODS)
+    found = agreement.agreement(table, METHODS)
     assert [(row["method"], row["named"], row["bias"]) for row in found["rows"]] == [
         ("unet3d", "grey matter", 1.0), ("spline", "grey matter", -30.0),
     ]  # fmt: skip
     assert found["notes"] == [NOTE] and len(found["chart"]) == 2 and found["left_out"] == []
     # A method that is ranked low is left out of the chart, and named.
-    many = {f"m{n}": n for n in range(findings.ROWS + 2)}
+    many = {f"m{n}": n for n in range(agreement.ROWS + 2)}
     for name in ("quantities", "agreement"):
         part = table[f"metrics/{name}"]
         table[f"metrics/{name}"] = pd.concat([part[part.method == "spline"].assign(method=m) for m in many])
-    assert findings.agreement(table, list(many))["left_out"] == list(many)[findings.ROWS :]
+    assert agreement.agreement(table, list(many))["left_out"] == list(many)[agreement.ROWS :]
 
 
 def test_audit_is_averaged_and_only_structures_that_came_or_went_are_listed(table):
-    found = findings.hallucinations(table, METHODS)
+    found = hallucinations.hallucinations(table, METHODS)
     first, second = found["audit"]
     assert (first["method"], first["added"], first["added_ml"], first["n"]) == ("unet3d", 2, 1.0, 3)
     assert second["method"] == "spline" and second["share_beyond"] == 0
@@ -81,7 +86,7 @@ def test_audit_is_averaged_and_only_structures_that_came_or_went_are_listed(tabl
     assert {radius: (cell["n"], cell["mean"]) for radius, cell in found["lesions"][0]["recovered"].items()} == {
         2.5: (3, pytest.approx(0.5)), 6.0: (3, pytest.approx(0.5)),
     }  # fmt: skip
-    assert found["lesions"][1]["elsewhere"] == pytest.approx(0.02) and found["people"] == 3
+    assert found["lesions"][1]["elsewhere"] == pytest.approx(0.02) and found["participants"] == 3
 
 
 def test_the_interval_of_lesions_is_over_participants(table):
@@ -91,7 +96,7 @@ def test_the_interval_of_lesions_is_over_participants(table):
     wobble = np.where(lesions.radius_mm == 6, 0.1, -0.1)
     lesions["radius_mm"] = 4.0
     lesions["recovered"] = lesions.participant_id.map(shares) + wobble
-    cell = findings.hallucinations(table, METHODS)["lesions"][0]["recovered"][4.0]
+    cell = hallucinations.hallucinations(table, METHODS)["lesions"][0]["recovered"][4.0]
     assert cell["n"] == 3 and cell["mean"] == pytest.approx(0.5)
     assert (cell["ci_low"], cell["ci_high"]) == pytest.approx((0.2, 0.9))
 
@@ -99,11 +104,11 @@ def test_the_interval_of_lesions_is_over_participants(table):
 def test_lesions_without_a_value_are_drawn_as_nothing(table):
     lesions = table["metrics/lesions"]
     lesions.loc[lesions.method == "spline", "recovered"] = np.nan
-    found = findings.hallucinations(table, METHODS)
+    found = hallucinations.hallucinations(table, METHODS)
     assert [row["method"] for row in found["lesions"]] == ["unet3d"]
 
 
 def test_nothing_is_said_where_nothing_was_measured(tmp_path):
-    table = tables.read(tmp_path)
-    assert findings.ranking(table, []) is None and findings.outliers(table) is None
-    assert findings.agreement(table, []) is None and findings.hallucinations(table, []) is None
+    table, context = tables.read(tmp_path), StudyContext(tmp_path, {}, {}, Narrative())
+    assert leaderboard.ranking(table, []) is None and leaderboard.outliers(table) is None
+    assert not agreement.applies(context) and not hallucinations.applies(context)

@@ -3,12 +3,19 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from upfield.catalogue.methods import MODEL_FREE
+from upfield.evaluate import statistics
+from upfield.evaluate.metrics import HIGHER, LOWER
+from upfield.report import winner
 from upfield.report.headline import difference, headline
+from upfield.report.sections.leaderboard import comparisons
 
 WOBBLE = np.array([0.1, -0.2, 0.15, -0.05, 0.02, -0.12, 0.08, 0.03, -0.04, 0.11, 0.07, -0.15])
 
 
-def table(n=3, spread=1.0, **levels):
+def table(n=12, spread=1.0, **levels):
     """Values of `n` subjects that differ as subjects do, and methods at `levels` with a wobble of their own."""
     people = [f"sub-{i:02d}" for i in range(1, n + 1)]
     subject = np.sin(3 * np.arange(n))
@@ -18,33 +25,95 @@ def table(n=3, spread=1.0, **levels):
     )
 
 
+def values_of(**tables):
+    """Rows of per_subject.tsv from tables of participants and methods, by metric."""
+    columns = ["participant_id", "method", "fold", "seed", "split", "region", "metric", "value"]
+    rows = [
+        [name, method, "0", "42", "test", "brain", metric, value]
+        for metric, found in tables.items()
+        for method in found
+        for name, value in found[method].items()
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def compared(**tables):
+    """The table of comparisons as the workflow makes it."""
+    values = values_of(**tables)
+    methods = list(dict.fromkeys(values["method"]))
+    networks, free = ([m for m in methods if (m in MODEL_FREE) is wanted] for wanted in (False, True))
+    return statistics.comparisons(values, networks, [*free, "unet3d"], higher=HIGHER, lower=LOWER)
+
+
 def say(psnr, ssim=None):
-    found = headline(psnr, pd.DataFrame() if ssim is None else ssim)
-    parts = [found.verdict, found.details, found.add or "", *found.cautions]
+    ssim = pd.DataFrame() if ssim is None else ssim
+    found = headline(psnr, ssim, compared(psnr=psnr, ssim=ssim))
+    parts = [found.answer, found.details, found.add or "", *found.cautions]
     return [" ".join(part.split()) for part in parts]
 
 
 def test_win_is_against_the_best_model_free_baseline_and_counts_the_unet_as_a_network():
     psnr = table(identity=20, spline=21, unet3d=24, unet3d_patchgan=23)
-    ssim = table(spread=0.1, identity=0.70, spline=0.72, unet3d=0.82, unet3d_patchgan=0.81)
+    ssim = table(spread=0.01, identity=0.70, spline=0.72, unet3d=0.82, unet3d_patchgan=0.81)
     verdict, details, add, *cautions = say(psnr, ssim)
     gain, likeness = difference(psnr, "unet3d", "spline"), difference(ssim, "unet3d", "spline")
     assert verdict == (
         f"Yes: unet3d improves on spline by {gain.mean:+.2f} dB PSNR (95 % CI {gain.low:+.2f} to {gain.high:+.2f}, "
-        f"n = 3) and SSIM {likeness.mean:+.3f} ({likeness.low:+.3f} to {likeness.high:+.3f})."
+        f"n = 12, adjusted p = 0.0024) and SSIM {likeness.mean:+.3f} ({likeness.low:+.3f} to {likeness.high:+.3f}, "
+        "adjusted p = 0.0024)."
     )
     assert f"unet3d, the best of 2 trained networks, reaches {psnr.unet3d.mean():.2f} dB PSNR" in details
     assert f"spline, the best baseline without a network, reaches {psnr.spline.mean():.2f} dB PSNR" in details
     assert "No" in add and "unet3d_patchgan does worse than unet3d: −1." in add
-    assert cautions == [
-        "With 3 subjects this is an indication, not a proof: the rank test of the comparisons cannot fall below "
-        "p = 0.25.",
-        "The network was picked among 2 on these same subjects, which flatters it a little.",
-    ]
+    assert cautions == ["The network was picked among 2 on these same subjects, which flatters it a little."]
+
+
+def test_three_subjects_never_say_yes_and_the_table_below_agrees():
+    """A rank test of three cannot fall below p = 0.25, however clear the means are."""
+    psnr, ssim = table(n=3, spline=21, unet3d=24), table(n=3, spread=0.01, spline=0.7, unet3d=0.9)
+    answer, _, _, caution = say(psnr, ssim)
+    assert answer.startswith("Not shown: the mean of unet3d differs from that of spline by +2.99 dB")
+    assert "n = 3, adjusted p = 0.25)" in answer
+    assert caution.startswith("With 3 subjects this is an indication, not a proof")
+    rows = comparisons(compared(psnr=psnr, ssim=ssim), ["unet3d", "spline"])["primary"]
+    assert {row["favours"] for row in rows} == {"neither"}
+
+
+LEVELS = st.lists(st.floats(-2, 2, allow_nan=False), min_size=1, max_size=12)
+
+
+@given(st.lists(LEVELS, min_size=2, max_size=3), st.integers(0, 99))
+def test_headline_never_says_more_than_the_table_of_comparisons(gains, seed):
+    """Whatever the values: yes and no, and every loss that is called one, stand in the table as favoured."""
+    n = min(map(len, gains))
+    random = np.random.default_rng(seed)
+    names = [f"sub-{i:02d}" for i in range(n)]
+    methods = ["spline", "unet3d", "srgan3d"][: len(gains)]
+    tables = {
+        metric: pd.DataFrame({method: 20 + np.array(gain[:n]) + random.normal(0, 0.3, n)
+                              for method, gain in zip(methods, gains, strict=True)}, index=names)
+        for metric in ("psnr", "ssim")
+    }  # fmt: skip
+    found = compared(**tables)
+    rows = comparisons(found, methods)["primary"]
+    favoured = {(row["metric"], row["favours"], frozenset((row["method"], row["baseline"]))) for row in rows}
+    means = tables["psnr"].mean()
+    best = means.drop("spline").idxmax()
+    pair = frozenset((best, "spline"))
+    answer = headline(tables["psnr"], tables["ssim"], found).answer
+    for metric in ("psnr", "ssim"):
+        wins, loses = ((metric, who, pair) in favoured for who in (best, "spline"))
+        by = f" by {metric.upper()}"
+        said = answer.split(":")[0].lower()
+        assert wins or not (said == "yes" or f"yes{by.lower()}" in said)
+        assert loses or not (said == "no" or f"no{by.lower()}" in said)
+    top = str(means.idxmax())
+    for loss in winner.losses(values_of(**tables), top, found):
+        assert loss.decided == ((loss.metric, loss.rival, frozenset((top, loss.rival))) in favoured)
 
 
 def test_interval_is_the_paired_t_interval():
-    psnr = table(spline=21, unet3d=24)
+    psnr = table(n=3, spline=21, unet3d=24)
     paired = (psnr.unet3d - psnr.spline).to_numpy()
     gain = difference(psnr, "unet3d", "spline")
     assert gain.mean == pytest.approx(paired.mean())
@@ -55,7 +124,12 @@ def test_interval_is_the_paired_t_interval():
     ("levels", "likeness", "start", "verb"),
     [
         ({"spline": 24, "unet3d": 21}, {"spline": 0.9, "unet3d": 0.7}, "No: ", "does worse than spline: −3."),
-        ({"spline": 21.01, "unet3d": 21}, {"spline": 0.8, "unet3d": 0.8}, "Not shown: ", "differs from spline by "),
+        (
+            {"spline": 21.01, "unet3d": 21},
+            {"spline": 0.8, "unet3d": 0.8},
+            "Not shown: ",
+            "the mean of unet3d differs from that of spline by ",
+        ),
         ({"spline": 21, "unet3d": 24}, {"spline": 0.9, "unet3d": 0.7}, "Mixed, yes by PSNR and no by SSIM: ", "+3."),
         ({"spline": 21, "unet3d": 24}, {"spline": 0.8, "unet3d": 0.8}, "Yes by PSNR, undecided by SSIM: ", "improves"),
         ({"spline": 21.01, "unet3d": 21}, {"spline": 0.9, "unet3d": 0.7}, "Undecided by PSNR, no by SSIM: ", "differs"),
@@ -71,14 +145,14 @@ def test_losing_undecided_and_mixed_results_are_called_so(levels, likeness, star
     ("patchgan", "answer"),
     [
         (25.5, "Yes: unet3d_patchgan improves on unet3d by +1."),
-        (24.0, "Not shown: unet3d_patchgan differs from unet3d by "),
+        (24.0, "Not shown: the mean of unet3d_patchgan differs from that of unet3d by "),
         (22.0, "No: unet3d_patchgan does worse than unet3d: −"),
     ],
 )
 def test_what_a_model_adds_to_the_unet_is_a_question_of_its_own(patchgan, answer):
     verdict, _, add, *_ = say(table(spline=20, unet3d=24, unet3d_patchgan=patchgan))
     assert verdict.startswith("Yes: ")
-    assert answer in add and "n = 3)" in add
+    assert answer in add and "n = 12, adjusted p" in add
 
 
 def test_best_of_several_models_is_said_to_be_picked():
@@ -88,8 +162,9 @@ def test_best_of_several_models_is_said_to_be_picked():
 
 
 def test_unet_alone_leaves_the_second_question_out():
-    found = headline(table(spline=20, unet3d=24), pd.DataFrame())
-    assert found.add is None and "SSIM" not in found.verdict
+    psnr = table(spline=20, unet3d=24)
+    found = headline(psnr, pd.DataFrame(), compared(psnr=psnr))
+    assert found.add is None and "SSIM" not in found.answer
     assert not any("picked" in text for text in found.cautions)
 
 
@@ -101,14 +176,16 @@ def test_small_studies_are_called_small(n, caution):
 
 def test_one_subject_decides_nothing():
     verdict = say(table(n=1, spline=20, unet3d=24), table(n=1, spline=0.7, unet3d=0.9))[0]
-    assert verdict.startswith("Undecided, one test subject is too few: unet3d differs from spline by +")
+    assert verdict.startswith(
+        "Undecided, one test subject is too few: the mean of unet3d differs from that of spline by +"
+    )
     assert "(no interval, n = 1) and SSIM +0." in verdict and "nan" not in verdict
 
 
 def test_missing_values_and_missing_sides():
-    psnr = table(spline=20, unet3d=24)
+    psnr = table(n=3, spline=20, unet3d=24)
     psnr.loc["sub-01", "spline"] = np.nan
-    assert "n = 2)" in say(psnr)[0]
+    assert "n = 2, adjusted p = 0.5)" in say(psnr)[0]
     psnr["spline"], psnr["unet3d"] = [20, np.nan, np.nan], [np.nan, 24, 24]
     assert say(psnr)[0] == "Undecided: unet3d and spline share no test subject."
     assert say(table(spline=20, identity=19))[0] == "No verdict: there is no network to compare with."

@@ -145,7 +145,7 @@ def test_method_of_slices_learns_validates_and_shows_itself(name, stores, tmp_pa
         assert {key: panel.shape for key, panel in panels.items()} == dict.fromkeys(panels, (32, 40))
         if name == "cyclegan":
             assert list(panels) == ["A", "A→B", "A→B→A", "B", "B→A", "B→A→B"]
-        first, real = ("A", "B") if name == "cyclegan" else ("input", "truth")
+        first, real = ("A", "B") if name == "cyclegan" else ("input", "target")
         np.testing.assert_array_equal(panels[first], source[:, :, 5])
         np.testing.assert_array_equal(panels[real], target[:, :, 5])
     method, _ = model.load(tmp_path)
@@ -245,7 +245,7 @@ def test_enlarging_method_learns_validates_and_shows_itself(name, stores, tmp_pa
     middle = 5 if name == "srdcgan" else 6
     for panels in previews:
         assert {key: panel.shape for key, panel in panels.items()} == dict.fromkeys(panels, (32, 40))
-        np.testing.assert_array_equal(panels["truth"], target[:, :, middle])
+        np.testing.assert_array_equal(panels["target"], target[:, :, middle])
         enlarged = small[:, :, middle // scale[2]].repeat(scale[0], 0).repeat(scale[1], 1)
         np.testing.assert_allclose(panels["input"], enlarged, atol=1e-6)
     method, _ = model.load(tmp_path)

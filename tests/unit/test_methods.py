@@ -209,8 +209,8 @@ def test_previews_show_input_output_and_truth_or_both_ways_there_and_back():
         for generator in (both.generator_a_to_b, both.generator_b_to_a):
             torch.nn.init.normal_(generator[-1].weight, 0, 0.02)
         shown, panels = plain.panels(image, other), both.panels(image, other)
-        assert list(shown) == ["input", "output", "truth"]
-        assert torch.equal(shown["input"], image) and torch.equal(shown["truth"], other)
+        assert list(shown) == ["input", "output", "target"]
+        assert torch.equal(shown["input"], image) and torch.equal(shown["target"], other)
         assert torch.equal(shown["output"], plain(image))
         assert list(panels) == ["A", "A→B", "A→B→A", "B", "B→A", "B→A→B"]
         assert torch.equal(panels["A→B→A"], both.reverse(both(image))) and not torch.equal(panels["A→B→A"], image)

@@ -307,7 +307,7 @@ def test_a_contact_sheet_has_a_row_for_each_pair(tmp_path):
 
 
 def test_doubtful_pairs_come_first(tmp_path):
-    from upfield.report import review
+    from upfield.report.sections import quality as review
 
     rows = [
         ("sub-1", "pair", "mirror_gain", 0.05, np.nan, "ok"), ("sub-2", "pair", "mirror_gain", 0.03, np.nan, "ok"),
@@ -321,9 +321,9 @@ def test_doubtful_pairs_come_first(tmp_path):
             path = tmp_path / f"qc/figures/{person}_{name}.webp"
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(b"RIFF0000WEBP")
-    section = review.section(tmp_path)
+    section = review.quality(tmp_path)
     assert [entry["participant_id"] for entry in section["shown"]] == ["sub-4", "sub-3", "sub-2", "sub-1"]
     assert section["shown"][1]["findings"] == ["SNR of the source: warn"]
     assert section["pairs"]["rows"][-1]["cells"]["ncc"] == {"value": 0.8, "before": 0.2, "flag": "ok"}
-    empty = review.section(tmp_path / "nothing")
+    empty = review.quality(tmp_path / "nothing")
     assert empty["shown"] == [] and empty["scans"]["rows"] == []

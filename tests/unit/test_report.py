@@ -9,12 +9,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 from scipy import ndimage
-from upfield.evaluate import calibration
+from upfield.evaluate import calibration, statistics
+from upfield.evaluate.metrics import HIGHER, LOWER
 from upfield.files import read_tsv, write_json, write_tsv
 from upfield.image.nifti import Volume, load, save
 from upfield.report import costs, figures, panels, subject, tables
 from upfield.report.page import build
 from upfield.report.subject import SubjectImages
+from upfield.study.designs.narrative import Narrative
 
 CONFIG = {
     "study": "demo <b>&study</b>",
@@ -81,19 +83,19 @@ def make_images(folder, name, methods, shape=(20, 24, 18), spacing=(4.0, 4.0, 5.
     radius = np.sqrt(sum((a / r) ** 2 for a, r in zip(axes, (0.74, 0.84, 0.78), strict=True)))
     mask = radius < 1
     texture = ndimage.gaussian_filter(random.normal(size=shape), [6 / s for s in spacing])
-    truth = mask * np.clip(520 + 900 * np.tanh(2 * texture / texture.std()) * 0.25 + 250 * (radius < 0.8), 0, None)
-    truth += 20 * np.abs(random.normal(size=shape))
-    source = ndimage.gaussian_filter(truth, [5 / s for s in spacing]) * 0.9 + 25 * np.abs(random.normal(size=shape))
+    target = mask * np.clip(520 + 900 * np.tanh(2 * texture / texture.std()) * 0.25 + 250 * (radius < 0.8), 0, None)
+    target += 20 * np.abs(random.normal(size=shape))
+    source = ndimage.gaussian_filter(target, [5 / s for s in spacing]) * 0.9 + 25 * np.abs(random.normal(size=shape))
     affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
     affine[:3, 3] = np.array(shape) * spacing / 2 * [1, 1, -1]
     outputs = {}
     for rank, method in enumerate(methods):
         weight = 0 if method == "identity" else 0.3 + 0.6 * rank / len(methods)
-        image = source * (1 - weight) + weight * ndimage.gaussian_filter(truth, [2 / s for s in spacing])
+        image = source * (1 - weight) + weight * ndimage.gaussian_filter(target, [2 / s for s in spacing])
         outputs[method] = folder / f"{name}_{method}.nii.gz"
         save(Volume(image.astype(np.float32), affine), outputs[method])
-    paths = [folder / f"{name}_{kind}.nii.gz" for kind in ("source", "truth", "mask")]
-    for path, data in zip(paths, (source, truth, mask), strict=True):
+    paths = [folder / f"{name}_{kind}.nii.gz" for kind in ("source", "target", "mask")]
+    for path, data in zip(paths, (source, target, mask), strict=True):
         save(Volume(data.astype(np.float32), affine), path)
     return SubjectImages(name, paths[0], paths[1], paths[2], outputs)
 
@@ -118,6 +120,16 @@ def make_metrics(root, methods, people, level):
     write_tsv(root / "metrics/leaderboard.tsv", pd.DataFrame(board, columns=columns))
 
 
+def make_comparisons(root):
+    """Write what the values of per_subject.tsv decide, as the workflow does."""
+    values = read_tsv(root / "metrics/per_subject.tsv")
+    values = values[values.metric.isin(["psnr", "ssim"])]
+    methods = list(dict.fromkeys(values["method"]))
+    models, baselines = ([m for m in methods if m.endswith("gan") is model] for model in (True, False))
+    table = statistics.comparisons(values, models, baselines, higher=HIGHER, lower=LOWER)
+    write_tsv(root / "metrics/comparisons.tsv", table)
+
+
 def make_run(root, method, epochs=12, fold=0):
     folder = root / "models" / method / f"fold-{fold}_seed-42"
     card = {"method": method, "preset": "corrected", "fold": fold, "seed": 42, "best_epoch": 9, "best_val_mae": 0.0412,
@@ -134,7 +146,7 @@ def make_run(root, method, epochs=12, fold=0):
     (folder / "figures").mkdir()
     panel = ndimage.gaussian_filter(np.random.default_rng(0).random((40, 48)), 2)
     for epoch in (1, epochs):
-        png = figures.triptych({"input": panel, "output": panel, "truth": panel}, (0.4, 0.6))
+        png = figures.triptych({"input": panel, "output": panel, "target": panel}, (0.4, 0.6))
         (folder / "figures" / f"epoch-{epoch:04d}.png").write_bytes(png)
 
 
@@ -162,11 +174,7 @@ def make_study(root, methods=tuple(LEVEL), n=3, level=LEVEL, excluded=True, trai
     splits = [[p, "0", "test"] for p in people] + [[f"sub-{i}", "0", s] for i, s in ((50, "train"), (51, "val"))]
     write_tsv(root / "splits.tsv", pd.DataFrame(splits, columns=["participant_id", "fold", "split"]))
     make_metrics(root, methods, people, level)
-    pairs = [
-        [m, b, "psnr", n, 1.0, 0.01, 0.03, 0.04, 1.2] for m in methods for b in methods if m[-3:] == "gan" != b[-3:]
-    ]
-    columns = ["method", "baseline", "metric", "n", "mean_difference", "p_t", "p_wilcoxon", "p_holm", "effect_size"]
-    write_tsv(root / "metrics/comparisons.tsv", pd.DataFrame(pairs, columns=columns))
+    make_comparisons(root)
     for method in trained:
         make_run(root, method)
     for job, seconds in (("preprocess/sub-01", 31.5), ("train/unet3d_fold-0_seed-42", 4210.0)):
@@ -176,7 +184,8 @@ def make_study(root, methods=tuple(LEVEL), n=3, level=LEVEL, excluded=True, trai
 
 
 def render(root, images, notices=(), config=CONFIG):
-    build(root, root / "report/index.html", config=config, provenance=PROVENANCE, images=images, notices=notices)
+    output, narrative = root / "report/index.html", Narrative(notices=notices)
+    build(root, output, config=config, provenance=PROVENANCE, images=images, narrative=narrative)
     return Page((root / "report/index.html").read_text(encoding="utf-8"))
 
 
@@ -230,8 +239,8 @@ def test_user_text_is_escaped(page):
 
 
 def test_headline_says_what_was_won_and_what_the_models_add(page):
-    assert "Yes: unet3d_patchgan improves on spline by +3." in page.text
-    assert "Do other models add anything to the supervised U-Net (unet3d)? Yes: unet3d_patchgan improves" in page.text
+    assert "Not shown: the mean of unet3d_patchgan differs from that of spline by +3." in page.text
+    assert "Do other models add anything to the supervised U-Net (unet3d)? Not shown: the mean of" in page.text
     assert "this is an indication, not a proof" in page.text and "picked among 3" in page.text
 
 
@@ -261,6 +270,7 @@ def test_comparisons_show_psnr_and_ssim_and_fold_the_rest(tmp_path):
     make_study(tmp_path)
     path = tmp_path / "metrics/comparisons.tsv"
     rows = read_tsv(path)
+    rows = rows[rows.metric == "psnr"]
     rows = pd.concat([rows.assign(metric=m) for m in ("mae", "ssim", "psnr")])
     write_tsv(path, rows[::-1])
     html = render(tmp_path, []).html.split("<h3>Comparisons</h3>")[1].split("</section>")[0]
@@ -308,7 +318,7 @@ def test_several_seeds_and_folds_are_averaged_within_a_subject():
 def test_one_subject_and_nothing_excluded(tmp_path):
     page = render(tmp_path, make_study(tmp_path, n=1, excluded=False))
     assert "Nothing was excluded." in page.text
-    assert "Undecided, one test subject is too few: unet3d_patchgan" in page.text
+    assert "Undecided, one test subject is too few: the mean of unet3d_patchgan" in page.text
     assert "nan" not in page.text.lower().split()
 
 
@@ -337,14 +347,14 @@ def test_same_input_same_bytes(study, page):
 def test_images_that_cannot_be_shown_are_named(tmp_path):
     images = make_study(tmp_path, n=4)
     images[0].outputs["spline"].write_bytes(b"broken")
-    images[1].truth.unlink()
+    images[1].target.unlink()
     images[2].mask.write_bytes(b"broken")
     save(Volume(load(images[3].mask).data, np.eye(4)), images[3].mask)
     page = render(tmp_path, images)
     assert "spline cannot be shown: the file cannot be read as NIfTI" in page.text
-    assert "The images cannot be shown: the truth cannot be used (the file does not exist)." in page.text
+    assert "The images cannot be shown: the target cannot be used (the file does not exist)." in page.text
     assert "The images cannot be shown: the brain mask cannot be used (the file cannot be read" in page.text
-    assert "The images cannot be shown: the brain mask is not on the grid of the truth." in page.text
+    assert "The images cannot be shown: the brain mask is not on the grid of the target." in page.text
     assert {a["aria-label"].split(", ")[-1] for a in page.all("svg")} == {"sub-01"}
 
 
@@ -355,16 +365,16 @@ def test_what_lies_outside_the_mask_leaves_no_trace(tmp_path, pixels):
     before = panels.subject_view(subject.read(images), pixels)
     outside = load(images.mask).data == 0
     random = np.random.default_rng(1)
-    for path in (images.source, images.truth, *images.outputs.values()):
+    for path in (images.source, images.target, *images.outputs.values()):
         volume = load(path)
         noise = random.normal(0, 5000, volume.data.shape).astype(np.float32)
         save(volume.with_data(np.where(outside, noise, volume.data)), path)
     assert panels.subject_view(subject.read(images), pixels) == before
     inside = np.argwhere(~outside)
     voxel = tuple(inside[len(inside) // 2])
-    truth = load(images.truth)
-    truth.data[:, :, voxel[2]] += 300
-    save(truth, images.truth)
+    target = load(images.target)
+    target.data[:, :, voxel[2]] += 300
+    save(target, images.target)
     assert panels.subject_view(subject.read(images), pixels) != before
 
 
@@ -372,11 +382,11 @@ def test_page_has_no_voxel_from_outside_the_mask(tmp_path):
     images = make_study(tmp_path, n=1)
     before = render(tmp_path, images)
     outside = load(images[0].mask).data == 0
-    for path in (images[0].source, images[0].truth, *images[0].outputs.values()):
+    for path in (images[0].source, images[0].target, *images[0].outputs.values()):
         volume = load(path)
         save(volume.with_data(np.where(outside, 9999, volume.data)), path)
     assert render(tmp_path, images).html == before.html
-    assert "everything outside the truth’s brain mask is masked" in before.text
+    assert "everything outside the target’s brain mask is masked" in before.text
 
 
 def test_report_subjects_limits_the_images(study):
@@ -387,22 +397,22 @@ def test_report_subjects_limits_the_images(study):
 
 def test_panels_are_turned_to_neurological_view(tmp_path):
     """A bright block at the patient's right front top lands at the right, top of the panels."""
-    truth = np.random.default_rng(0).random((10, 12, 8)).astype(np.float32)
-    truth[:5, :6, 4:] += 10  # stored left, posterior, superior: low indices are right and anterior
+    target = np.random.default_rng(0).random((10, 12, 8)).astype(np.float32)
+    target[:5, :6, 4:] += 10  # stored left, posterior, superior: low indices are right and anterior
     affine = np.diag([-2.0, -2.0, 3.0, 1.0])
-    mask = np.zeros(truth.shape)
+    mask = np.zeros(target.shape)
     mask[1:-1, 1:-1, 1:-1] = 1
-    paths = {"truth": truth, "mask": mask}
+    paths = {"target": target, "mask": mask}
     for name, data in paths.items():
         save(Volume(data, affine), tmp_path / f"{name}.nii.gz")
-    path = tmp_path / "truth.nii.gz"
+    path = tmp_path / "target.nii.gz"
     view = panels.subject_view(
         subject.read(SubjectImages("sub-01", path, path, tmp_path / "mask.nii.gz", {"m": path})), 1e6
     )
     axial, coronal, sagittal = view.planes
     assert (axial.size, coronal.size, sagittal.size) == ((20, 24), (20, 24), (24, 24))
     for plane in view.planes[:2]:
-        picture = np.asarray(Image.open(io.BytesIO(plane.truth))).astype(float)
+        picture = np.asarray(Image.open(io.BytesIO(plane.target))).astype(float)
         half = [n // 2 for n in picture.shape]
         quarter = np.median(picture[: half[0], half[1] :])  # its margin is masked
         assert quarter > 200 and picture[half[0] :, : half[1]].mean() < 60
@@ -411,6 +421,6 @@ def test_panels_are_turned_to_neurological_view(tmp_path):
 
 def test_triptych_is_a_png_of_three_panels():
     panel = np.linspace(0, 1, 30 * 40).reshape(30, 40)
-    png = figures.triptych({"input": panel, "output": panel, "truth": panel}, (0, 1))
-    assert png == figures.triptych({"input": panel, "output": panel, "truth": panel}, (0, 1))
+    png = figures.triptych({"input": panel, "output": panel, "target": panel}, (0, 1))
+    assert png == figures.triptych({"input": panel, "output": panel, "target": panel}, (0, 1))
     assert png.startswith(b"\x89PNG") and len(png) < 100_000

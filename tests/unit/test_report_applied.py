@@ -3,6 +3,7 @@
 import pandas as pd
 from upfield.files import write_tsv
 from upfield.predict import training_range as domain
+from upfield.report import narrative
 from upfield.report.applied import Enhanced, build_applied
 
 from tests.unit.test_domain import described
@@ -19,14 +20,15 @@ def page(folder):
     table = pd.DataFrame([{"participant_id": "sub-01", "session": None, "scan": "sub-01", "path": "a/b"} | status])
     write_tsv(folder / "benchmarks/predict/sub-01_unet3d_T1w.tsv", pd.DataFrame({"s": [12.0], "max_rss": [800.0]}))
     build_applied(
+        folder,
         folder / "report/index.html",
         config={"study": "apply-unet3d", "pairing": "paired"},
         provenance=PROVENANCE,
+        narrative=narrative.of({"pairing": "paired"}),
         table=table,
         scans=[Enhanced("sub-01", images.source, images.mask, images.outputs["unet3d"])],
         cards=[CARD],
-        domain=domain.describe([described()], [described()]),
-        benchmarks=folder / "benchmarks",
+        training_range=domain.describe([described()], [described()]),
     )
     return Page((folder / "report/index.html").read_text(encoding="utf-8"))
 
@@ -38,6 +40,6 @@ def test_the_page_has_every_section_and_needs_nothing_else(tmp_path):
     assert linked == {a["id"] for a in found.all("section")}
     assert not [a for tag in ("img", "image", "script", "link") for a in found.all(tag)
                 if not (a.get("src") or a.get("href") or "data:").startswith("data:")]  # fmt: skip
-    for words in ("trained on a phantom", "a warning <b>", "2 people", "12.0 s", "Voxels (mm"):
+    for words in ("trained on a phantom", "a warning <b>", "2 participants", "12.0 s", "Voxels (mm"):
         assert words in found.text
     assert len(found.all("image")) == 6, "input and output in three planes"

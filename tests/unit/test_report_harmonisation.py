@@ -6,22 +6,27 @@ import pytest
 from test_report import CONFIG, SECTIONS, Page, make_run, make_study, render
 from upfield.evaluate import harmonization as harmonisation
 from upfield.evaluate.harmonization.cohort import COLUMNS
+from upfield.evaluate.statistics.decide import by_intervals
 from upfield.files import read_tsv, write_tsv
 from upfield.report import figures
-from upfield.report.harmonisation import headline
+from upfield.report.sections.harmonization import headline
 
 AUCS = {"identity": (0.98, 0.93, 1.0), "cyclegan": (0.62, 0.41, 0.80), "histogram_match": (0.85, 0.7, 0.96),
         "combat": (0.45, 0.3, 0.7)}  # fmt: skip
+
+
+def decided(now, before):
+    return by_intervals(now, before, goal=0.5)
 
 
 def make_harmonisation(root, n=4, aucs=AUCS):
     """Tables of a harmonisation study beside the others."""
     rows = []
     for method, auc in aucs.items():
-        rows.append((method, "scanner_auc", n, n + 1, *auc))
-        rows.append((method, "mmd", n, n + 1, auc[0] - 0.5, auc[1] - 0.5, auc[2] - 0.4))
+        rows.append((method, "scanner_auc", n, n + 1, *auc, decided(auc, aucs["identity"])))
+        rows.append((method, "mmd", n, n + 1, auc[0] - 0.5, auc[1] - 0.5, auc[2] - 0.4, "undecided"))
         distance = (np.nan,) * 3 if method == "combat" else (auc[0] / 9, auc[0] / 12, auc[0] / 7)
-        rows.append((method, "wasserstein", n, n + 1, *distance))
+        rows.append((method, "wasserstein", n, n + 1, *distance, "undecided"))
     write_tsv(root / "metrics/harmonisation.tsv", pd.DataFrame(rows, columns=COLUMNS))
     board = [
         (method, "test", "brain", metric, n, value, 0.01, value - 0.02, value + 0.02)
@@ -60,14 +65,14 @@ def page(tmp_path_factory):
 
 
 def section(page: Page) -> Page:
-    return Page(page.html.split('<section id="harmonisation"')[1].split("</section>")[0])
+    return Page(page.html.split('<section id="harmonization"')[1].split("</section>")[0])
 
 
 def test_only_a_study_with_harmonisation_metrics_has_the_section(page, tmp_path):
-    assert [a["id"] for a in page.all("section")] == [*SECTIONS[:5], "harmonisation", *SECTIONS[5:]]
+    assert [a["id"] for a in page.all("section")] == [*SECTIONS[:5], "harmonization", *SECTIONS[5:]]
     make_study(tmp_path)
     plain = render(tmp_path, [])
-    assert "harmonisation" not in [a["id"] for a in plain.all("section")] and 'href="#harmonisation"' not in plain.html
+    assert "harmonization" not in [a["id"] for a in plain.all("section")] and 'href="#harmonization"' not in plain.html
 
 
 def test_table_has_before_first_then_the_methods_nearest_to_chance(page):
@@ -95,12 +100,16 @@ def test_cycle_grid_gets_the_whole_width_and_a_caption_of_its_own(page):
 
 def rows(**aucs):
     """Rows of the section with scanner AUCs only."""
-    cell = {name: pd.Series(dict(zip(("value", "ci_low", "ci_high"), auc, strict=True))) for name, auc in aucs.items()}
+    names = ("value", "ci_low", "ci_high", "decision")
+    cell = {
+        name: pd.Series(dict(zip(names, (*auc, decided(auc, aucs["identity"])), strict=True)))
+        for name, auc in aucs.items()
+    }
     return [{"method": name, "n": [20, 20], "cells": {"scanner_auc": auc}} for name, auc in cell.items()]
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "verdict"),
+    ("before", "after", "answer"),
     [
         (
             (0.98, 0.9, 1.0),
@@ -109,13 +118,14 @@ def rows(**aucs):
         ),
         ((0.98, 0.9, 1.0), (0.7, 0.6, 0.8), "Yes: the scanners are harder to tell apart after cyclegan."),
         ((0.9, 0.7, 1.0), (0.7, 0.5, 0.9), "Not shown: the scanners may be harder"),
-        ((0.9, 0.7, 1.0), (0.95, 0.8, 1.0), "No: the scanners are told apart as well"),
+        ((0.9, 0.7, 1.0), (0.95, 0.8, 1.0), "Not shown: the scanners are told apart as well"),
+        ((0.7, 0.6, 0.8), (0.95, 0.85, 1.0), "No: the scanners are easier to tell apart after cyclegan."),
         ((0.6, 0.4, 0.8), (0.5, 0.3, 0.7), "No verdict: the scanners cannot be told apart before"),
     ],
 )
-def test_verdict_is_as_certain_as_the_intervals(before, after, verdict):
+def test_answer_is_as_certain_as_the_intervals(before, after, answer):
     result = headline(rows(identity=before, cyclegan=after))
-    assert result.verdict.startswith(verdict) and not result.cautions
+    assert result.answer.startswith(answer) and not result.cautions
 
 
 def test_headline_of_the_page_is_about_harmonisation(page):

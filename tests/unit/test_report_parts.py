@@ -4,22 +4,34 @@ import base64
 import gzip
 import io
 import re
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import upfield
 import yaml
+from upfield.evaluate import statistics
+from upfield.evaluate.metrics import HIGHER, LOWER
 from upfield.files import write_tsv
-from upfield.report import citing, costs, export, tables, winner
-from upfield.study.config import SCHEMAS
+from upfield.image import intensity
+from upfield.preprocess import registration
+from upfield.preprocess.brain import said as brain
+from upfield.report import citing, costs, narrative, tables, winner
+from upfield.report.sections import tables as export
+from upfield.study.config import METHOD_FILES, SCHEMAS
+
+WOBBLE = (0.0, 0.1, -0.1, 0.05, 0.02, -0.03, 0.07, -0.06)
 
 
 def measured(**levels):
-    """Rows of per_subject.tsv of four participants; a method's PSNR, its MAE, and its PSNR in white matter."""
+    """Rows of per_subject.tsv of eight participants; a method's PSNR, its MAE, and its PSNR in white matter."""
     rows = []
     for method, (psnr, mae, white) in levels.items():
-        for person, wobble in enumerate((0.0, 0.1, -0.1, 0.05)):
+        for person, wobble in enumerate(WOBBLE):
             for region, metric, value in (("brain", "psnr", psnr), ("brain", "mae", mae), ("white", "psnr", white)):
                 rows.append([f"sub-{person + 1:02d}", method, "0", "42", "test", region, metric, value + wobble])
     columns = ["participant_id", "method", "fold", "seed", "split", "region", "metric", "value"]
@@ -27,49 +39,52 @@ def measured(**levels):
 
 
 def say(values):
-    return [" ".join(s.split()) for s in winner.sentences(values, tables.per_subject(values, "psnr"))]
+    methods = list(dict.fromkeys(values["method"]))
+    compared = statistics.comparisons(values, methods, [], higher=HIGHER, lower=LOWER)
+    return [" ".join(s.split()) for s in winner.sentences(values, tables.per_subject(values, "psnr"), compared)]
 
 
 def test_winner_has_an_interval_and_is_told_where_it_loses():
     values = measured(unet3d=(26, 3, 20), srdcgan=(25, 2, 22), spline=(22, 5, 19))
-    first, lost, intervals = say(values)
-    column = np.array([26, 26.1, 25.9, 26.05])
-    half = 3.182446 * column.std(ddof=1) / 2
+    first, lost, rest, intervals = say(values)
+    column = 26 + np.array(WOBBLE)
+    half = 2.364624 * column.std(ddof=1) / np.sqrt(8)
     assert first.startswith(
         f"Winner by mean PSNR: unet3d with {column.mean():.2f} dB"
         f" (95 % CI {column.mean() - half:.2f} to {column.mean() + half:.2f}), +1.00 dB ahead of srdcgan, the next"
     )
-    assert lost == (
-        "Where unet3d loses: in the whole brain srdcgan is better by MAE (1, 95 % CI 1 to 1)."
-        " In white matter srdcgan is better by PSNR (2 dB, 95 % CI 2 to 2)."
-    )
+    assert lost == ("Where unet3d loses: in the whole brain srdcgan is better by MAE (1, 95 % CI 1 to 1).")
+    # Only what is compared in the whole brain is tested.
+    assert rest == "Another mean is better, undecided or not tested, by PSNR in white matter (srdcgan)."
     assert "t intervals" in intervals
 
 
-def test_losses_to_one_method_in_one_region_are_told_together():
-    values = measured(unet3d=(26, 3, 20), srdcgan=(25, 3, 22))
-    extra = [values[values.region == "white"].assign(metric=name) for name in ("ssim", "pearson")]
-    (_, lost, _) = say(pd.concat([values, *extra], ignore_index=True))
-    assert lost == (
-        "Where unet3d loses: in white matter srdcgan is better by PSNR (2 dB, 95 % CI 2 to 2); SSIM; Pearson r."
-    )
+def test_losses_to_one_method_are_told_together():
+    values = measured(unet3d=(26, 3, 20), srdcgan=(25, 2, 19))
+    extra = values[values.metric == "mae"].assign(metric="rmse")
+    lost = say(pd.concat([values, extra], ignore_index=True))[1]
+    assert lost == "Where unet3d loses: in the whole brain srdcgan is better by MAE (1, 95 % CI 1 to 1); RMSE."
 
 
 def test_undecided_losses_are_not_called_losses_and_a_clean_win_is():
     close = measured(unet3d=(26, 3, 20), spline=(22, 5, 19))
     assert say(close)[1] == "unet3d has the best mean by every metric and in every region that was measured."
     one = (close.method == "spline") & (close.metric == "mae")
-    close.loc[one, "value"] = [9.0, -9.0, 2.0, 3.0]
+    close.loc[one, "value"] = [9.0, -9.0, 2.0, 3.0, 9.0, -9.0, 2.0, 3.0]
     assert (
-        "loses nowhere for certain; another mean is better, within the uncertainty, by MAE (spline)." in say(close)[1]
+        "loses nowhere for certain; another mean is better, undecided or not tested, by MAE (spline)." in say(close)[1]
     )
 
 
 def test_participants_for_whom_another_method_is_better_are_named():
     values = measured(unet3d=(26, 3, 20), spline=(22, 5, 19))
     values.loc[(values.participant_id == "sub-03") & (values.method == "spline"), "value"] = 30.0
-    assert say(values)[-2] == "Another method reaches a higher PSNR for 1 of 4 test participants: sub-03 (spline)."
+    assert say(values)[-2] == "Another method reaches a higher PSNR for 1 of 8 test participants: sub-03 (spline)."
     assert say(measured(unet3d=(26, 3, 20))) == []
+
+
+def written(config, provenance=None, methods=()):
+    return citing.written(config, provenance or {}, list(methods), narrative.of(config))
 
 
 def test_methods_text_cites_what_was_done_and_nothing_else():
@@ -79,7 +94,7 @@ def test_methods_text_cites_what_was_done_and_nothing_else():
         "splits": {"scheme": "kfold", "folds": 4, "seed": 7},
         "evaluate": {"metrics": ["psnr", "ssim"], "regions": True, "atlas": {"images": "a", "names": "b"}},
     }  # fmt: skip
-    found = citing.section(config, {"versions": {"torch": "2.13.0"}}, ["identity", "lohiresgan"], False)
+    found = written(config, {"versions": {"torch": "2.13.0"}}, ["identity", "lohiresgan"])
     for words in ("deepbet (Fisch et al., 2024)", "PyTorch 2.13.0", "4-fold cross-validation (seed 7)", "seed 1 and 2",
                   "ssim (Wang et al., 2004)", "(Holm, 1979)",
                   "(rigid transform) (Avants et al., 2011a)",
@@ -98,13 +113,13 @@ def test_methods_text_knows_every_way_of_preprocessing():
     schema = yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text(encoding="utf-8"))
     prep = schema["properties"]["preprocess"]["properties"]
     brains = schema["$defs"]["brain"]["properties"]["method"]["enum"]
-    assert {*citing.BRAINS, "none"} == set(brains)
-    assert {*citing.REGISTRATIONS, "none"} == set(prep["registration"]["properties"]["transform"]["enum"])
-    assert set(citing.NORMALISATIONS) == set(prep["normalize"]["properties"]["method"]["enum"])
-    assert set(prep["template"]["properties"]["transform"]["enum"]) <= set(citing.REGISTRATIONS)
+    assert {*brain.SAID, "none"} == set(brains)
+    assert {*registration.SAID, "none"} == set(prep["registration"]["properties"]["transform"]["enum"])
+    assert set(intensity.SAID) == set(prep["normalize"]["properties"]["method"]["enum"])
+    assert set(prep["template"]["properties"]["transform"]["enum"]) <= set(registration.SAID)
     chosen = {"brain": {"method": "hdbet"}, "registration": {"transform": "syn"}, "normalize": {"method": "nyul"},
               "template": {"name": "MNI305", "image": None, "transform": "affine"}}  # fmt: skip
-    found = citing.section({"preprocess": chosen}, {}, [], False)
+    found = written({"preprocess": chosen})
     for words in ("HD-BET (Isensee et al., 2019)", "SyN (Avants et al., 2008)",
                   "MNI305 from TemplateFlow (Ciric et al., 2022)",
                   "(Nyúl and Udupa, 1999)"):  # fmt: skip
@@ -116,23 +131,62 @@ def test_every_reference_has_a_label_and_every_citation_a_reference():
     labels = [citing.label(entry) for entry in library.values()]
     assert all(re.fullmatch(r"[^\\{}]+, (19|20)\d\d", label) for label in labels)
     assert "Gal and Ghahramani, 2016" in labels and "Mölder et al., 2021" in labels
-    source = (citing.HERE / "citing.py").read_text(encoding="utf-8")
-    cited = {key for keys in re.findall(r"\[((?:[a-z]+\d{4}[a-z]*(?:, )?)+)\]", source) for key in keys.split(", ")}
-    assert cited and cited <= set(library)
+    library_code = Path(upfield.__file__).parent
+    files = [*library_code.rglob("*.py"), *METHOD_FILES.glob("*.yaml")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    cited = {key for keys in re.findall(r"\[((?:[a-z]+\d{4}[a-z]*(?:, )?)+)\]", text) for key in keys.split(", ")}
+    assert {"cicek2016", "tustison2010", "holm1979", "fisch2024"} <= cited <= set(library)
+
+
+def test_an_unpaired_study_was_not_compared_with_target_images():
+    config = {"pairing": "unpaired", "preprocess": {"brain": {"method": "deepbet"}, "spacing": "native",
+                                                    "registration": {"transform": "rigid"}},
+              "evaluate": {"metrics": ["psnr", "ssim"]}}  # fmt: skip
+    text = written(config, methods=["identity", "cyclegan"])["text"]
+    assert "Outputs were compared" not in text and "truth" not in text and "psnr" not in text
+    assert "no target image that an output could be compared with" in text and "classifier" in text
+    assert "registered" not in text and "the target's own grid" not in text
+    assert "Outputs were compared with the target" in written({**config, "pairing": "paired"})["text"]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "said"),
+    [
+        (None, None, "Brains were extracted with deepbet"),
+        ({"method": "none"}, None, "Scans of the source had been skull-stripped before and brains of the target were"),
+        (None, {"method": "bet"}, "Brains of the source were extracted with deepbet (Fisch et al., 2024) and brains of"
+                                  " the target were extracted with BET (Smith, 2002)"),
+        ({"method": "none"}, {"method": "none"}, "Scans had been skull-stripped before"),
+    ],
+)  # fmt: skip
+def test_methods_text_says_on_which_side_brains_were_extracted(source, target, said):
+    config = {"pairing": "unpaired", "preprocess": {"brain": {"method": "deepbet"}},
+              "source": {"brain": source}, "target": {"brain": target}}  # fmt: skip
+    text = written(config)["text"]
+    assert said in text
+    assert text.count("extracted") == sum((side or {"method": "x"})["method"] != "none" for side in (source, target)
+                                          ) - (source is target is None)  # fmt: skip
+
+
+def test_the_text_is_read_without_loading_what_does_the_work():
+    """A report takes no network and no registration."""
+    check = "import sys, upfield.report.page; print(sorted({'torch', 'ants', 'monai'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", check], check=True, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]"
 
 
 def test_tables_come_back_from_the_page_to_the_byte(tmp_path):
     write_tsv(tmp_path / "metrics/leaderboard.tsv", pd.DataFrame({"method": ["a", "b"], "mean": [1 / 3, 2.0]}))
     write_tsv(tmp_path / "splits.tsv", pd.DataFrame({"fold": [0]}))
-    found = export.section(tmp_path)
+    found = export.archive(tmp_path)
     assert [(f["name"], f["rows"]) for f in found["files"]] == [("metrics/leaderboard.tsv", 2), ("splits.tsv", 1)]
     original = (tmp_path / "metrics/leaderboard.tsv").read_bytes()
     assert gzip.decompress(base64.b64decode(found["files"][0]["data"])) == original
     with zipfile.ZipFile(io.BytesIO(base64.b64decode(found["archive"]))) as archive:
         assert archive.namelist() == ["metrics/leaderboard.tsv", "splits.tsv"]
         assert archive.read("metrics/leaderboard.tsv") == original
-    assert export.section(tmp_path) == found
-    assert export.section(tmp_path / "none") == {"files": [], "archive": None, "left_out": []}
+    assert export.archive(tmp_path) == found
+    assert export.archive(tmp_path / "none") == {"files": [], "archive": None, "left_out": []}
 
 
 def test_energy_is_cpu_time_memory_and_gpu(tmp_path):

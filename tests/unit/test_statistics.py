@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
-from upfield.evaluate.statistics import COMPARISONS, LEADERBOARD, comparisons, holm, leaderboard, subject_table
+from upfield.evaluate.statistics import COMPARISONS, LEADERBOARD, comparisons, decide, holm, leaderboard, subject_table
 
 COLUMNS = ["participant_id", "method", "fold", "seed", "split", "region", "metric", "value"]
 
@@ -207,3 +207,41 @@ def test_methods_are_compared_with_each_other_once_after_the_baselines():
     ]  # fmt: skip
     assert table.p_holm.to_numpy() == pytest.approx(holm(table.p_wilcoxon.to_numpy()))
     assert (table.ci_low < table.mean_difference).all() and (table.mean_difference < table.ci_high).all()
+
+
+@pytest.mark.parametrize(
+    ("higher", "lower", "decision"),
+    [(["psnr"], [], "better"), ([], ["psnr"], "worse"), ([], [], "undecided")],
+)
+def test_decision_knows_which_way_a_metric_is_better(higher, lower, decision):
+    values = make_values({"a": np.arange(8.0) + 1, "b": np.arange(8.0)})
+    found = comparisons(values, ["a"], ["b"], higher=higher, lower=lower)
+    assert list(found["decision"]) == [decision] and found.columns[-1] == "decision"
+    assert decide.between(found, "a", "b", "psnr").decision == decision
+    assert decide.between(found, "b", "a", "psnr").decision == decide.OPPOSITE[decision]
+    assert decide.between(found, "a", "c", "psnr") == decide.Compared()
+
+
+def test_three_subjects_and_a_single_outlier_decide_nothing():
+    few = comparisons(make_values({"a": [5.0, 6, 7], "b": [1.0, 2, 3]}), ["a"], ["b"], higher=["psnr"])
+    assert few["p_holm"].item() == 0.25 and few["decision"].item() == "undecided"
+    # Eleven of twelve are a little better, one is far worse: the rank test and the mean contradict each other.
+    values = make_values({"a": [1.0 + 0.01 * n for n in range(11)] + [-500.0], "b": [0.0] * 12})
+    torn = comparisons(values, ["a"], ["b"], higher=["psnr"])
+    assert torn["p_holm"].item() < 0.05 and torn["mean_difference"].item() < 0
+    assert torn["decision"].item() == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "decision"),
+    [
+        ((0.6, 0.5, 0.7), (0.95, 0.9, 1.0), "better"),
+        ((0.9, 0.8, 0.95), (0.95, 0.9, 1.0), "undecided"),
+        ((1.0, 0.97, 1.0), (0.8, 0.7, 0.9), "worse"),
+        ((0.5, 0.4, 0.55), (0.7, 0.45, 0.9), "undecided"),  # nothing to be gained: before may be chance
+        ((0.02, 0.0, 0.1), (0.9, 0.8, 1.0), "undecided"),  # as far from chance on its other side
+        ((np.nan,) * 3, (np.nan,) * 3, "undecided"),
+    ],
+)
+def test_decision_on_distances_of_cohorts(now, before, decision):
+    assert decide.by_intervals(now, before, goal=0.5) == decision

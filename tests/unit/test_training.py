@@ -235,12 +235,12 @@ def test_one_preview_an_epoch(name, finished):
     previews = finished[name][1]
     assert [epoch for epoch, _ in previews] == [1, 2, 3, 4]
     for _, panels in previews:
-        assert list(panels) == ["input", "output", "truth"]
+        assert list(panels) == ["input", "output", "target"]
         assert {panel.shape for panel in panels.values()} == {(16, 16)}
     first, last = previews[0][1], previews[-1][1]
     source, target, _ = volume(3)
     np.testing.assert_array_equal(last["input"], source[:, :, 8])
-    np.testing.assert_array_equal(last["truth"], target[:, :, 8])
+    np.testing.assert_array_equal(last["target"], target[:, :, 8])
     assert not np.array_equal(first["output"], last["output"])
 
 

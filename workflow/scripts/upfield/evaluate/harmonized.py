@@ -6,6 +6,7 @@ through the scaling of their sidecar.
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -166,3 +167,12 @@ def _in_brain(images: Images) -> tuple[Array, Array]:
     """Values and brain of a preprocessed scan."""
     volume = nifti.load(images[0])
     return volume.data, mask_on(nifti.load_mask(images[1]), volume.grid)
+
+
+def methods_sentence(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """How outputs without a target image were judged, as a clause with citations."""
+    return (
+        "there is no target image that an output could be compared with; harmonisation was judged by how well a"
+        " classifier tells the scanners apart from the appearance of the brain, by MMD and Wasserstein distances, and"
+        " by the structure that each scan kept; ComBat on features [fortin2018] is a baseline"
+    )

@@ -117,3 +117,17 @@ def _regions(
             logging.warning("%s: no region in %s; it is left out", path, ", ".join(names.values()))
         result |= found
     return result
+
+
+def methods_sentence(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """How outputs were compared with target images, as a clause with citations; empty if by no metric."""
+    settings = config.get("evaluate", {})
+    if not settings.get("metrics"):
+        return ""
+    cited = {"ssim": " [wang2004]", "lpips": " (VGG, axial slices) [zhang2018]"}
+    measured = [*settings["metrics"], *(["lpips"] if settings.get("lpips_weights") else [])]
+    shown = ", ".join(name + cited.get(name, "") for name in measured)
+    where = " and in tissue classes from Atropos [avants2011atropos]" if settings.get("regions") else ""
+    if settings.get("atlas", {}).get("images"):
+        where += " and in regions of a label image"
+    return f"outputs were compared with the target in 3-D inside its brain mask{where}, on its native grid: {shown}"

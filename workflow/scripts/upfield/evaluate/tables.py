@@ -1,10 +1,11 @@
 """The tables of a study from those of its participants."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
-from upfield.evaluate import statistics, tissues
+from upfield.evaluate import harmonization, statistics, tissues
 from upfield.evaluate.metrics import ALONE, HIGHER, LOWER, definitions
 from upfield.evaluate.metrics.registry import KNOWN
 from upfield.files import read_tsv
@@ -43,7 +44,14 @@ def summarise(
     return {
         "per_subject": measured.reset_index(drop=True),
         "leaderboard": statistics.leaderboard(measured, seed),
-        "comparisons": statistics.comparisons(measured, methods, baselines, seed),
+        "comparisons": statistics.comparisons(
+            measured,
+            methods,
+            baselines,
+            seed,
+            higher=HIGHER | harmonization.HIGHER,
+            lower=LOWER | harmonization.LOWER,
+        ),
         "ranks": statistics.ranks(measured, HIGHER, LOWER, seed),
         "outliers": statistics.outliers(measured),
         "quantities": quantities,
@@ -58,3 +66,11 @@ def of_one_image(values: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
     both = chosen.merge(own, on=["participant_id", "region", "metric"], suffixes=("_output", "_truth"))
     both = both.rename(columns={"metric": "quantity", "value_output": "output", "value_truth": "truth"})
     return both[statistics.QUANTITIES]
+
+
+def methods_sentence(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """How values were summarised and methods compared, as a clause with citations."""
+    return (
+        "the participant is the unit: means have 95 % bootstrap intervals, and methods were compared by paired t and"
+        " Wilcoxon signed-rank tests [wilcoxon1945], the latter with Holm's correction [holm1979]"
+    )

@@ -4,8 +4,9 @@ Each image is normalised by itself and linearly (`Scaling`). Nyúl's method goes
 fitted on the training images of a fold (`Curve`): it is applied where patches are read, never stored in an image.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,14 @@ PROFILE = (10, 25, 50, 75, 90)
 LANDMARKS = (PERCENTILES[0], *range(10, 100, 10), PERCENTILES[1])
 # The methods that put the brain between 0 and 1.
 UNIT = ("percentile", "minmax", "nyul")
+# What each method is called in a methods text.
+SAID = {
+    "percentile": "0.5 and 99.5 percentile to 0 and 1",
+    "minmax": "least and greatest value to 0 and 1",
+    "zscore": "mean 0 and standard deviation 1",
+    "whitestripe": "WhiteStripe [shinohara2014]",
+    "nyul": "Nyúl's method [nyul1999], fitted on the training participants",
+}
 # WhiteStripe estimates a density from this many voxels: more change nothing but its duration.
 STRIPE_VOXELS = 50_000
 STRIPE_CONTRASTS = {"T1w": "t1", "T2w": "t2", "FLAIR": "flair", "PDw": "pd"}
@@ -138,3 +147,9 @@ def _piecewise(data: Array, before: Sequence[float], after: Sequence[float]) -> 
     result[below] = y[0] + (data[below] - x[0]) * (y[1] - y[0]) / (x[1] - x[0])
     result[above] = y[-1] + (data[above] - x[-1]) * (y[-1] - y[-2]) / (x[-1] - x[-2])
     return np.asarray(result, dtype=np.float32)
+
+
+def methods_sentence(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """What was done, as a clause with citations; empty if the method is not known."""
+    method = config.get("preprocess", {}).get("normalize", {}).get("method")
+    return f"intensities were normalised inside the brain ({SAID[method]})" if method else ""

@@ -96,7 +96,7 @@ class Method(nn.Module):
 
         Every panel has one channel and the size of `source` or of `target`, which are as in `training_step`.
         """
-        return {"input": source[:, :1], "output": self(source), "truth": target}
+        return {"input": source[:, :1], "output": self(source), "target": target}
 
     def reverse(self, target: Tensor) -> Tensor:
         """The image of `target` as the source's scanner would give it; methods of unpaired studies have it."""

@@ -1,5 +1,8 @@
 """Bias-field correction inside the brain."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from upfield.bids import sidecar
@@ -56,3 +59,11 @@ def n4(volume: Volume, mask: Array) -> Volume:
     full = nifti.resample(Volume(field.astype(np.float32), coarse.affine), volume.grid, order=1, background=None)
     gain = full.data / full.data[mask].mean()
     return volume.with_data((volume.data / gain).astype(np.float32))
+
+
+def methods_sentence(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """What was done, as a clause with citations; empty if bias fields were left as they are."""
+    if not config.get("preprocess", {}).get("n4"):
+        return ""
+    version = f" {versions['antspyx']}" if "antspyx" in versions else ""
+    return f"bias fields were corrected with N4 [tustison2010] (antspyx{version})"

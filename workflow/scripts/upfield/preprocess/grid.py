@@ -1,6 +1,7 @@
 """The working grid of a pair, and a native scan on it: normalized, interpolated once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -65,3 +66,12 @@ def normalized(
     copied = nifti.cut_out(stripped, grid, transform) if exact else None
     moved = copied or nifti.resample(stripped, grid, transform, order=3)
     return moved.with_data(scaling.apply(moved.data)), scaling
+
+
+def methods_sentence(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """The working grid, as a clause; empty if it is not known."""
+    spacing = config.get("preprocess", {}).get("spacing")
+    if spacing is None:
+        return ""
+    grid = "the target's own grid" if spacing == "native" else f"an isotropic grid of {spacing} mm"
+    return f"images were resampled once, to {grid}"

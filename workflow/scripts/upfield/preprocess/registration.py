@@ -2,10 +2,10 @@
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import ants
 import numpy as np
 from scipy import ndimage
 
@@ -13,6 +13,10 @@ from upfield.errors import ScanError
 from upfield.image import nifti, transforms
 from upfield.image.nifti import Volume
 from upfield.image.transforms import LPS, Array, Field
+
+# Loaded where it is used: the report reads this module's sentence, and ANTs takes seconds to load.
+if TYPE_CHECKING:
+    import ants
 
 # What ANTs finds (N4 too) depends on its number of threads; ITK reads this once, when it first works in a process.
 os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
@@ -29,6 +33,8 @@ FINE = {
     "aff_shrink_factors": (1,),
     "aff_smoothing_sigmas": (0,),
 }
+# What each transform is called in a methods text.
+SAID = {"rigid": "rigid transform", "affine": "affine transform", "syn": "affine transform, then SyN [avants2008]"}
 LINEAR = {
     "aff_metric": "mattes",
     "aff_random_sampling_rate": 0.25,
@@ -38,8 +44,10 @@ LINEAR = {
 }
 
 
-def to_ants(volume: Volume) -> ants.ANTsImage:
+def to_ants(volume: Volume) -> "ants.ANTsImage":
     """The same image for ANTs: float32, origin, spacing and direction in LPS."""
+    import ants
+
     affine = LPS @ volume.affine
     spacing = volume.grid.spacing
     return ants.from_numpy(
@@ -71,6 +79,8 @@ def register(fixed: Volume, moving: Volume, transform: str, seed: int) -> tuple[
     fails.
 
     """
+    import ants
+
     ants.config.set_ants_deterministic(True, seed_value=seed)
     images = [nifti.reorient(volume) for volume in (fixed, moving)]
     # A few slices say little about a tilt or a shift across them.
@@ -92,6 +102,8 @@ def register(fixed: Volume, moving: Volume, transform: str, seed: int) -> tuple[
 
 def _ants(images: list[Volume], folder: Path, start: Array | None, **settings: Any) -> dict[str, Any]:
     """ANTs' registration of [fixed, moving], its files in `folder`; from the centres of mass if there is no `start`."""
+    import ants
+
     if start is not None:
         transforms.write_matrix(folder / "start.txt", start)
         settings["initial_transform"] = [str(folder / "start.txt")]
@@ -174,6 +186,8 @@ def _composed(path: list[Array | Field], over: Volume) -> Field:
 
 def from_ants(path: str | Path) -> Array:
     """An ITK linear transform file as a (4, 4) matrix from fixed to moving world, RAS+ mm."""
+    import ants
+
     transform = ants.read_transform(str(path))
     parameters = np.asarray(transform.parameters, dtype=float)
     centre = np.asarray(transform.fixed_parameters, dtype=float)[:3]
@@ -182,3 +196,11 @@ def from_ants(path: str | Path) -> Array:
     matrix[:3, :3] = linear
     matrix[:3, 3] = parameters[9:12] + centre - linear @ centre
     return LPS @ matrix @ LPS
+
+
+def methods_sentence(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """What was done, as a clause with citations; empty if the scans of a pair were left where they are."""
+    transform = config.get("preprocess", {}).get("registration", {}).get("transform", "none")
+    if transform not in SAID:
+        return ""
+    return f"each source was registered to its target with ANTs ({SAID[transform]}) [avants2011]"

@@ -114,3 +114,15 @@ def fits(fixed: Volume, moving: Volume, inverse: Transform) -> None:
             f"{share:.0%} of the brain lies beyond the working grid around the template's; expected at most"
             f" {BEYOND:.0%}: look at the registration, or choose affine"
         )
+
+
+def methods_sentence(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """What was done, as a clause with citations; empty without a template."""
+    # Imported here: planning a study reads this module, and needs no registration.
+    from upfield.preprocess.registration import SAID
+
+    settings = config.get("preprocess", {}).get("template", {})
+    if not (settings.get("name") or settings.get("image")):
+        return ""
+    name = f"{settings['name']} from TemplateFlow [ciric2022]" if settings["name"] else "a template"
+    return f"targets were registered to {name} ({SAID[settings['transform']]}) [avants2011]"

@@ -5,6 +5,9 @@ paper its definition is from. A metric that an image cannot have (no air around 
 is NaN.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_multiotsu, threshold_otsu
@@ -144,3 +147,8 @@ def fber(brain: Array, noise: Array) -> float:
         return np.nan
     background = float(np.median(noise) ** 2)
     return float(np.median(brain) ** 2) / background if background > 0 else np.nan
+
+
+def methods_sentence(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """What was measured, as a clause with citations; empty without quality control."""
+    return "scan quality was measured with metrics of MRIQC [esteban2017]" if config.get("qc") else ""

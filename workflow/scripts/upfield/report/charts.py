@@ -1,4 +1,4 @@
-"""Charts of what stands behind the leaderboard: ranks, agreement with the truth, lesions, uncertainty.
+"""Charts of what stands behind the leaderboard: ranks, agreement with the target, lesions, uncertainty.
 
 PNG bytes, one theme at a time.
 """
@@ -34,7 +34,7 @@ def ranks(table: pd.DataFrame, theme: Theme) -> bytes:
 
 
 def bland_altman(values: pd.DataFrame, agreement: pd.DataFrame, methods: Sequence[str], theme: Theme) -> bytes:
-    """PNG with a row per method and a column per region: output minus truth against their mean.
+    """PNG with a row per method and a column per region: output minus target against their mean.
 
     `values` and `agreement` are rows of one quantity, in ml, of `metrics/quantities.tsv` and `metrics/agreement.tsv`.
     The line is the bias, dashed lines the limits of agreement; the dotted line is no difference. A column has one
@@ -47,8 +47,8 @@ def bland_altman(values: pd.DataFrame, agreement: pd.DataFrame, methods: Sequenc
         axes = figure.subplots(len(methods), len(regions), squeeze=False, sharex="col", sharey="col")
         for row, method in zip(axes, methods, strict=True):
             for axis, region in zip(row, regions, strict=True):
-                own = values[(values["method"] == method) & (values["region"] == region)]
-                mean, difference = (own["output"] + own["truth"]) / 2, own["output"] - own["truth"]
+                part = values[(values["method"] == method) & (values["region"] == region)]
+                mean, difference = (part["output"] + part["truth"]) / 2, part["output"] - part["truth"]
                 axis.axhline(0, color=theme.baseline, linewidth=0.9, linestyle=":", zorder=1)
                 axis.plot(mean, difference, "o", markersize=4, color=theme.network, alpha=0.8, zorder=3)
                 found = agreement[(agreement["method"] == method) & (agreement["region"] == region)]
@@ -60,13 +60,13 @@ def bland_altman(values: pd.DataFrame, agreement: pd.DataFrame, methods: Sequenc
                 axis.yaxis.set_major_locator(MaxNLocator(4))
                 axis.set_title(f"{method}, {region}", loc="left", fontsize=8.5)
         seaborn.despine(figure)
-        figure.supxlabel("mean of output and truth (ml)", fontsize=9.5, color=theme.ink)
-        figure.supylabel("output − truth (ml)", fontsize=9.5, color=theme.ink)
+        figure.supxlabel("mean of output and target (ml)", fontsize=9.5, color=theme.ink)
+        figure.supylabel("output − target (ml)", fontsize=9.5, color=theme.ink)
         return png(figure)
 
 
 def lesions(table: pd.DataFrame, methods: Sequence[str], theme: Theme) -> bytes:
-    """PNG with a panel per radius: how much of each lesion is in the output, 1 as in the truth, 0 painted over.
+    """PNG with a panel per radius: how much of each lesion is in the output, 1 as in the target, 0 painted over.
 
     `table` are rows of `metrics/lesions.tsv`; dark and bright lesions apart, a large mark is the mean of a method.
     """
@@ -83,11 +83,11 @@ def lesions(table: pd.DataFrame, methods: Sequence[str], theme: Theme) -> bytes:
             for name, kind, colour, offset in kinds:
                 shown = table[kind & (table["radius_mm"] == radius)]
                 for place, method in enumerate(methods):
-                    own = shown.loc[shown["method"] == method, "recovered"].dropna()
+                    part = shown.loc[shown["method"] == method, "recovered"].dropna()
                     level = place + offset
-                    axis.plot(own, [level] * len(own), "o", markersize=3.2, color=colour, alpha=0.5, zorder=2)
-                    if len(own):
-                        axis.plot(own.mean(), level, "D", markersize=5.5, color=colour, zorder=3,
+                    axis.plot(part, [level] * len(part), "o", markersize=3.2, color=colour, alpha=0.5, zorder=2)
+                    if len(part):
+                        axis.plot(part.mean(), level, "D", markersize=5.5, color=colour, zorder=3,
                                   label=name if place == 0 else None)  # fmt: skip
             axis.set_title(f"radius {radius:g} mm", loc="left", fontsize=9.5)
             axis.set(ylim=(len(methods) - 0.5, -0.5), yticks=range(len(methods)), yticklabels=methods)
@@ -118,12 +118,12 @@ def reliability(table: pd.DataFrame, methods: Sequence[str], theme: Theme) -> by
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
         for axis in axes[len(methods) :]:
             axis.set_axis_off()
-        for axis, (method, own) in zip(axes, shown.items(), strict=False):
+        for axis, (method, part) in zip(axes, shown.items(), strict=False):
             axis.plot([0, top], [0, top], color=theme.ink, linewidth=0.9, linestyle=(0, (4, 3)))
-            for _, person in own.groupby("participant_id"):
-                line = 100 * person.sort_values("bin")[["predicted", "rmse"]]
+            for _, values in part.groupby("participant_id"):
+                line = 100 * values.sort_values("bin")[["predicted", "rmse"]]
                 axis.plot(line["predicted"], line["rmse"], color=theme.baseline, linewidth=0.7, alpha=0.45)
-            mean = 100 * own.groupby("bin")[["predicted", "rmse"]].mean()
+            mean = 100 * part.groupby("bin")[["predicted", "rmse"]].mean()
             axis.plot(mean["predicted"], mean["rmse"], marker="o", markersize=4, linewidth=1.4, color=theme.network)
             axis.set(xlim=(0, top), ylim=(0, top), aspect="equal")
             axis.xaxis.set_major_locator(MaxNLocator(4))

@@ -1,50 +1,38 @@
 """Methods text to paste into a paper, from the configuration and what was run, with its references as BibTeX."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
 from upfield.catalogue.methods import MODEL_FREE
+from upfield.evaluate import tables
+from upfield.image import intensity
+from upfield.predict import said as predictions
+from upfield.preprocess import bias, grid, registration, template
+from upfield.preprocess.brain import said as brain
+from upfield.quality import scan
+from upfield.study import splits
+from upfield.study.config import method_says
+from upfield.study.designs.narrative import Narrative
+from upfield.training import said as training
 
 HERE = Path(__file__).parent
-NETWORKS = {
-    "unet3d": "a supervised 3-D U-Net [cicek2016]",
-    "unet3d_patchgan": "a 3-D U-Net [cicek2016] with a PatchGAN discriminator [isola2017]",
-    "lohiresgan": "a 2-D residual U-Net with a PatchGAN discriminator after LoHiResGAN [islam2023]",
-    "srdcgan": "a 2-D super-resolution GAN",
-    "srgan3d": "a 3-D super-resolution GAN [sanchez2018]",
-    "cyclegan": "a 2-D CycleGAN [zhu2017]",
-}
-BRAINS = {
-    "deepbet": "with deepbet{} [fisch2024]",
-    "template": "by affine registration of a template [avants2011]",
-    "synthstrip": "with SynthStrip [hoopes2022]",
-    "hdbet": "with HD-BET [isensee2019]",
-    "bet": "with BET [smith2002]",
-    "mask": "with masks that came with the data",
-}
-REGISTRATIONS = {
-    "rigid": "rigid transform",
-    "affine": "affine transform",
-    "syn": "affine transform, then SyN [avants2008]",
-}
-NORMALISATIONS = {
-    "percentile": "0.5 and 99.5 percentile to 0 and 1",
-    "minmax": "least and greatest value to 0 and 1",
-    "zscore": "mean 0 and standard deviation 1",
-    "whitestripe": "WhiteStripe [shinohara2014]",
-    "nyul": "Nyúl's method [nyul1999], fitted on the training participants",
-}
+# What may have to be said, in the order of the flow: paragraphs of sentences of clauses. Each module has a
+# `methods_sentence(config, versions)`, which is empty where nothing was done.
+PREPARED = (
+    (brain, bias, registration, template, grid, intensity),
+    (scan,),
+)
 
 
-def section(
-    config: Mapping[str, Any], provenance: Mapping[str, Any], methods: Iterable[str], harmonised: bool
+def written(
+    config: Mapping[str, Any], provenance: Mapping[str, Any], methods: Sequence[str], narrative: Narrative
 ) -> dict[str, str]:
     """`text`, paragraphs with citations by author and year, and `bibtex`, the entries that it cites, by key."""
     library = references((HERE / "references.bib").read_text(encoding="utf-8"))
-    text = "\n\n".join(_paragraphs(config, provenance, list(methods), harmonised))
+    text = "\n\n".join(filter(None, _paragraphs(config, provenance, methods, narrative)))
     cited = sorted({key for keys in re.findall(r"\[([a-z0-9, ]+)\]", text) for key in keys.split(", ")})
     labels = _labels({key: library[key] for key in cited})
     text = re.sub(r"\[([a-z0-9, ]+)\]", lambda m: f"({'; '.join(labels[key] for key in m[1].split(', '))})", text)
@@ -84,94 +72,43 @@ def _plain(latex: str) -> str:
 
 
 def _paragraphs(
-    config: Mapping[str, Any], provenance: Mapping[str, Any], methods: list[str], harmonised: bool
+    config: Mapping[str, Any], provenance: Mapping[str, Any], methods: Sequence[str], narrative: Narrative
 ) -> Iterable[str]:
-    prep, splits = config.get("preprocess", {}), config.get("splits", {})
     versions = provenance.get("versions", {})
-
-    def version(name: str) -> str:
-        return f" {versions[name]}" if name in versions else ""
-
-    yield (
+    snakemake = f" {versions['snakemake']}" if "snakemake" in versions else ""
+    yield _joined(
         "Scans were read as a BIDS dataset [gorgolewski2016] and processed with Upfield"
         f" {provenance.get('upfield', '')} (commit {provenance.get('git_commit', 'unknown')})"
-        f" in Snakemake{version('snakemake')} [molder2021]."
-        f"{_simulated(config)}"
+        f" in Snakemake{snakemake} [molder2021].",
+        narrative.source,
     )
-    steps = []
-    extraction = prep.get("brain", {}).get("method")
-    if extraction in BRAINS:
-        steps.append(f"brains were extracted {BRAINS[extraction].format(version('deepbet'))}")
-    if prep.get("n4"):
-        steps.append(f"bias fields were corrected with N4 [tustison2010] (antspyx{version('antspyx')})")
-    if prep.get("registration", {}).get("transform", "none") != "none" and config.get("pairing") != "unpaired":
-        kind = REGISTRATIONS[prep["registration"]["transform"]]
-        steps.append(f"each source was registered to its target with ANTs ({kind}) [avants2011]")
-    template = prep.get("template", {})
-    if template.get("name") or template.get("image"):
-        name = f"{template['name']} from TemplateFlow [ciric2022]" if template["name"] else "a template"
-        steps.append(f"targets were registered to {name} ({REGISTRATIONS[template['transform']]}) [avants2011]")
-    spacing = prep.get("spacing")
-    if spacing is not None:
-        grid = "the target's own grid" if spacing == "native" else f"an isotropic grid of {spacing} mm"
-        steps.append(f"images were resampled once, to {grid}")
-    if prep.get("normalize", {}).get("method"):
-        steps.append(f"intensities were normalised inside the brain ({NORMALISATIONS[prep['normalize']['method']]})")
-    if steps:
-        quality = " Scan quality was measured with metrics of MRIQC [esteban2017]." if config.get("qc") else ""
-        yield f"{_sentence('; '.join(steps))}{quality}"
-    networks = [name for name in methods if name not in MODEL_FREE and name != "combat"]
+    prepared = [
+        "; ".join(
+            filter(None, (module.methods_sentence(config, versions) for module in modules if _ran(module, narrative)))
+        )
+        for modules in PREPARED
+    ]
+    yield _joined(*map(_sentence, prepared)) if prepared[0] else ""
+    networks = [f"{method_says(name)} ({name})" for name in methods if name not in MODEL_FREE and name != "combat"]
     if networks:
-        listed = "; ".join(f"{NETWORKS.get(name, 'a network')} ({name})" for name in networks)
-        train = config.get("train", {})
-        length = f", for at most {train['epochs']} epochs" if "epochs" in train else ""
-        seeds = f", with seed {' and '.join(map(str, train['seeds']))}" if train.get("seeds") else ""
-        scheme = {"holdout": "a hold-out split", "kfold": f"{splits.get('folds')}-fold cross-validation"}
-        split = f" Participants were divided by {scheme[splits['scheme']]}" if splits.get("scheme") in scheme else ""
-        split += f" (seed {splits.get('seed', 'n/a')}); no participant is on two sides." if split else ""
-        yield (
-            f"We trained {listed} with PyTorch{version('torch')} [paszke2019]{length}{seeds}; the epoch with the best"
-            f" validation was kept.{split}"
-        )
-        if config.get("predict", {}).get("uncertainty"):
-            yield (
-                "The standard deviation of a prediction is that over"
-                f" {config['predict']['uncertainty']} samples with dropout [gal2016] and over seeds."
-            )
-    yield from _evaluation(config, methods, harmonised)
+        learned = training.methods_sentence(config, versions, networks)
+        yield _joined(_sentence(learned), _sentence(splits.methods_sentence(config, versions)))
+        yield _sentence(predictions.methods_sentence(config, versions))
+    evaluation = [clause for clause in narrative.evaluation if clause]
+    if evaluation:
+        free = ", ".join(name for name in methods if name in MODEL_FREE)
+        against = f"baselines without a network: {free}" if free else ""
+        yield _joined(*map(_sentence, [*evaluation, against, tables.methods_sentence(config, versions)]))
 
 
-def _simulated(config: Mapping[str, Any]) -> str:
-    if config.get("phantom") is not None:
-        return " The data are a phantom; no person was scanned."
-    if config.get("pairing") == "simulated":
-        return f" Source images were simulated from the target images ({config['simulate']['kind']})."
-    return ""
+def _ran(module: Any, narrative: Narrative) -> bool:
+    """Whether the design of the study has this step at all."""
+    return module.__name__.removeprefix("upfield.") not in narrative.skipped
 
 
-def _evaluation(config: Mapping[str, Any], methods: list[str], harmonised: bool) -> Iterable[str]:
-    metrics = config.get("evaluate", {}).get("metrics", [])
-    free = [name for name in methods if name in MODEL_FREE]
-    if harmonised:
-        yield (
-            "Harmonisation was judged by how well a classifier tells the scanners apart from the appearance of the"
-            " brain, by MMD and Wasserstein distances, and by the structure that each scan kept"
-            f"{'; ComBat on features [fortin2018] is a baseline' if 'combat' in methods else ''}."
-        )
-    if metrics:
-        learned = ["lpips"] if config["evaluate"].get("lpips_weights") else []
-        cited = {"ssim": " [wang2004]", "lpips": " (VGG, axial slices) [zhang2018]"}
-        shown = ", ".join(name + cited.get(name, "") for name in [*metrics, *learned])
-        where = " and in tissue classes from Atropos [avants2011atropos]" if config["evaluate"].get("regions") else ""
-        if config["evaluate"].get("atlas", {}).get("images"):
-            where += " and in regions of a label image"
-        against = f" Baselines without a network: {', '.join(free)}." if free else ""
-        yield (
-            f"Outputs were compared with the truth in 3-D inside its brain mask{where}, on its native grid: {shown}."
-            f"{against} The participant is the unit: means have 95 % bootstrap intervals, and methods were compared by"
-            " paired t and Wilcoxon signed-rank tests [wilcoxon1945], the latter with Holm's correction [holm1979]."
-        )
+def _sentence(clause: str) -> str:
+    return f"{clause[:1].upper()}{clause[1:]}." if clause else ""
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + "."
+def _joined(*sentences: str) -> str:
+    return " ".join(filter(None, sentences))

@@ -38,6 +38,8 @@ class Theme:
 LIGHT = Theme("#ffffff", "#22262b", "#e3e5e8", "#0b5c9e", "#6b7178", ("#0b5c9e", "#b4541a", "#2b7d4f", "#7a4b9c"))
 DARK = Theme("#16191d", "#dde1e6", "#31363d", "#74b3ea", "#9aa2ab", ("#74b3ea", "#eb9a62", "#79c99a", "#c29be0"))
 
+THEMES = (LIGHT, DARK)
+
 # The density of fewer values would be invented.
 VIOLIN = 5
 
@@ -140,7 +142,7 @@ def training_curves(history: pd.DataFrame, best_epoch: int | None, theme: Theme)
 def scanner_auc(rows: Sequence[Mapping[str, Any]], networks: Sequence[str], theme: Theme) -> bytes:
     """PNG of the scanner classifier's AUC: a row per method, point and interval, a dashed line at chance.
 
-    `rows` have a `method` and `cells["scanner_auc"]` with value, ci_low, ci_high; see `report.harmonisation`.
+    `rows` have a `method` and `cells["scanner_auc"]` with value, ci_low, ci_high; see `report.sections.harmonization`.
     """
     import seaborn
 
@@ -183,8 +185,8 @@ def intensity_densities(intensities: pd.DataFrame, methods: Sequence[str], theme
         for axis, method in zip(axes, methods, strict=False):
             source = intensities[(intensities.scanner == "source") & (intensities.method == method)]
             for part, colour, name in ((target, theme.cycle[1], "target"), (source, theme.network, "source")):
-                for _, person in part.groupby("participant_id"):
-                    axis.plot(grid, _density(person, grid), color=colour, linewidth=0.5, alpha=0.35)
+                for _, values in part.groupby("participant_id"):
+                    axis.plot(grid, _density(values, grid), color=colour, linewidth=0.5, alpha=0.35)
                 axis.plot(grid, _density(part, grid), color=colour, linewidth=1.9, label=name)
             axis.set_title("before" if method == "identity" else f"after {method}", loc="left", fontsize=9.5)
             axis.set(yticks=[], ylim=(0, None))
@@ -198,7 +200,7 @@ def intensity_densities(intensities: pd.DataFrame, methods: Sequence[str], theme
 
 
 def _density(rows: pd.DataFrame, grid: Array) -> Array:
-    """Smoothed density of `value` on `grid`; NaN where there is no spread to smooth."""
+    """Smoothed density of `value` on `grid`; NaN where values do not differ."""
     from scipy.stats import gaussian_kde
 
     values = rows["value"].to_numpy(dtype=float)

@@ -1,4 +1,8 @@
-"""The answer to "did it work?": a verdict and the sentences that carry it, no more certain than the data are."""
+"""The answer to "did it work?" and the sentences that carry it.
+
+What is better is decided in `metrics/comparisons.tsv`, by the rule of `evaluate.statistics.decide`; here it is put into
+words. The intervals are for the eye.
+"""
 
 from dataclasses import dataclass
 
@@ -7,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from upfield.catalogue.methods import MODEL_FREE, SUPERVISED
+from upfield.evaluate.statistics import decide
 
 NBSP = "\N{NO-BREAK SPACE}"
 SMALL = 10  # test subjects below which the headline asks for caution
@@ -14,12 +19,12 @@ SMALL = 10  # test subjects below which the headline asks for caution
 
 @dataclass(frozen=True)
 class Headline:
-    """A `verdict` of one sentence, the `details` behind it, and what other models `add` to the supervised one.
+    """An `answer` of one sentence, the `details` behind it, and what other models `add` to the supervised one.
 
     `add` is None where there is nothing to compare; `cautions` may be empty.
     """
 
-    verdict: str
+    answer: str
     details: str
     add: str | None
     cautions: list[str]
@@ -34,18 +39,13 @@ class Difference:
     low: float
     high: float
 
-    @property
-    def sign(self) -> int:
-        """1 or -1 if the interval leaves 0 out, else 0: undecided."""
-        return int(self.low > 0) - int(self.high < 0)
 
-
-def headline(psnr: pd.DataFrame, ssim: pd.DataFrame) -> Headline:
-    """Judge the best trained network against the best model-free baseline, and the other models against the U-Net.
+def headline(psnr: pd.DataFrame, ssim: pd.DataFrame, comparisons: pd.DataFrame) -> Headline:
+    """The best trained network against the best model-free baseline, and the other models against the U-Net.
 
     `psnr` and `ssim`: test values, participants in rows, methods in columns; `ssim` may be empty. "Best" is by mean
-    PSNR. PSNR and SSIM each decide by whether the 95 % t interval of the paired differences over subjects leaves
-    out 0; where they disagree, the verdict says so.
+    PSNR. `comparisons`, rows of `metrics/comparisons.tsv`, decide by PSNR and by SSIM; where these disagree, the answer
+    says so.
     """
     means = psnr.mean().dropna().sort_values(ascending=False, kind="stable")
     free = [method for method in means.index if method in MODEL_FREE]
@@ -56,7 +56,7 @@ def headline(psnr: pd.DataFrame, ssim: pd.DataFrame) -> Headline:
     models = [method for method in networks if method != SUPERVISED]
     add = None
     if models and SUPERVISED in networks:
-        judged = _judge(psnr, ssim, models[0], SUPERVISED)
+        judged = _judge(psnr, ssim, comparisons, models[0], SUPERVISED)
         many = f" (the best of {len(models)} by PSNR)" if len(models) > 1 else ""
         add = f"Do other models add anything to the supervised U-Net ({SUPERVISED})? {judged}{many}."
     if not networks or not free:
@@ -74,7 +74,7 @@ def headline(psnr: pd.DataFrame, ssim: pd.DataFrame) -> Headline:
         f"On the test split, inside the brain, {_reached(psnr, ssim, best, among)}; "
         f"{_reached(psnr, ssim, rival, ', the best baseline without a network,')}."
     )
-    return Headline(f"{_judge(psnr, ssim, best, rival)}.", details, add, _cautions(n, len(networks)))
+    return Headline(f"{_judge(psnr, ssim, comparisons, best, rival)}.", details, add, _cautions(n, len(networks)))
 
 
 def difference(values: pd.DataFrame, method: str, rival: str) -> Difference | None:
@@ -94,27 +94,32 @@ def mean_of(values: pd.Series) -> Difference:
     return Difference(n, mean, mean - half, mean + half)
 
 
-def _judge(psnr: pd.DataFrame, ssim: pd.DataFrame, method: str, rival: str) -> str:
+def _judge(psnr: pd.DataFrame, ssim: pd.DataFrame, comparisons: pd.DataFrame, method: str, rival: str) -> str:
     """A word and the numbers behind it: "Yes: a improves on b by +2.00 dB PSNR (...) and SSIM +0.050 (...)"."""
     gain, likeness = difference(psnr, method, rival), difference(ssim, method, rival)
     if gain is None:
         return f"Undecided: {method} and {rival} share no test subject"
-    by_psnr, by_ssim = gain.sign, likeness.sign if likeness else gain.sign
-    words = {1: "yes", 0: "undecided", -1: "no"}
+    by_psnr, p_psnr = decide.between(comparisons, method, rival, "psnr")
+    by_ssim, p_ssim = decide.between(comparisons, method, rival, "ssim") if likeness else (by_psnr, np.nan)
     if gain.n < 2:
         word = "Undecided, one test subject is too few"
     elif by_psnr == by_ssim:
-        word = {1: "Yes", 0: "Not shown", -1: "No"}[by_psnr]
-    elif by_psnr == -by_ssim:
-        word = f"Mixed, {words[by_psnr]} by PSNR and {words[by_ssim]} by SSIM"
+        word = {decide.BETTER: "Yes", decide.UNDECIDED: "Not shown", decide.WORSE: "No"}[by_psnr]
     else:
-        word = f"{words[by_psnr].capitalize()} by PSNR, {words[by_ssim]} by SSIM"
-    verb = {1: f"improves on {rival} by", 0: f"differs from {rival} by", -1: f"does worse than {rival}:"}[by_psnr]
+        words = {decide.BETTER: "yes", decide.UNDECIDED: "undecided", decide.WORSE: "no"}
+        mixed = decide.UNDECIDED not in (by_psnr, by_ssim)
+        word = f"{words[by_psnr]} by PSNR{' and' if mixed else ','} {words[by_ssim]} by SSIM"
+        word = f"Mixed, {word}" if mixed else word[:1].upper() + word[1:]
+    verb = {
+        decide.BETTER: f"{method} improves on {rival} by",
+        decide.UNDECIDED: f"the mean of {method} differs from that of {rival} by",
+        decide.WORSE: f"{method} does worse than {rival}:",
+    }[by_psnr]
     interval = f"95{NBSP}% CI {_interval(gain, 2)}" if gain.n > 1 else "no interval"
-    text = f"{word}: {method} {verb} {_signed(gain.mean, 2)} dB PSNR ({interval}, n{NBSP}={NBSP}{gain.n})"
+    text = f"{word}: {verb} {_signed(gain.mean, 2)} dB PSNR ({interval}, n{NBSP}={NBSP}{gain.n}{_p(p_psnr)})"
     if likeness:
-        spread = f" ({_interval(likeness, 3)})" if likeness.n > 1 else ""
-        text += f" and SSIM {_signed(likeness.mean, 3)}{spread}"
+        within = f" ({_interval(likeness, 3)}{_p(p_ssim)})" if likeness.n > 1 else ""
+        text += f" and SSIM {_signed(likeness.mean, 3)}{within}"
     return text
 
 
@@ -125,7 +130,7 @@ def _reached(psnr: pd.DataFrame, ssim: pd.DataFrame, method: str, aside: str = "
 
 
 def _cautions(n: int, networks: int) -> list[str]:
-    """What weakens the verdict."""
+    """What weakens the answer."""
     result = []
     if n < SMALL:
         text = f"With {_subjects(n, '')} this is an indication, not a proof"
@@ -140,6 +145,13 @@ def _cautions(n: int, networks: int) -> list[str]:
 
 def _interval(value: Difference, digits: int) -> str:
     return f"{_signed(value.low, digits)} to {_signed(value.high, digits)}"
+
+
+def _p(value: float) -> str:
+    """An adjusted p as the end of a parenthesis; nothing where there was no test."""
+    if np.isnan(value):
+        return ""
+    return f", adjusted p{NBSP}<{NBSP}0.001" if value < 0.001 else f", adjusted p{NBSP}={NBSP}{value:.2g}"
 
 
 def _signed(value: float, digits: int) -> str:

@@ -14,6 +14,9 @@ from upfield.image import nifti
 from upfield.image.nifti import Array, Volume
 from upfield.report.subject import SubjectVolumes
 
+# Pixels of all panels of a page together; see benchmarks/report_size.py.
+PIXELS = 3e6
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -49,7 +52,7 @@ class Plane:
     size: tuple[float, float]
     marks: tuple[str, str]
     source: bytes
-    truth: bytes | None
+    target: bytes | None
     outputs: dict[str, bytes]
     errors: dict[str, bytes]
 
@@ -63,16 +66,16 @@ class SubjectView:
 
 
 def scale_bar(colours: str) -> bytes:
-    """PNG, 256 x 1 pixels, of the map `colours` from low (left) to high (right): "grey", "error" or "deviation"."""
+    """PNG, 256 x 1 pixels, of the map `colours` from low (left) to high (right): "grey", "error" or "uncertainty"."""
     ramp = np.arange(256, dtype=np.uint8)[None]
     return _encode(ramp, None if colours == "grey" else colours)
 
 
 def palette(colours: str) -> list[int]:
-    """256 times red, green, blue: "error" (blue, black at zero, orange) or "deviation" (black to white)."""
+    """256 times red, green, blue: "error" (blue, black at zero, orange) or "uncertainty" (black to white)."""
     import seaborn
 
-    name = {"error": "icefire", "deviation": "rocket"}[colours]
+    name = {"error": "icefire", "uncertainty": "rocket"}[colours]
     return [round(255 * part) for colour in seaborn.color_palette(name, 256) for part in colour]
 
 
@@ -80,8 +83,8 @@ def subject_view(volumes: SubjectVolumes, pixels: float) -> SubjectView:
     """The middle slices. Panels keep one pixel per voxel unless together they exceed `pixels`."""
     window, scale = volumes.window, (-volumes.error, volumes.error)
     layers = {"source": Layer(volumes.source, window)}
-    if volumes.truth is not None:
-        layers["truth"] = Layer(volumes.truth, window)
+    if volumes.target is not None:
+        layers["target"] = Layer(volumes.target, window)
     layers |= {f"output {m}": Layer(data, window) for m, data in volumes.outputs.items()}
     layers |= {f"error {m}": Layer(data, scale, coloured=True) for m, data in volumes.errors.items()}
     found, pixel = cuts(layers, volumes.mask, pixels)
@@ -92,7 +95,7 @@ def subject_view(volumes: SubjectVolumes, pixels: float) -> SubjectView:
             size=cut.size,
             marks=cut.marks,
             source=cut.panels["source"],
-            truth=cut.panels.get("truth"),
+            target=cut.panels.get("target"),
             outputs={m: cut.panels[f"output {m}"] for m in volumes.outputs},
             errors={m: cut.panels[f"error {m}"] for m in volumes.errors},
         )

@@ -2,39 +2,49 @@
 
 import base64
 import itertools
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from upfield.catalogue.methods import MODEL_FREE
-from upfield.report import harmonisation, tables
+from upfield.report import sections, tables
+from upfield.report.context import Context
 
 HERE = Path(__file__).parent
 
 
-def render(template: str, *, config: Mapping[str, Any], scripts: Sequence[str] = ("script.js",), **values: Any) -> str:
-    """A page from the template of this name, with style, scripts and the configuration as YAML beside `values`."""
+def render(context: Context, *, title: str, over: str) -> str:
+    """The page of a context: style, scripts, and every section that applies to it, in the navigation and as a body."""
+    chosen = sections.found(context)
+    folders = [HERE, *sections.folders()]
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"uri": uri, "label": label, "number": _number, "duration": _duration}
+        loader=FileSystemLoader(folders), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"uri": uri, "label": label, "number": number, "duration": _duration}
     environment.globals |= {
         "kinds": tables.KINDS,
-        "model_free": (*MODEL_FREE, harmonisation.FEATURES_ONLY),
+        "model_free": (*MODEL_FREE, tables.FEATURES_ONLY),
         "new_id": itertools.count().__next__,
     }
-    return environment.get_template(template).render(
-        css=_verbatim("style.css"),
-        script=Markup("").join(map(_verbatim, scripts)),
-        config=config,
-        config_yaml=yaml.safe_dump(json.loads(json.dumps(config, default=str)), sort_keys=False, allow_unicode=True),
-        **values,
+    parts = []
+    for name, section in chosen.items():
+        body = environment.get_template(f"{name}.html").render(section.build(context))
+        parts.append({"id": section.id, "title": section.title, "heading": section.heading or section.title,
+                      "body": Markup(body)})  # fmt: skip
+    scripts = [HERE / "script.js", *(folder / f"{name}.js" for name in chosen for folder in sections.folders())]
+    return environment.get_template("page.html").render(
+        title=title,
+        over=over,
+        study=context.config.get("study", "study"),
+        provenance=context.provenance,
+        sections=parts,
+        css=_verbatim(HERE / "style.css"),
+        script=Markup("").join(_verbatim(path) for path in scripts if path.is_file()),
     )
 
 
@@ -48,9 +58,9 @@ def inline(value: Any) -> str:
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
-def _verbatim(name: str) -> Markup:
-    """A file beside this one, to be put into the page as it is."""
-    return Markup((HERE / name).read_text(encoding="utf-8"))
+def _verbatim(path: Path) -> Markup:
+    """A file to be put into the page as it is."""
+    return Markup(path.read_text(encoding="utf-8"))
 
 
 def uri(picture: bytes) -> str:
@@ -64,7 +74,7 @@ def label(metric: str) -> str:
     return tables.LABELS.get(metric, metric.replace("_", " "))
 
 
-def _number(value: Any, metric: str = "") -> str:
+def number(value: Any, metric: str = "") -> str:
     """A number as text: two decimals for dB, three significant digits otherwise; n/a if there is none."""
     if value is None or pd.isna(value):
         return "n/a"

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from upfield.files import read_tsv
-from upfield.report.applied import Enhanced, build_applied
-from upfield.report.page import build, notices
+from upfield.report import narrative
+from upfield.report.applied import build_applied
+from upfield.report.context import Enhanced
+from upfield.report.page import build
 from upfield.report.subject import SubjectImages
 from upfield.step import step
 from upfield.study import splits
@@ -24,24 +26,24 @@ def html_report(report: str, images: Sequence[Mapping[str, Any]], config: Mappin
         config=config,
         provenance=record(config, splits.fingerprint(read_tsv(root / "splits.tsv"))),
         images=[_shown(**files) for files in images],
-        notices=notices(config),
+        narrative=narrative.of(config),
     )
 
 
 def _shown(
     participant_id: str,
     outputs: Mapping[str, str],
-    deviations: Mapping[str, str],
+    uncertainties: Mapping[str, str],
     reference: str | None,
     mask: str,
 ) -> SubjectImages:
     return SubjectImages(
         participant_id=participant_id,
         source=Path(outputs["identity"]),
-        truth=None if reference is None else Path(reference),
+        target=None if reference is None else Path(reference),
         mask=Path(mask),
         outputs={method: Path(path) for method, path in outputs.items()},
-        deviations={method: Path(path) for method, path in deviations.items()},
+        uncertainties={method: Path(path) for method, path in uncertainties.items()},
     )
 
 
@@ -62,12 +64,13 @@ def applied_report(table: str, report: str, config: Mapping[str, Any]) -> None:
         if scan.path in wanted
     ]
     build_applied(
+        Path(application.root),
         Path(report),
         config=config,
         provenance=record(config, application.cards[0]["split_sha"]),
+        narrative=narrative.of({**config, "phantom": None}),
         table=rows,
         scans=scans[: config["report"]["subjects"]],
         cards=application.cards,
-        domain=application.training_range,
-        benchmarks=Path(application.root) / "benchmarks",
+        training_range=application.training_range,
     )

@@ -20,39 +20,39 @@ MARGIN = 4.0  # mm around the brain mask; black
 class SubjectImages:
     """NIfTI files of one subject, all on one native grid.
 
-    `source` is the input resampled to that grid (the identity baseline), `truth` the target, `mask` the target's
-    brain (non-zero is brain), `outputs` one image per method in the intensities of the target, `deviations` their
-    standard deviations where there are any. In an unpaired study there is no truth, and the grid and the mask are the
+    `source` is the input resampled to that grid (the identity baseline), `target` the target, `mask` the target's
+    brain (non-zero is brain), `outputs` one image per method in the intensities of the target, `uncertainties` their
+    standard deviations where there are any. In an unpaired study there is no target, and the grid and the mask are the
     source's.
     """
 
     participant_id: str
     source: Path
-    truth: Path | None
+    target: Path | None
     mask: Path
     outputs: dict[str, Path]
-    deviations: dict[str, Path] = field(default_factory=dict)
+    uncertainties: dict[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class SubjectVolumes:
     """Arrays of one shape (X, Y, Z), x to the right, y to the front, z upwards.
 
-    `source`, `truth` and `outputs` hold the lower end of `window` wherever nothing may be shown, `errors` (output
-    minus truth) and `deviations` zero. `window` is the 0.5-99.5 percentile range of the truth in the brain, `error`
-    the 98th percentile of |output - truth| in the brain, the largest over methods, `deviation` that of the standard
-    deviations. Without a truth the source stands for it: errors are what a method changed. `mask` is what may be
-    shown, with its grid. `failures` tells, by method, why an image cannot be shown.
+    `source`, `target` and `outputs` hold the lower end of `window` wherever nothing may be shown, `errors` (output
+    minus target) and `uncertainties` zero. `window` is the 0.5-99.5 percentile range of the target in the brain,
+    `error` the 98th percentile of |output - target| in the brain, the largest over methods, `uncertainty` that of the
+    standard deviations. Without a target the source stands for it: errors are what a method changed. `mask` is what
+    may be shown, with its grid. `failures` tells, by method, why an image cannot be shown.
     """
 
     source: Array
-    truth: Array | None
+    target: Array | None
     outputs: dict[str, Array]
     errors: dict[str, Array]
-    deviations: dict[str, Array]
+    uncertainties: dict[str, Array]
     window: tuple[float, float]
     error: float
-    deviation: float
+    uncertainty: float
     mask: Volume
     failures: dict[str, str]
 
@@ -60,15 +60,15 @@ class SubjectVolumes:
 def read(images: SubjectImages, faces: bool = False) -> SubjectVolumes:
     """Load a subject's images and leave only the brain in them; the whole head if `faces`.
 
-    Raises ScanError if the source, the truth or the mask cannot be read, the mask is empty, or their grids differ.
+    Raises ScanError if the source, the target or the mask cannot be read, the mask is empty, or their grids differ.
     """
-    truth = _oriented("truth", images.truth) if images.truth else _oriented("input", images.source)
-    grid = truth.grid
+    target = _oriented("target", images.target) if images.target else _oriented("input", images.source)
+    grid = target.grid
     source = _oriented("input", images.source)
     mask = _oriented("brain mask", images.mask)
     for what, volume in (("input", source), ("brain mask", mask)):
         if not volume.grid.matches(grid):
-            raise ScanError(f"the {what} is not on the grid of the truth")
+            raise ScanError(f"the {what} is not on the grid of the target")
     brain = mask.data > 0
     if not brain.any():
         raise ScanError("the mask is empty")
@@ -78,30 +78,30 @@ def read(images: SubjectImages, faces: bool = False) -> SubjectVolumes:
     box = tuple(map(slice, low, high))
     inside = brain[box]
     shown = np.ones_like(inside) if faces else inside
-    darkest, brightest = map(float, np.percentile(truth.data[brain], [0.5, 99.5]))
+    darkest, brightest = map(float, np.percentile(target.data[brain], [0.5, 99.5]))
 
     failures: dict[str, str] = {}
-    outputs, errors, deviations = {}, {}, {}
+    outputs, errors, uncertainties = {}, {}, {}
     for method, path in images.outputs.items():
         try:
-            output = _on_grid(path, truth)[box]
-            spread = _on_grid(images.deviations[method], truth)[box] if method in images.deviations else None
+            output = _on_grid(path, target)[box]
+            std = _on_grid(images.uncertainties[method], target)[box] if method in images.uncertainties else None
         except ScanError as error:
             failures[method] = str(error)
             continue
         outputs[method] = np.where(shown, output, darkest)
-        errors[method] = np.where(shown, output - truth.data[box], 0)
-        if spread is not None:
-            deviations[method] = np.where(shown, spread, 0)
+        errors[method] = np.where(shown, output - target.data[box], 0)
+        if std is not None:
+            uncertainties[method] = np.where(shown, std, 0)
     return SubjectVolumes(
         source=np.where(shown, source.data[box], darkest),
-        truth=np.where(shown, truth.data[box], darkest) if images.truth else None,
+        target=np.where(shown, target.data[box], darkest) if images.target else None,
         outputs=outputs,
         errors=errors,
-        deviations=deviations,
+        uncertainties=uncertainties,
         window=(darkest, brightest),
         error=_scale(errors, inside),
-        deviation=_scale(deviations, inside),
+        uncertainty=_scale(uncertainties, inside),
         mask=Volume(shown, nifti.crop(grid, low, high).affine),
         failures=failures,
     )
@@ -112,11 +112,11 @@ def _scale(volumes: dict[str, Array], inside: Array) -> float:
     return max((float(np.percentile(np.abs(v[inside]), 98)) for v in volumes.values()), default=0.0) or 1.0
 
 
-def _on_grid(path: Path, truth: Volume) -> Array:
-    """Values of an image on the grid of the truth. Raises ScanError if it is on another one."""
+def _on_grid(path: Path, target: Volume) -> Array:
+    """Values of an image on the grid of the target. Raises ScanError if it is on another one."""
     volume = nifti.reorient(nifti.load(path))
-    if not volume.grid.matches(truth.grid):
-        raise ScanError(f"its grid {volume.data.shape} is not that of the truth {truth.data.shape}")
+    if not volume.grid.matches(target.grid):
+        raise ScanError(f"its grid {volume.data.shape} is not that of the target {target.data.shape}")
     return volume.data
 
 

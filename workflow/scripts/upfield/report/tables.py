@@ -1,7 +1,7 @@
 """A study's tables, read and shaped for the page; a table that is missing is empty."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ COLUMNS = {
     "metrics/per_subject": ("participant_id", "method", "fold", "seed", "split", "region", "metric", "value"),
     "metrics/leaderboard": ("method", "split", "region", "metric", "n", "mean", "sd", "ci_low", "ci_high"),
     "metrics/comparisons": ("method", "baseline", "metric", "n", "mean_difference", "p_t", "p_wilcoxon", "p_holm",
-                            "effect_size"),
-    "metrics/harmonisation": ("method", "metric", "n_source", "n_target", "value", "ci_low", "ci_high"),
+                            "effect_size", "decision"),
+    "metrics/harmonisation": ("method", "metric", "n_source", "n_target", "value", "ci_low", "ci_high", "decision"),
     "metrics/ranks": ("metric", "method", "n", "mean_rank", "ci_low", "ci_high", "wins", "p_friedman"),
     "metrics/outliers": ("participant_id", "method", "metric", "n", "value", "median", "robust_z", "outlier"),
     "metrics/quantities": ("participant_id", "method", "region", "quantity", "output", "truth"),
@@ -38,12 +38,16 @@ COLUMNS = {
                            "peak_z", "contrast_output", "contrast_truth", "contrast_input"),
     "metrics/lesions": ("participant_id", "method", "lesion", "radius_mm", "contrast", "truth_change", "output_change",
                         "recovered", "elsewhere"),
+    "metrics/calibration": ("participant_id", "method", "fold", "bin", "voxels", "predicted", "rmse", "spearman",
+                            "ence"),
     "metrics/definitions": ("metric", "label", "unit", "better", "ideal", "values", "definition", "source"),
     "metrics/appearance": ("participant_id", "scanner", "method", "block", "feature", "value"),
 }  # fmt: skip
 LABELS = quality.LABELS | harmonisation.LABELS
 HIGHER, LOWER = quality.HIGHER | harmonisation.HIGHER, quality.LOWER | harmonisation.LOWER
 KINDS = {**dict.fromkeys(MODEL_FREE, "baseline"), SUPERVISED: "supervised baseline", "combat": "baseline"}
+# ComBat changes features; there is no image to look at.
+FEATURES_ONLY = "combat"
 PRIMARY = ("psnr", "ssim")  # metrics with charts and comparisons in sight; the others are folded
 SPLITS = {"test": "test", "val": "validation", "train": "training"}
 REGIONS = {"brain": "whole brain", "csf": "CSF", "grey": "grey matter", "white": "white matter",
@@ -71,115 +75,6 @@ def ranked(board: pd.DataFrame, values: pd.DataFrame) -> list[str]:
     psnr = board[(board.split == "test") & (board.region == "brain") & (board.metric == "psnr")]
     best = psnr.sort_values("mean", ascending=False, kind="stable").method
     return list(dict.fromkeys([*best, *board.method, *values.method]))
-
-
-def extremes(values: pd.DataFrame) -> list[dict[str, Any]]:
-    """The best and the worst subject of each method, each a name and a value; `values` as of `per_subject`."""
-    result = []
-    for method in values:
-        column = values[method].dropna()
-        result.append({"method": method, "n": len(column), **{
-            name: (who, column[who]) for name, who in (("best", column.idxmax()), ("worst", column.idxmin()))
-        }})  # fmt: skip
-    return result
-
-
-def cohort(table: Mapping[str, pd.DataFrame]) -> list[tuple[str, int]]:
-    """Counts of what was found, used and left out."""
-    inventory, pairs, excluded = table["inventory"], table["pairs"], table["excluded"]
-    return [
-        ("participants found", inventory.participant_id.nunique()),
-        ("scans found", len(inventory)),
-        ("pairs used" if pairs.source_path.notna().any() else "targets used", len(pairs)),
-        ("scans left out", len(excluded)),
-    ]
-
-
-def validation(issues: pd.DataFrame) -> list[dict[str, Any]]:
-    """The validator's verdict on each dataset: `dataset`, `verdict` in words, and `issues`."""
-    result = []
-    for dataset, rows in issues.groupby("dataset", sort=False):
-        counts = rows["severity"].value_counts()
-        if "unknown" in counts:
-            words = f"not checked: {rows['message'].iloc[0]}"
-        elif "error" in counts:
-            words = f"not valid: {counts['error']} kind{'s' if counts['error'] > 1 else ''} of error"
-        else:
-            words = "valid"
-        if "warning" in counts:
-            words += f", {counts['warning']} kind{'s' if counts['warning'] > 1 else ''} of warning"
-        kept = rows[rows["severity"].isin(["error", "warning"])]
-        result.append({"dataset": dataset, "verdict": words, "issues": records(kept)})
-    return result
-
-
-def folds(splits: pd.DataFrame) -> list[tuple[str, dict[str, list[str]]]]:
-    """Participants of each split, by fold."""
-    return [
-        (fold, {s: sorted(rows.participant_id[rows.split == s]) for s in ("train", "val", "test")})
-        for fold, rows in splits.groupby("fold")
-    ]
-
-
-def boards(board: pd.DataFrame, methods: Sequence[str]) -> list[dict[str, Any]]:
-    """One table per split and region, the test split and the whole brain first; `primary` marks that one."""
-    order = list(SPLITS)
-    keys = sorted(
-        set(zip(board.split, board.region, strict=True)), key=lambda k: (place(k[0], order), k[1] != "brain", k[1])
-    )
-    result = []
-    for split, region in keys:
-        part = board[(board.split == split) & (board.region == region)].set_index(["method", "metric"])
-        metrics = _ordered(part.index.get_level_values("metric").unique(), list(LABELS))
-        best = {}
-        for metric in metrics:
-            means = part["mean"].xs(metric, level="metric").dropna()
-            if len(means) > 1 and metric in HIGHER | LOWER:
-                best[metric] = means.max() if metric in HIGHER else means.min()
-        rows = []
-        for method in methods:
-            cells = {m: part.loc[(method, m)] for m in metrics if (method, m) in part.index}
-            counts = sorted({int(cell.n) for cell in cells.values()})
-            if cells:
-                number = "–".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
-                marked = {m for m, cell in cells.items() if cell["mean"] == best.get(m)}
-                rows.append({"method": method, "n": number, "cells": cells, "best": marked})
-        arrows = {m: "↑" if m in HIGHER else "↓" if m in LOWER else "" for m in metrics}
-        title = f"{SPLITS.get(split, split).capitalize()} split, {REGIONS.get(region, region)}"
-        primary = (split, region) == ("test", "brain")
-        shown = {"split": split, "region": region, "metrics": metrics, "arrows": arrows, "rows": rows}
-        result.append({"title": title, "primary": primary, **shown})
-    return result
-
-
-def filters(board: pd.DataFrame) -> list[tuple[str, str, dict[str, str]]]:
-    """What the leaderboard can be filtered by: the name of a choice, its label, its values with their texts."""
-    names = (("split", "Split", SPLITS), ("region", "Region", REGIONS), ("metric", "Metric", LABELS))
-    return [
-        (name, label, {v: known.get(v, v.replace("_", " ")) for v in _ordered(board[name].unique(), list(known))})
-        for name, label, known in names
-    ]
-
-
-def comparisons(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Rows of the comparison table by metric and leaderboard, `primary` and `other` metrics apart.
-
-    Each row `favours` a side if the Holm-adjusted p is below 0.05.
-    """
-    metrics = list(LABELS)
-    rows = sorted(
-        table.to_dict("records"),
-        key=lambda r: (
-            place(r["metric"], metrics), r["metric"], place(r["method"], methods), place(r["baseline"], methods)
-        ),
-    )  # fmt: skip
-    result: dict[str, list[dict[str, Any]]] = {"primary": [], "other": []}
-    for row in rows:
-        better = row["mean_difference"] * (1 if row["metric"] in HIGHER else -1 if row["metric"] in LOWER else 0) > 0
-        decided = row["p_holm"] < 0.05 and row["metric"] in HIGHER | LOWER
-        favours = (row["method"] if better else row["baseline"]) if decided else "neither"
-        result["primary" if row["metric"] in PRIMARY else "other"].append({**row, "favours": favours})
-    return result
 
 
 def runs(root: Path, methods: Sequence[str]) -> list[dict[str, Any]]:
@@ -220,5 +115,11 @@ def place(name: str, order: Sequence[str]) -> int:
     return order.index(name) if name in order else len(order)
 
 
-def _ordered(names: Iterable[str], order: Sequence[str]) -> list[str]:
+def ordered(names: Iterable[str], order: Sequence[str]) -> list[str]:
+    """Names sorted by their index in `order`, all others after them as they come."""
     return sorted(names, key=lambda name: place(name, order))
+
+
+def known(names: pd.Series, order: Sequence[str]) -> list[str]:
+    """Distinct names, those of `order` first and in its order."""
+    return sorted(names.unique(), key=lambda name: (place(name, order), name))

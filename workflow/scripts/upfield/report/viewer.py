@@ -1,4 +1,4 @@
-"""A subject's volumes for the page's viewer: one sheet of axial slices per image, compressed, drawn by viewer.js.
+"""A subject's volumes for the page's viewer: one sheet of axial slices per image, drawn by sections/images.js.
 
 NiiVue was tried for size: its script alone is 2.3 MB and draws only with WebGL 2, where a browser may have none.
 Sheets are WebP, lossy: at quality 80 a voxel costs 0.15 bytes and is off by 4 of 255 grey levels (root mean square,
@@ -24,9 +24,9 @@ SMALL = 0.1
 
 
 def view(volumes: SubjectVolumes, voxels: float) -> dict[str, Any]:
-    """What viewer.js draws: `shape`, `spacing` (mm), `start` (world mm of voxel 0), `columns` of a sheet, scales.
+    """What images.js draws: `shape`, `spacing` (mm), `start` (world mm of voxel 0), `columns` of a sheet, scales.
 
-    `sheets` are WebP bytes: "input", "output <method>" and, where there are any, "truth", "deviation <method>" and
+    `sheets` are WebP bytes: "input", "output <method>" and, where there are any, "target", "uncertainty <method>" and
     "error <method>".
     Images keep their voxels unless all together exceed `voxels`; then the finest axes are reduced by averaging, and
     `reduced` is the voxel size in mm, otherwise None.
@@ -34,10 +34,10 @@ def view(volumes: SubjectVolumes, voxels: float) -> dict[str, Any]:
     images: dict[str, tuple[Array, tuple[float, float]]] = {
         "input": (volumes.source, volumes.window),
     }
-    if volumes.truth is not None:
-        images["truth"] = (volumes.truth, volumes.window)
+    if volumes.target is not None:
+        images["target"] = (volumes.target, volumes.window)
     images |= {f"output {m}": (data, volumes.window) for m, data in volumes.outputs.items()}
-    images |= {f"deviation {m}": (data, (0.0, volumes.deviation)) for m, data in volumes.deviations.items()}
+    images |= {f"uncertainty {m}": (data, (0.0, volumes.uncertainty)) for m, data in volumes.uncertainties.items()}
     error = volumes.error / max(volumes.window[1] - volumes.window[0], 1e-30)
     if error < SMALL:
         images |= {f"error {m}": (data, (-volumes.error, volumes.error)) for m, data in volumes.errors.items()}
@@ -60,7 +60,7 @@ def view(volumes: SubjectVolumes, voxels: float) -> dict[str, Any]:
 
 def colours() -> Mapping[str, list[int]]:
     """Palettes of the viewer: 256 times red, green, blue."""
-    return {name: panels.palette(name) for name in ("error", "deviation")}
+    return {name: panels.palette(name) for name in ("error", "uncertainty")}
 
 
 def _shape(shape: Array, spacing: Array, voxels: float) -> Array:

@@ -1,11 +1,15 @@
-"""Who wins, by how much, and where the winner loses: other metrics, other regions, single participants."""
+"""Which method wins, by how much, and where it loses: other metrics, other regions, single participants.
+
+That a difference is more than chance is said only where `metrics/comparisons.tsv` decided it, which is in the whole
+brain.
+"""
 
 from dataclasses import dataclass
 
 import pandas as pd
 
 from upfield.evaluate.metrics.registry import KNOWN
-from upfield.evaluate.statistics import subject_table
+from upfield.evaluate.statistics import decide, subject_table
 from upfield.report import tables
 from upfield.report.headline import NBSP, Difference, difference, mean_of
 
@@ -18,18 +22,23 @@ INTERVALS = (
 
 @dataclass(frozen=True)
 class Loss:
-    """Another method's better mean: `gap` is the winner minus that method, paired over participants."""
+    """Another method's better mean: `gap` is the winner minus that method, paired over participants.
+
+    `decided` is whether the comparisons say that the other method is better.
+    """
 
     metric: str
     region: str
     rival: str
     gap: Difference
+    decided: bool
 
 
-def sentences(values: pd.DataFrame, psnr: pd.DataFrame) -> list[str]:
+def sentences(values: pd.DataFrame, psnr: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
     """The winner by mean PSNR with its interval and its lead, and where it loses; nothing for fewer than two methods.
 
-    `values` are rows of `metrics/per_subject.tsv`, `psnr` their test PSNR in the brain: participants x methods.
+    `values` are rows of `metrics/per_subject.tsv`, `psnr` their test PSNR in the brain: participants x methods;
+    `comparisons` are rows of `metrics/comparisons.tsv`.
     """
     means = psnr.mean().dropna().sort_values(ascending=False, kind="stable")
     if len(means) < 2:
@@ -40,14 +49,15 @@ def sentences(values: pd.DataFrame, psnr: pd.DataFrame) -> list[str]:
     if reached.n > 1:
         text += f" (95{NBSP}% CI {reached.low:.2f} to {reached.high:.2f})"
     if lead is not None:
-        shown = "" if lead.sign else ", not shown to differ"
+        better = decide.between(comparisons, winner, second, "psnr").decision == decide.BETTER
+        shown = "" if better else ", not shown to differ"
         interval = f" (95{NBSP}% CI {_signed(lead.low)} to {_signed(lead.high)})" if lead.n > 1 else ""
         text += f", {_signed(lead.mean)} dB ahead of {second}, the next{interval}{shown}"
-    result = [f"{text}.", *_lost(winner, losses(values, winner)), *_people(psnr, winner)]
+    result = [f"{text}.", *_lost(winner, losses(values, winner, comparisons)), *_participants(psnr, winner)]
     return [*result, INTERVALS] if reached.n > 1 else result
 
 
-def losses(values: pd.DataFrame, winner: str) -> list[Loss]:
+def losses(values: pd.DataFrame, winner: str, comparisons: pd.DataFrame) -> list[Loss]:
     """Every metric and region of the test split in which another method has the better mean, the whole brain first."""
     result = []
     chosen = values[(values.split == "test") & values.metric.isin([*tables.HIGHER, *tables.LOWER])]
@@ -59,15 +69,18 @@ def losses(values: pd.DataFrame, winner: str) -> list[Loss]:
         rival = str(means.idxmax())
         gap = difference(table, winner, rival)
         if means[rival] > means[winner] and gap is not None:
-            result.append(Loss(str(metric), str(region), rival, gap))
+            decided = (
+                region == "brain" and decide.between(comparisons, winner, rival, str(metric)).decision == decide.WORSE
+            )
+            result.append(Loss(str(metric), str(region), rival, gap, decided))
     order = list(tables.LABELS)
     return sorted(result, key=lambda loss: (loss.region != "brain", loss.region, tables.place(loss.metric, order)))
 
 
 def _lost(winner: str, lost: list[Loss]) -> list[str]:
     """Where another method is better: decided losses by region and rival, the others named shortly and counted."""
-    decided, open_ones = ([loss for loss in lost if bool(loss.gap.sign) is sure] for sure in (True, False))
-    within = f"another mean is better, within the uncertainty, by {_listed([_open(loss) for loss in open_ones])}."
+    decided, open_ones = ([loss for loss in lost if loss.decided is sure] for sure in (True, False))
+    within = f"another mean is better, undecided or not tested, by {_listed([_open(loss) for loss in open_ones])}."
     if not lost:
         return [f"{winner} has the best mean by every metric and in every region that was measured."]
     if not decided:
@@ -83,14 +96,14 @@ def _lost(winner: str, lost: list[Loss]) -> list[str]:
     return [text, within[:1].upper() + within[1:]] if open_ones else [text]
 
 
-def _people(psnr: pd.DataFrame, winner: str) -> list[str]:
+def _participants(psnr: pd.DataFrame, winner: str) -> list[str]:
     """Participants for whom another method reaches a higher PSNR."""
     both = psnr[psnr[winner].notna()]
     best = both.drop(columns=winner).idxmax(axis=1)
-    lost = [person for person in both.index if both[winner][person] < both.drop(columns=winner).loc[person].max()]
+    lost = [name for name in both.index if both[winner][name] < both.drop(columns=winner).loc[name].max()]
     if not lost:
         return []
-    named = ", ".join(f"{person} ({best[person]})" for person in lost[:SHOWN])
+    named = ", ".join(f"{name} ({best[name]})" for name in lost[:SHOWN])
     rest = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
     return [f"Another method reaches a higher PSNR for {len(lost)} of {len(both)} test participants: {named}{rest}."]
 

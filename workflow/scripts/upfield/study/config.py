@@ -189,6 +189,14 @@ def resolved(name: str, document: Mapping[str, Any], overrides: Mapping[str, Any
     return {"module": document["module"], "preset": preset, **merged(settings, overrides)}
 
 
+def method_says(name: str) -> str:
+    """What a method's file says it is, in words with keys of references; "a network" if it says nothing."""
+    try:
+        return str(read_yaml(method_file(name)).get("says", "a network"))
+    except UpfieldError:
+        return "a network"
+
+
 def _check_overrides(where: str, overrides: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Every override is a known setting of the kind that its default is."""
     for key, value in overrides.items():

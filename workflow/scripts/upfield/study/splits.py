@@ -204,3 +204,15 @@ def parts(table: pd.DataFrame) -> dict[tuple[str, str], list[str]]:
 def fingerprint(table: pd.DataFrame) -> str:
     """Identifies a split; stands in every model card and metric table."""
     return digest(table[COLUMNS].astype(str).sort_values(COLUMNS).values.tolist())
+
+
+def methods_sentence(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """How participants were divided, as a clause; empty if it is not known."""
+    settings = config.get("splits", {})
+    schemes = {"holdout": "a hold-out split", "kfold": f"{settings.get('folds')}-fold cross-validation"}
+    if settings.get("scheme") not in schemes:
+        return ""
+    return (
+        f"participants were divided by {schemes[settings['scheme']]} (seed {settings.get('seed', 'n/a')});"
+        " no participant is on two sides"
+    )

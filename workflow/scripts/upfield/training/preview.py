@@ -15,8 +15,8 @@ from upfield.image.pictures import png
 
 
 def write(path: Path, panels: Mapping[str, Array]) -> None:
-    """Write a training preview, atomically; the window is the 1 to 99 percentile of the truth, or else of all."""
-    shown = [panels["truth"]] if "truth" in panels else list(panels.values())
+    """Write a training preview, atomically; the window is the 1 to 99 percentile of the target, or else of all."""
+    shown = [panels["target"]] if "target" in panels else list(panels.values())
     low, high = np.percentile(np.concatenate([np.ravel(panel) for panel in shown]), (1, 99))
     with atomic(path) as temporary:
         temporary.write_bytes(triptych(panels, (float(low), float(max(high, low + 1e-6)))))

@@ -14,10 +14,13 @@ from scipy.stats import wasserstein_distance
 
 from upfield.evaluate.harmonization.features import scans
 from upfield.evaluate.statistics import CONFIDENCE
+from upfield.evaluate.statistics.decide import by_intervals
 from upfield.image.nifti import Array
 
-COLUMNS = ["method", "metric", "n_source", "n_target", "value", "ci_low", "ci_high"]
+COLUMNS = ["method", "metric", "n_source", "n_target", "value", "ci_low", "ci_high", "decision"]
 BEFORE = "identity"
+# What two cohorts have that nothing tells apart; of the other distances it is 0.
+CHANCE = {"scanner_auc": 0.5}
 FOLDS, REPEATS = 5, 20
 RESAMPLES = 2000
 # Inverse strength of the classifier's ridge penalty: fixed, as there are too few participants to choose it.
@@ -47,10 +50,11 @@ def cohort_table(values: pd.DataFrame, seed: int) -> pd.DataFrame:
 
     Returns
     -------
-    method, metric, n_source, n_target, value, ci_low, ci_high
+    method, metric, n_source, n_target, value, ci_low, ci_high, decision
         `identity` (before) first, then the methods sorted. Intervals are 95 % percentile bootstraps over
         participants, 2,000 resamples; the classifiers are not trained again for them, so that of the AUC is narrower
-        than it should be, and with few participants all of them are.
+        than it should be, and with few participants all of them are. `decision`: `better`, `worse` or `undecided`
+        against before, see `decide.by_intervals`; NaN for `identity`.
 
         scanner_auc: see `scanner_auc`. mmd: see `mmd2`, features averaged over slabs and standardised by mean and
         standard deviation of both cohorts before harmonisation, and the kernel's width from before as well, so
@@ -64,7 +68,8 @@ def cohort_table(values: pd.DataFrame, seed: int) -> pd.DataFrame:
     mean, sd = reference.mean(axis=0), reference.std(axis=0)
     sd[sd == 0] = 1
     width = float(np.median(pdist((reference - mean) / sd))) if len(reference) > 1 else np.nan
-    rows = []
+    rows: list[tuple[object, ...]] = []
+    first: dict[str, tuple[float, float, float]] = {}
     for method in sorted(values["method"].unique(), key=lambda name: (name != BEFORE, name)):
         now = _cohorts(values, method)
         vectors = [(part.mean(axis=1) - mean) / sd for part in now.features]
@@ -73,7 +78,10 @@ def cohort_table(values: pd.DataFrame, seed: int) -> pd.DataFrame:
             "mmd": mmd2(vectors[0], vectors[1], width, now.people, seed),
             "wasserstein": intensity_distance(now, seed),
         }
-        rows += [(method, metric, *map(len, now.people), *three) for metric, three in numbers.items()]
+        first = first or numbers
+        for metric, three in numbers.items():
+            decision = np.nan if method == BEFORE else by_intervals(three, first[metric], CHANCE.get(metric, 0.0))
+            rows.append((method, metric, *map(len, now.people), *three, decision))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

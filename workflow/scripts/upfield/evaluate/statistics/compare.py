@@ -1,27 +1,37 @@
 """Paired tests of methods against baselines and against each other, honest about small samples."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from upfield.evaluate.statistics import decide
 from upfield.evaluate.statistics.board import bootstrap, subject_table
 from upfield.image.nifti import Array
 
 COMPARISONS = [
     "method", "baseline", "metric", "n", "mean_difference", "p_t", "p_wilcoxon", "p_holm", "effect_size", "ci_low",
-    "ci_high", "note",
+    "ci_high", "note", "decision",
 ]  # fmt: skip
 # Below this many subjects the rank test cannot reach p < 0.05: with n the smallest p is 2 / 2^n.
 SMALLEST = 6
 
 
-def comparisons(values: pd.DataFrame, methods: Sequence[str], baselines: Sequence[str], seed: int = 0) -> pd.DataFrame:
+def comparisons(
+    values: pd.DataFrame,
+    methods: Sequence[str],
+    baselines: Sequence[str],
+    seed: int = 0,
+    *,
+    higher: Collection[str] = (),
+    lower: Collection[str] = (),
+) -> pd.DataFrame:
     """Paired tests of every method against every baseline and every other method, per metric, test split, whole brain.
 
-    `values` and `seed` are as for `leaderboard`. Two methods are compared once, the one that comes first in `methods`
-    as `method`, unless one of them is a baseline; a pair without common subjects has no row.
+    `values` and `seed` are as for `leaderboard`, `higher` and `lower` as for `ranks`. Two methods are compared once,
+    the one that comes first in `methods` as `method`, unless one of them is a baseline; a pair without common subjects
+    has no row.
 
     Returns
     -------
@@ -45,8 +55,10 @@ def comparisons(values: pd.DataFrame, methods: Sequence[str], baselines: Sequenc
         95 % percentile bootstrap of the mean difference over subjects, as for `leaderboard`.
     note
         What a small sample cannot show, in words; NaN where there is nothing to say.
+    decision
+        `better`, `worse` or `undecided`, of the method: see `decide.by_test`.
 
-    All but the mean difference and the note are NaN for one subject.
+    All but the mean difference, the note and the decision are NaN for one subject.
     """
     chosen = values[(values["split"] == "test") & (values["region"] == "brain")]
     families = []
@@ -59,7 +71,10 @@ def comparisons(values: pd.DataFrame, methods: Sequence[str], baselines: Sequenc
                 rows.append({"method": method, "baseline": rival, "metric": metric, **_paired(pair, seed)})
         if rows:
             family = pd.DataFrame(rows)
-            families.append(family.assign(p_holm=holm(family["p_wilcoxon"].to_numpy())))
+            family["p_holm"] = holm(family["p_wilcoxon"].to_numpy())
+            direction = int(metric in higher) - int(metric in lower)
+            judged = family[["mean_difference", "rank_sum", "p_holm"]].to_numpy()
+            families.append(family.assign(decision=[decide.by_test(direction, *row) for row in judged]))
     if not families:
         return pd.DataFrame(columns=COMPARISONS)
     return pd.concat(families, ignore_index=True)[COMPARISONS]
@@ -93,7 +108,7 @@ def _paired(pair: Array, seed: int) -> dict[str, float | str]:
     difference = pair[:, 0] - pair[:, 1]
     n, mean = len(difference), float(difference.mean())
     result: dict[str, float | str] = dict.fromkeys(COMPARISONS[3:], np.nan)
-    result |= {"n": n, "mean_difference": mean}
+    result |= {"n": n, "mean_difference": mean, "rank_sum": _rank_sum(difference)}
     if n < SMALLEST:
         result["note"] = _too_few(n)
     if n < 2:
@@ -119,3 +134,9 @@ def _wilcoxon(difference: Array) -> float:
     """Two-sided p of the signed-rank test (Wilcoxon 1945), zero differences dropped; 1 if nothing is left."""
     moved = difference[difference != 0]
     return float(stats.wilcoxon(moved, method="auto").pvalue) if len(moved) else 1.0
+
+
+def _rank_sum(difference: Array) -> float:
+    """Sum of the signed ranks of what is not 0: which way the rank test points."""
+    moved = difference[difference != 0]
+    return float(np.sign(moved) @ stats.rankdata(np.abs(moved)))

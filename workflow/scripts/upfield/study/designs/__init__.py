@@ -15,7 +15,7 @@ from upfield.study.designs.base import Design
 @cache
 def known() -> dict[str, Design]:
     """Every kind of pairing by its name, in the order of the names of their files."""
-    names = [module.name for module in pkgutil.iter_modules(__path__) if module.name != "base"]
+    names = [module.name for module in pkgutil.iter_modules(__path__) if module.name not in ("base", "narrative")]
     found = [importlib.import_module(f"{__name__}.{name}").DESIGN for name in sorted(names)]
     return {design.name: design for design in found}
 

@@ -14,6 +14,7 @@ from upfield.files import read_json
 from upfield.image.nifti import SAME, Scale
 from upfield.preprocess.derivatives import excluded
 from upfield.study import splits
+from upfield.study.designs.narrative import Narrative
 
 # Role of the rows of excluded.tsv that leave the scans themselves in.
 PAIR = "pair"
@@ -166,9 +167,12 @@ class Design:
 
     # -- words -----------------------------------------------------------------------------------------------------
 
-    def notices(self, config: Mapping[str, Any]) -> list[str]:
-        """What a reader must know before any number."""
-        return []
+    def narrative(self, config: Mapping[str, Any]) -> Narrative:
+        """What a report says of the design."""
+        # Imported here: nothing is measured when a study is planned.
+        from upfield.evaluate import subject
+
+        return Narrative(evaluation=[subject.methods_sentence(config, {})])
 
 
 def fault(participant: str, scans: Sequence[Scan], image: Paths, decision: str) -> Exclusion | None:

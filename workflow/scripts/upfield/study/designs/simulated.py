@@ -1,6 +1,7 @@
 """Targets alone: the sources are made from them by `simulate`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from upfield import bids
@@ -10,6 +11,7 @@ from upfield.errors import UpfieldError
 from upfield.image.nifti import SAME, Scale
 from upfield.preprocess import simulation
 from upfield.study.designs.base import Design
+from upfield.study.designs.narrative import Narrative
 
 
 class Simulated(Design):
@@ -39,12 +41,19 @@ class Simulated(Design):
         """A target as it was acquired; a source where `simulate` writes it."""
         return paths("simulated", scan) if scan.simulated else super().native(paths, scan)
 
-    def notices(self, config: Mapping[str, Any]) -> list[str]:
+    def narrative(self, config: Mapping[str, Any]) -> Narrative:
         """That nobody acquired the sources."""
-        return [
-            f"The source images are simulated from the target images ({config['simulate']['kind']}), not acquired."
-            " Results on acquired images will differ."
-        ]
+        kind = config["simulate"]["kind"]
+        notice = (
+            f"The source images are simulated from the target images ({kind}), not acquired. Results on acquired images"
+            " will differ."
+        )
+        return replace(
+            super().narrative(config),
+            notices=[notice],
+            input="made from the target",
+            source=f"Source images were simulated from the target images ({kind}).",
+        )
 
 
 DESIGN = Simulated()

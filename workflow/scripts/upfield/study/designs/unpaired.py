@@ -14,6 +14,7 @@ from upfield.errors import UpfieldError
 from upfield.image.nifti import SAME, Scale
 from upfield.study import splits
 from upfield.study.designs.base import PAIR, Content, Design, Paths, fault
+from upfield.study.designs.narrative import Narrative
 
 
 class Unpaired(Design):
@@ -146,12 +147,25 @@ class Unpaired(Design):
 
     # -- words -----------------------------------------------------------------------------------------------------
 
-    def notices(self, config: Mapping[str, Any]) -> list[str]:
+    def narrative(self, config: Mapping[str, Any]) -> Narrative:
         """That no number compares an output with a target."""
-        return [
-            "Source and target are different people, so there is no image that an output should have been: no number"
-            f" here compares them. The baselines {' and '.join(NEED_A_TARGET)} are left out, since they need one."
-        ]
+        # Imported here: nothing is measured when a study is planned.
+        from upfield.evaluate import harmonized
+
+        left_out = " and ".join(NEED_A_TARGET)
+        native = config.get("preprocess", {}).get("spacing") == "native"
+        notice = (
+            "Source and target are different participants, so no output has a target image: no number here compares an"
+            f" output with the image that it should have been. The baselines {left_out} are left out, since they need"
+            " one."
+        )
+        return Narrative(
+            notices=[notice],
+            evaluation=[harmonized.methods_sentence(config, {})],
+            native_grid="each scan's own grid",
+            # Scans stay on a grid of their own unless voxels of one size are asked for.
+            skipped=frozenset({"preprocess.registration", *(["preprocess.grid"] if native else [])}),
+        )
 
 
 DESIGN = Unpaired()

@@ -6,27 +6,36 @@ from typing import Any
 import pandas as pd
 
 from upfield.catalogue.methods import MODEL_FREE
-from upfield.report import figures
+from upfield.evaluate.statistics import decide
+from upfield.report import figures, tables
+from upfield.report.context import StudyContext
 from upfield.report.headline import NBSP, SMALL, Headline
+from upfield.report.sections import Section
 
 BEFORE = "identity"
-# ComBat changes features; there is no image to look at.
-FEATURES_ONLY = "combat"
 DISTANCES = ("scanner_auc", "mmd", "wasserstein")
 ANATOMY = ("ssim_source", "gradient_correlation", "tissue_dice", "cycle_error")
 CHANCE = 0.5
 
 
-def section(table: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:
-    """The harmonisation section, None for a study without `metrics/harmonisation.tsv`.
+def applies(context: StudyContext) -> bool:
+    """Whether cohorts were compared."""
+    return not context.table["metrics/harmonisation"].empty
 
-    `rows`: methods with `n_source`, `n_target` and `cells` by metric (value, ci_low, ci_high), before first, then by
-    how near the AUC is to 0.5; `metrics`: those with a value anywhere; `sentences`; `auc` and `densities`: charts in
-    both themes or empty.
+
+def build(context: StudyContext) -> dict[str, Any]:
+    """The section's values under one name."""
+    return {"harmonization": harmonization(context.table)}
+
+
+def harmonization(table: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """Distances before and after.
+
+    `rows`: methods with `n_source`, `n_target` and `cells` by metric (value, ci_low, ci_high, decision), before first,
+    then by how near the AUC is to 0.5; `metrics`: those with a value anywhere; `sentences`; `auc` and `densities`:
+    charts in both themes or empty.
     """
     values = table["metrics/harmonisation"]
-    if values.empty:
-        return None
     board = table["metrics/leaderboard"]
     found = board[(board.split == "test") & (board.region == "brain") & board.metric.isin(ANATOMY)]
     long = pd.concat([values, found.rename(columns={"mean": "value"})]).dropna(subset="value")
@@ -37,7 +46,6 @@ def section(table: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:
         rows.append({"method": method, "n": [int(size.n_source), int(size.n_target)], "cells": cells})
     aucs = [row for row in rows if "scanner_auc" in row["cells"]]
     networks = [row["method"] for row in rows if _is_network(row["method"])]
-    themes = (figures.LIGHT, figures.DARK)
     shown = table["metrics/appearance"]
     shown = shown[shown.block == "brain"]
     drawn = [row["method"] for row in rows if (shown.method == row["method"]).any()]
@@ -45,13 +53,13 @@ def section(table: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:
         "rows": rows,
         "metrics": [name for name in (*DISTANCES, *ANATOMY) if any(name in row["cells"] for row in rows)],
         "sentences": _sentences(rows),
-        "auc": [figures.scanner_auc(aucs, networks, theme) for theme in themes] if aucs else [],
-        "densities": [figures.intensity_densities(shown, drawn, theme) for theme in themes] if drawn else [],
+        "auc": [figures.scanner_auc(aucs, networks, theme) for theme in figures.THEMES] if aucs else [],
+        "densities": [figures.intensity_densities(shown, drawn, theme) for theme in figures.THEMES] if drawn else [],
     }
 
 
 def headline(rows: Sequence[Mapping[str, Any]]) -> Headline:
-    """Judge the trained network whose AUC is nearest to 0.5 by whether its interval is apart from that of before."""
+    """Tell of the trained network whose AUC is nearest to 0.5 what the table of distances decided."""
     known = {row["method"]: row["cells"]["scanner_auc"] for row in rows if "scanner_auc" in row["cells"]}
     before = known.get(BEFORE)
     networks = [method for method in known if _is_network(method)]
@@ -61,15 +69,17 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> Headline:
     best = networks[0]
     after = known[best]
     told = f"AUC {_auc(before)} before and {_auc(after)} after {best}"
-    if before.ci_low <= CHANCE <= before.ci_high:
-        verdict = f"No verdict: the scanners cannot be told apart before harmonisation ({_auc(before)})."
-    elif abs(after.value - CHANCE) >= abs(before.value - CHANCE):
-        verdict = f"No: the scanners are told apart as well after {best} as before."
-    elif after.ci_high < before.ci_low:
+    if after.decision == decide.BETTER:
         beaten = "" if after.ci_low > CHANCE else ", and the classifier is not shown to beat chance"
-        verdict = f"Yes: the scanners are harder to tell apart after {best}{beaten}."
+        answer = f"Yes: the scanners are harder to tell apart after {best}{beaten}."
+    elif after.decision == decide.WORSE:
+        answer = f"No: the scanners are easier to tell apart after {best}."
+    elif before.ci_low <= CHANCE <= before.ci_high:
+        answer = f"No verdict: the scanners cannot be told apart before harmonisation ({_auc(before)})."
+    elif abs(after.value - CHANCE) < abs(before.value - CHANCE):
+        answer = f"Not shown: the scanners may be harder to tell apart after {best}, but the intervals overlap."
     else:
-        verdict = f"Not shown: the scanners may be harder to tell apart after {best}, but the intervals overlap."
+        answer = f"Not shown: the scanners are told apart as well after {best} as before."
     details = f"A classifier of appearance tells the scanners apart with {told}; 0.5 is chance."
     others = [f"{method} {_auc(auc)}" for method, auc in known.items() if method not in (BEFORE, *networks)]
     if others:
@@ -83,7 +93,7 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> Headline:
         cautions.append(f"With {smallest} test participants on one side this is an indication, not a proof.")
     if len(networks) > 1:
         cautions.append(f"The network was picked among {len(networks)} on these same participants.")
-    return Headline(verdict, details, None, cautions)
+    return Headline(answer, details, None, cautions)
 
 
 def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -93,17 +103,17 @@ def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         f"{first[0]} test participants of the source scanner and {first[1]} of the target scanner. Before is the"
         f" source as it is ({BEFORE}). A classifier is trained anew for every row to tell source from target by how"
         " slabs of the brain look (intensities, tissues, gradients, noise; never by size), cross-validated so that all"
-        " that belongs to a person is on one side. An AUC of 1 means that it always can, 0.5 that it cannot.",
+        " that belongs to a participant is on one side. An AUC of 1 means that it always can, 0.5 that it cannot.",
         "An AUC near 0.5 says that this classifier finds nothing with these features, not that there is nothing to"
-        " find. The cohorts are different people: where they differ in age or disease, some of the distance is theirs"
-        " and should stay.",
+        " find. The cohorts are different participants: where they differ in age or disease, some of the distance is"
+        " theirs and should stay.",
     ]
     if min(first) < SMALL:
         result.append(
             f"With {min(first)} participants on one side the intervals are wide and still too narrow: they resample"
             " participants but do not train the classifier again."
         )
-    if any(row["method"] == FEATURES_ONLY for row in rows):
+    if any(row["method"] == tables.FEATURES_ONLY for row in rows):
         result.append("ComBat adjusts the features of both scanners, not the images: it has no anatomy to be kept.")
     return result
 
@@ -116,9 +126,12 @@ def _ordered(values: pd.DataFrame) -> list[str]:
 
 
 def _is_network(method: str) -> bool:
-    return method not in MODEL_FREE and method != FEATURES_ONLY
+    return method not in MODEL_FREE and method != tables.FEATURES_ONLY
 
 
 def _auc(cell: Any) -> str:
     """0.63 (95 % CI 0.40 to 0.81)."""
     return f"{cell.value:.2f} (95{NBSP}% CI {cell.ci_low:.2f} to {cell.ci_high:.2f})"
+
+
+SECTION = Section(id="harmonization", title="Harmonisation", order=600, of=StudyContext, build=build, applies=applies)

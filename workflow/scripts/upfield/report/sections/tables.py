@@ -7,6 +7,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from upfield.report.context import StudyContext
+from upfield.report.sections import Section
+
 TABLES = (
     "metrics/leaderboard.tsv", "metrics/per_subject.tsv", "metrics/comparisons.tsv", "splits.tsv", "pairs.tsv",
     "excluded.tsv", "inventory.tsv",
@@ -14,7 +17,12 @@ TABLES = (
 LARGEST = 8_000_000  # bytes of a table; a larger one is left out and stays in the study's folder
 
 
-def section(root: Path) -> dict[str, Any]:
+def build(context: StudyContext) -> dict[str, Any]:
+    """The files, and the name of the study for that of the archive."""
+    return {"export": archive(context.root), "study": context.config.get("study", "study")}
+
+
+def archive(root: Path) -> dict[str, Any]:
     """`files`: name, rows and gzip as base64 of every table of the study; `archive`: all of them as a ZIP, base64.
 
     `left_out` names tables that are too large. The same tables give the same bytes.
@@ -24,10 +32,10 @@ def section(root: Path) -> dict[str, Any]:
     known = [path for path in paths if path.is_file()]
     small = [path for path in known if path.stat().st_size <= LARGEST]
     files, buffer = [], io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
         for path in small:
             content, name = path.read_bytes(), path.relative_to(root).as_posix()
-            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+            packed.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
             files.append(
                 {"name": name, "rows": max(content.count(b"\n") - 1, 0), "data": _text(gzip.compress(content, mtime=0))}
             )
@@ -40,3 +48,6 @@ def section(root: Path) -> dict[str, Any]:
 
 def _text(content: bytes) -> str:
     return base64.b64encode(content).decode()
+
+
+SECTION = Section(id="tables", title="Tables", order=1400, of=StudyContext, build=build)

@@ -1,6 +1,6 @@
 // The viewer of a subject's volumes: three linked planes of five images, and two images under one slider.
 // Data come from viewer.py: sheets of axial slices in which the front is up and the patient's right is right.
-const palettes = JSON.parse(document.getElementById("palettes").textContent);
+const palettes = JSON.parse(document.getElementById("palettes")?.textContent ?? "{}");
 const PLANES = {axial: {axis: 2, across: 0, up: 1}, coronal: {axis: 1, across: 0, up: 2}, sagittal: {axis: 0, across: 1, up: 2}};
 
 class Viewer {
@@ -153,20 +153,20 @@ class Viewer {
       slider.nextElementSibling.textContent = this.millimetres(axis);
     }
     const method = this.method.value;
-    const names = {input: "input", output: `output ${method}`, truth: "truth", deviation: `deviation ${method}`, error: `error ${method}`};
+    const names = {input: "input", output: `output ${method}`, target: "target", uncertainty: `uncertainty ${method}`, error: `error ${method}`};
     const loaded = await Promise.all(Object.values(names).map(name => this.volume(name)));
     this.shown = Object.fromEntries(Object.keys(names).map((name, i) => [name, loaded[i]]));
     const grey = values => i => [values[i], values[i], values[i]];
     const coloured = (palette, index) => i => palette.slice(3 * index(i), 3 * index(i) + 3);
     for (const canvas of this.canvases) {
       const [image, plane] = [canvas.dataset.image, this.plane(canvas)];
-      canvas.closest("figure").hidden = image === "deviation" && !this.shown.deviation;
+      canvas.closest("figure").hidden = image === "uncertainty" && !this.shown.uncertainty;
       if (canvas.closest("figure").hidden) continue;
       if (image === "error" && !this.shown.error) {
-        const [output, truth] = [this.shown.output, this.shown.truth ?? this.shown.input].map(v => this.cut(v, plane));
+        const [output, target] = [this.shown.output, this.shown.target ?? this.shown.input].map(v => this.cut(v, plane));
         const scale = 127.5 / (255 * this.data.error);
         this.paint(canvas, plane, coloured(palettes.error, i =>
-          Math.min(Math.max(Math.round(127.5 + (output[i] - truth[i]) * scale), 0), 255)));
+          Math.min(Math.max(Math.round(127.5 + (output[i] - target[i]) * scale), 0), 255)));
       } else {
         const values = this.cut(this.shown[image], plane);
         this.paint(canvas, plane, image in palettes ? coloured(palettes[image], i => values[i]) : grey(values));

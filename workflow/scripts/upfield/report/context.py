@@ -1,0 +1,136 @@
+"""What a section may know: one object for each kind of page, read from files once and changed by nobody."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from upfield.report import costs, tables
+from upfield.report.subject import SubjectImages
+from upfield.study.designs.narrative import Narrative
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every page knows.
+
+    Attributes
+    ----------
+    root
+        The study folder: tables, `metrics/`, `models/`, `benchmarks/`; whatever is missing is said to be missing.
+    config
+        The configuration of the run.
+    provenance
+        Scalars to list (`upfield`, `git_commit`, `command`, `created`, ...) and `versions`, a mapping.
+    narrative
+        What the design of the study has to say.
+
+    """
+
+    root: Path
+    config: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    narrative: Narrative
+
+    @property
+    def runs(self) -> Sequence[Mapping[str, Any]]:
+        """Cards of the models on the page."""
+        return []
+
+    @property
+    def methods(self) -> Sequence[str]:
+        """Methods in the order of the page."""
+        return []
+
+    @property
+    def trains(self) -> bool:
+        """Whether the models were trained for this page, so that their energy is part of its costs."""
+        return False
+
+    @cached_property
+    def benchmarks(self) -> list[dict[str, Any]]:
+        """Run time and memory by stage and step."""
+        return costs.benchmarks(self.root / "benchmarks", self.methods)
+
+
+@dataclass(frozen=True)
+class StudyContext(Context):
+    """A finished study; `images` are test subjects to show, in order, as many as the configuration allows."""
+
+    images: Sequence[SubjectImages] = ()
+
+    @cached_property
+    def table(self) -> Mapping[str, pd.DataFrame]:
+        """Every table of the study by its name in `tables.COLUMNS`, empty if it is missing."""
+        return tables.read(self.root)
+
+    @cached_property
+    def scores(self) -> Mapping[str, pd.DataFrame]:
+        """Test values in the brain of each primary metric: participants x methods."""
+        values = self.table["metrics/per_subject"]
+        return {metric: tables.per_subject(values, metric) for metric in tables.PRIMARY}
+
+    @cached_property
+    def methods(self) -> Sequence[str]:
+        """Measured methods, best mean test PSNR first."""
+        return tables.ranked(self.table["metrics/leaderboard"], self.table["metrics/per_subject"])
+
+    @cached_property
+    def runs(self) -> Sequence[Mapping[str, Any]]:
+        """Every fitted model, see `tables.runs`."""
+        return tables.runs(self.root, self.methods)
+
+    @property
+    def trains(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def named(self) -> list[str]:
+        """Measured methods, then those configured or fitted alone."""
+        fitted = (run["method"] for run in self.runs)
+        return list(dict.fromkeys([*self.methods, *self.config.get("methods", []), *fitted]))
+
+    @property
+    def faces(self) -> bool:
+        """Whether the whole head is shown."""
+        return bool(self.config.get("report", {}).get("faces", False))
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    """Files of one enhanced scan: `source` and `mask` on its native grid, `output` over the same field of view."""
+
+    name: str
+    source: Path
+    mask: Path
+    output: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppliedContext(Context):
+    """A model that was applied.
+
+    Attributes
+    ----------
+    table
+        applied.tsv.
+    scans
+        Enhanced scans to show, in order.
+    cards, training_range
+        The models' cards and what they have seen together.
+
+    """
+
+    table: pd.DataFrame
+    scans: Sequence[Enhanced]
+    cards: Sequence[Mapping[str, Any]]
+    training_range: Mapping[str, Any]
+
+    @cached_property
+    def runs(self) -> Sequence[Mapping[str, Any]]:
+        """The models' cards."""
+        return [{**card, "name": card["method"]} for card in self.cards]

@@ -1,0 +1,53 @@
+"""Agreement of what is measured in an output with the same in the target."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from upfield.report import charts, figures, tables
+from upfield.report.context import StudyContext
+from upfield.report.sections import Section
+
+VOLUME = "volume_ml"
+# Methods with a row of their own in the charts.
+ROWS = 6
+
+
+def applies(context: StudyContext) -> bool:
+    """Whether anything was measured in a target image."""
+    return not context.table["metrics/agreement"].empty
+
+
+def build(context: StudyContext) -> dict[str, Any]:
+    """The section's values under one name."""
+    return {"agreement": agreement(context.table, context.methods)}
+
+
+def agreement(table: Mapping[str, pd.DataFrame], methods: Sequence[str]) -> dict[str, Any]:
+    """What is measured in an output against the same in the target: `chart` of volumes, `rows`."""
+    found = table["metrics/agreement"]
+    order = tables.known(found["method"], methods)
+    rows = found.assign(place=found["method"].map(order.index), named=found["region"].map(_region))
+    rows = rows.sort_values(["quantity", "region", "place"], kind="stable")
+    volumes = table["metrics/quantities"]
+    volumes = volumes[volumes["quantity"] == VOLUME].assign(region=lambda rows: rows["region"].map(_region))
+    limits = rows[rows["quantity"] == VOLUME].assign(region=lambda rows: rows["named"])
+    drawn = [method for method in order if (volumes["method"] == method).any()][:ROWS]
+    shown = volumes[volumes["method"].isin(drawn)]
+    return {
+        "chart": [charts.bland_altman(shown, limits, drawn, theme) for theme in figures.THEMES] if drawn else [],
+        "left_out": [method for method in order if (volumes["method"] == method).any()][ROWS:],
+        "rows": rows.to_dict("records"),
+        "notes": sorted(set(found["note"].dropna())),
+    }
+
+
+def _region(name: str) -> str:
+    return tables.REGIONS.get(name, name)
+
+
+SECTION = Section(
+    id="agreement", title="Agreement", order=800, of=StudyContext, build=build, applies=applies,
+    heading="Agreement with the target",
+)  # fmt: skip

@@ -1,0 +1,44 @@
+"""The report's section on uncertainty: predicted standard deviation against the error that was made."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from upfield.report import charts, figures
+from upfield.report.context import StudyContext
+from upfield.report.sections import Section
+
+
+def applies(context: StudyContext) -> bool:
+    """Whether predictions have a standard deviation."""
+    return not context.table["metrics/calibration"].empty
+
+
+def build(context: StudyContext) -> dict[str, Any]:
+    """The section's values under one name."""
+    return {"uncertainty": calibration(context.table["metrics/calibration"], context.methods)}
+
+
+def calibration(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, Any]:
+    """Chart and rows of the table, methods in the order given."""
+    order = [method for method in methods if method in set(table["method"])]
+    rows = []
+    for method in order:
+        values = table[table["method"] == method]
+        participants = values.groupby("participant_id")
+        whole = {column: _whole(values, column) for column in ("predicted", "rmse")}
+        means = participants[["spearman", "ence"]].first().mean()
+        rows.append({"method": method, "n": participants.ngroups, **whole, **means})
+    draw = [charts.reliability(table, order, theme) for theme in figures.THEMES]
+    return {"rows": rows, "light": draw[0], "dark": draw[1]}
+
+
+def _whole(table: pd.DataFrame, column: str) -> float:
+    """Root mean square over all voxels of each participant, mean over participants."""
+    squares = table.assign(square=table[column] ** 2 * table["voxels"]).groupby("participant_id")
+    return float(np.sqrt(squares["square"].sum() / squares["voxels"].sum()).mean())
+
+
+SECTION = Section(id="uncertainty", title="Uncertainty", order=1000, of=StudyContext, build=build, applies=applies)
