@@ -9,7 +9,7 @@ from upfield.files import write_tsv
 from upfield.step import step
 
 
-@step(version=2, memory=(300, 1), minutes=(0.1, 0.01))
+@step(version=3, memory=(300, 1), minutes=(0.1, 0.01))
 def write_tables(
     values: Sequence[str],
     methods: Sequence[str],
