@@ -8,12 +8,12 @@ from upfield import bids
 from upfield.files import merged, read_json, write_json
 from upfield.image import intensity, nifti
 from upfield.image.nifti import Grid, Volume
-from upfield.predict import outputs as predict
+from upfield.predict.apply import enhance_alone
 from upfield.preprocess import derivatives, standardize
 from upfield.study import application, config
 from upfield.study.application import Application, resolve
 
-ON_CPU = predict.Inference(overlap=0.5, tta=False, device="cpu", precision="fp32")
+ON_CPU = {"overlap": 0.5, "tta": False, "device": "cpu", "precision": "fp32"}
 
 
 @pytest.fixture
@@ -238,7 +238,8 @@ def test_output_lies_on_the_native_grid_divided_to_the_models_resolution(
     standardize.prepare(image, mask, prepared, settings, [1, 1, 1], scale)
     folder = trained(method=method, scale=scale, over=over)
     output = tmp_path / "out.nii.gz"
-    predict.apply(image, mask, prepared, str(output), [folder, folder], ON_CPU)
+    weights = [f"{folder}/model.safetensors"] * 2
+    enhance_alone(image, mask, prepared, weights, str(output), ON_CPU, adds_change=False)
     made, native = nifti.load(output), nifti.load(image)
     assert made.grid.matches(nifti.refine(native.grid, parts))
     # In its place, on the scale of the card: networks start near interpolation. Far from the brain there is nothing.
@@ -268,7 +269,8 @@ def test_a_model_that_works_in_the_space_of_a_template_gives_the_same_at_its_pla
     for template_mask, there, back in ((None, None, None), (str(tmp_path / "template_mask.nii.gz"), *ways)):
         standardize.prepare(image, mask, prepared, settings, [1, 1, 1], (1, 1, 1), template_mask, there)
         output = str(tmp_path / "out.nii.gz")
-        predict.apply(image, mask, prepared, output, [folder], ON_CPU, from_template=back)
+        weights = [f"{folder}/model.safetensors"]
+        enhance_alone(image, mask, prepared, weights, output, ON_CPU, adds_change=False, from_template=back)
         made.append(nifti.load(output))
     assert nifti.load(prepared).affine[0, 3] > 10, "on the grid of the template"
     assert made[0].grid.matches(made[1].grid)
@@ -288,7 +290,7 @@ def test_a_model_of_unpaired_scans_adds_its_change_and_interpolates_no_scan(scan
     weights[last] = torch.full((1,), 0.2)  # of [-1, 1], so 0.1 of the robust range, everywhere
     save_file(weights, f"{folder}/model.safetensors")
     output = str(tmp_path / "out.nii.gz")
-    predict.apply(image, mask, prepared, output, [folder], ON_CPU)
+    enhance_alone(image, mask, prepared, [f"{folder}/model.safetensors"], output, ON_CPU, adds_change=True)
     made, native, brain = nifti.load(output), nifti.load(image), nifti.load_mask(mask)
     assert made.grid.matches(native.grid) and not made.data[~brain.data].any()
     core = ndimage.binary_erosion(brain.data, iterations=3)

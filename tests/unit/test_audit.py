@@ -5,13 +5,13 @@ import pytest
 from scipy import ndimage
 from upfield.bids import sidecar
 from upfield.evaluate import audit
+from upfield.evaluate.case import Case
 from upfield.files import write_json
 from upfield.image import nifti
 from upfield.image.nifti import Volume
 
 AFFINE = np.diag([1.5, 1.5, 2.0, 1.0])
 SHAPE = (50, 52, 44)
-WHO = {"participant": "sub-01", "fold": "0", "seeds": {"net": [7]}}
 SPOT, GAP = (25, 26, 22), (14, 26, 22)
 
 
@@ -23,7 +23,7 @@ def ball(centre, radius):
 
 @pytest.fixture
 def study(tmp_path):
-    """Files of a head, with a real structure in input and truth, and a function that writes an output."""
+    """Files of a head, with a real structure in input and target, and a function that writes an output."""
     random = np.random.default_rng(0)
     axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij")
     mask = sum(a**2 for a in axes) < 0.8
@@ -37,17 +37,17 @@ def study(tmp_path):
         write_json(sidecar(paths[name]), {})
         return paths[name]
 
-    write("truth", np.where(mask, head, 0))
+    write("reference", np.where(mask, head, 0))
     write("mask", mask)
     write("identity", head + 2 * random.normal(size=SHAPE))
 
-    def run(output, deviation=None):
-        predictions = {"identity": paths["identity"], "net": write("net", output)}
-        deviations = {} if deviation is None else {"net": write("std", deviation)}
-        summary, found = audit.audit(
-            predictions, deviations, paths["truth"], paths["mask"], str(tmp_path / "maps"), sidecars=[paths["truth"]],
-            **WHO,
+    def run(output, std=None):
+        case = Case(
+            participant="sub-01", fold="0", seeds={"net": [7]}, reference=paths["reference"], mask=paths["mask"],
+            outputs={"identity": paths["identity"], "net": write("net", output)},
+            uncertainties={} if std is None else {"net": write("std", std)}, judged_by=[paths["reference"]],
         )  # fmt: skip
+        summary, found = audit.audited(case, str(tmp_path / "maps"))
         return summary.set_index("method"), found[found.method == "net"]
 
     return head, mask, random, run, tmp_path
@@ -85,7 +85,7 @@ def test_a_bias_that_no_image_shows_as_a_structure_is_changed_not_added(study):
     assert set(found.kind) <= {"changed", "added"} and len(found) >= 1
 
 
-def test_a_deviation_that_knows_of_the_error_takes_it_away(study):
+def test_a_standard_deviation_that_knows_of_the_error_takes_it_away(study):
     head, _, random, run, _ = study
     output = head + 2 * random.normal(size=SHAPE)
     output[ball(SPOT, 5)] += 60
@@ -93,34 +93,33 @@ def test_a_deviation_that_knows_of_the_error_takes_it_away(study):
     unsure[ball(SPOT, 6)] = 40
     summary, found = run(output, unsure)
     assert found.empty and summary.standardised_by["net"] == "uncertainty"
-    # A deviation near zero is not believed: noise does not become structures.
+    # One near zero is not believed: noise does not become structures.
     summary, found = run(head + 2 * random.normal(size=SHAPE), 1e-6 + np.arange(SHAPE[2]) * 1e-9 + np.zeros(SHAPE))
     assert summary.added["net"] == 0
 
 
 def test_kinds_by_hand():
-    assert audit.kind(output=0.2, truth=0.0, input=0.01) == "added"
-    assert audit.kind(output=-0.2, truth=0.05, input=0.0) == "added"
-    assert audit.kind(output=0.02, truth=0.2, input=0.15) == "removed"
+    assert audit.kind(output=0.2, reference=0.0, source=0.01) == "added"
+    assert audit.kind(output=-0.2, reference=0.05, source=0.0) == "added"
+    assert audit.kind(output=0.02, reference=0.2, source=0.15) == "removed"
     # The input did not show it either: nothing that the method could have kept.
-    assert audit.kind(output=0.02, truth=0.2, input=0.02) == "changed"
-    assert audit.kind(output=0.3, truth=0.2, input=0.15) == "changed"
-    assert audit.kind(output=0.03, truth=0.0, input=0.0) == "changed"
+    assert audit.kind(output=0.02, reference=0.2, source=0.02) == "changed"
+    assert audit.kind(output=0.3, reference=0.2, source=0.15) == "changed"
+    assert audit.kind(output=0.03, reference=0.0, source=0.0) == "changed"
 
 
-def test_residuals_are_standardised_by_their_spread_or_the_deviation():
+def test_residuals_are_standardized_by_their_spread_or_the_standard_deviation():
     residual, brain = np.zeros((4, 4, 4)), np.ones((4, 4, 4), bool)
     residual[:2] = 2.0
     brain[3] = False
-    z = audit.standardised(residual, brain, None)
+    z = audit.standardized(residual, brain, None)
     assert (z[3] == 0).all() and np.isfinite(z).all()
-    z = audit.standardised(residual, brain, np.full((4, 4, 4), 0.5))
+    z = audit.standardized(residual, brain, np.full((4, 4, 4), 0.5))
     assert z[0, 0, 0] == pytest.approx(4) or z[0, 0, 0] > 0
 
 
 def test_an_excluded_pair_has_no_rows_but_a_folder(tmp_path):
     write_json(tmp_path / "bad.json", {"Excluded": "no brain"})
-    summary, found = audit.audit(
-        {}, {}, "", "", str(tmp_path / "maps"), sidecars=[str(tmp_path / "bad.nii.gz")], **WHO
-    )  # fmt: skip
+    case = Case("sub-01", mask="", outputs={}, judged_by=[str(tmp_path / "bad.nii.gz")])
+    summary, found = audit.audited(case, str(tmp_path / "maps"))
     assert list(summary.columns) == audit.AUDIT and found.empty and (tmp_path / "maps").is_dir()

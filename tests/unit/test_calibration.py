@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from upfield.evaluate import calibration
+from upfield.evaluate.case import Case
 from upfield.files import read_tsv, write_json, write_tsv
 from upfield.image.nifti import Volume, save
 from upfield.report import charts, figures
@@ -62,15 +63,16 @@ def test_files_of_a_participant(tmp_path):
     paths = [str(tmp_path / f"{name}.nii.gz") for name in ("image", "std", "truth", "mask")]
 
     def measure(sidecar):
-        return calibration.measure(
-            {"unet3d": (paths[0], paths[1])}, paths[2], paths[3],
-            sidecars=[str(tmp_path / f"{sidecar}.json")], participant="sub-01", fold="1",
+        case = Case(
+            participant="sub-01", fold="1", outputs={"unet3d": paths[0]}, uncertainties={"unet3d": paths[1]},
+            reference=paths[2], mask=paths[3], judged_by=[str(tmp_path / f"{sidecar}.json")],
         )  # fmt: skip
+        return calibration.calibrated(case)
 
     table = measure("good")
     assert list(table.columns) == calibration.COLUMNS and table["voxels"].sum() == 512
     np.testing.assert_allclose(table["predicted"], table["rmse"], rtol=1e-4)
-    # In units of the robust range of the truth, about 200.
+    # In units of the robust range of the target, about 200.
     assert table["predicted"].between(5 / 210, 20 / 190).all()
     assert measure("bad").empty
 

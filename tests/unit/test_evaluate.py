@@ -1,5 +1,7 @@
 """One participant from files to rows: regions, the whole volume, tissues of outputs, and the tables made of them."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,16 +10,16 @@ from skimage import metrics as reference
 from upfield.bids import sidecar
 from upfield.errors import UpfieldError
 from upfield.evaluate import atlas, subject, tables, tissues
+from upfield.evaluate.case import Case
 from upfield.evaluate.statistics import QUANTITIES
 from upfield.evaluate.tissues import label_names
-from upfield.files import read_json, write_json
+from upfield.files import read_json, read_tsv, write_json
 from upfield.image import nifti
 from upfield.image.nifti import Volume
 from upfield.quality.pair import dice
 
 NAMES = ["psnr", "ssim", "mae", "mse", "rmse", "snr", "pearson"]
 AFFINE = np.diag([2.0, 2, 2, 1])
-WHO = {"participant": "sub-01", "fold": "0", "seeds": {"gan": [1, 2]}}
 
 
 def shells(noise, seed=0, growth=0.0):
@@ -31,31 +33,33 @@ def shells(noise, seed=0, growth=0.0):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A truth, its mask and tissues, and two outputs, one of them blurred, with a skull around it."""
+    """A reference image, its mask and tissues, and two outputs, one of them blurred, with a skull around it."""
     folder = tmp_path_factory.mktemp("evaluate")
-    truth, labels = shells(6)
+    reference, labels = shells(6)
     skull = np.where(labels == 0, 400, 0).astype(np.float32)
     images = {
-        "truth": truth, "mask": (labels > 0).astype(np.float32), "gan": shells(10, seed=1)[0],
-        "identity": ndimage.gaussian_filter(truth, 1.0) + skull,
+        "reference": reference, "mask": (labels > 0).astype(np.float32), "gan": shells(10, seed=1)[0],
+        "identity": ndimage.gaussian_filter(reference, 1.0) + skull,
     }  # fmt: skip
     paths = {name: str(folder / f"{name}.nii.gz") for name in [*images, "tissues"]}
     for name, data in images.items():
         nifti.save(Volume(data, AFFINE), paths[name])
         write_json(sidecar(paths[name]), {})
-    tissues.segment_truth(paths["truth"], paths["mask"], paths["tissues"], "T1w")
+    tissues.segment_reference(paths["reference"], paths["mask"], paths["tissues"], "T1w")
     return paths
 
 
-def predictions(files):
-    return {name: files[name] for name in ("identity", "gan")}
-
-
-def measured(files, metrics=NAMES, labels=None, **changed):
-    return subject.measure(
-        predictions(files) | changed.pop("predictions", {}), files["truth"], files["mask"], labels or {},
-        sidecars=[files["gan"]], metrics=metrics, **WHO, **changed,
+def case(files, judged_by=None, **outputs):
+    """The participant, with other or more outputs."""
+    return Case(
+        participant="sub-01", fold="0", seeds={"gan": [1, 2]}, reference=files["reference"], mask=files["mask"],
+        outputs={name: files[name] for name in ("identity", "gan")} | outputs,
+        judged_by=[judged_by or files["gan"]], suffix="T1w",
     )  # fmt: skip
+
+
+def measured(files, metrics=NAMES, labels=None, outputs=None, **options):
+    return subject.measured(case(files, **outputs or {}), labels or {}, metrics, **options)
 
 
 def test_rows_of_every_method_region_and_metric(files):
@@ -69,6 +73,19 @@ def test_rows_of_every_method_region_and_metric(files):
     assert set(own.metric) == {"snr"} and list(own.region) == ["brain", "csf", "grey", "white"]
     single, _ = measured(files, labels=labels, threads=1)
     pd.testing.assert_frame_equal(values, single, check_exact=True)
+
+
+def test_the_step_writes_what_is_measured_from_the_params_of_its_rule(files, tmp_path):
+    """A case as text, and the label images that a study has."""
+    said = dataclasses.asdict(case(files))
+    paths = [str(tmp_path / name) for name in ("values.tsv", "reference.tsv")]
+    subject.measure(said, *paths, metrics=["psnr", "snr"], tissues=files["tissues"])
+    for path, expected in zip(
+        paths, measured(files, ["psnr", "snr"], {files["tissues"]: label_names(files["tissues"])}), strict=True
+    ):
+        found = read_tsv(path)
+        assert list(found.columns) == list(expected.columns) and len(found) == len(expected)
+        np.testing.assert_allclose(found["value"], expected["value"], rtol=1e-6)
 
 
 def test_regions_of_your_own_on_any_grid(files, tmp_path):
@@ -101,9 +118,9 @@ def test_an_atlas_that_cannot_be_used_is_named(refused, tmp_path):
     names.write_text("index\tname\n3\tthalamus\n4\tpons\n")
     settings = {"images": str(tmp_path / "{participant}_dseg.nii.gz"), "names": str(names)}
 
-    def check(people=("sub-01", "sub-02"), pairing="paired", name=None, **changes):
+    def check(people=("sub-01", "sub-02"), name=None, **changes):
         space = {"name": name, "image": None, "mask": None}
-        study = {"evaluate": {"atlas": settings | changes}, "pairing": pairing, "preprocess": {"template": space}}
+        study = {"evaluate": {"atlas": settings | changes}, "preprocess": {"template": space}}
         atlas.check(study, people)
 
     check()
@@ -117,7 +134,6 @@ def test_an_atlas_that_cannot_be_used_is_named(refused, tmp_path):
         (("evaluate.atlas.names is not set",), {"names": None}),
         (("evaluate.atlas.images", "{participant}"), {"images": str(image)}),
         (("evaluate.atlas.images", "no participant"), {"people": ["sub-02"]}),
-        (("unpaired",), {"pairing": "unpaired"}),
         (("evaluate.atlas.names", "no file"), {"names": "/nowhere.tsv"}),
     ):
         with refused(*words):
@@ -133,7 +149,7 @@ def test_the_whole_volume_is_that_of_scikit_image_without_a_skull(files):
     values, _ = measured(files, metrics=["ssim", "psnr", "rmse"])
     found = values[values.region == "volume"].set_index(["method", "metric"]).value
     mask = nifti.load_mask(files["mask"]).data
-    truth = nifti.load(files["truth"]).data.astype(float)
+    truth = nifti.load(files["reference"]).data.astype(float)
     width = np.diff(np.percentile(truth[mask], [0.5, 99.5]))[0]
     for method in ("gan", "identity"):
         output = np.where(mask, nifti.load(files[method]).data, 0).astype(float)
@@ -152,20 +168,19 @@ def test_the_whole_volume_is_that_of_scikit_image_without_a_skull(files):
 def test_excluded_pairs_and_misplaced_predictions(files, tmp_path):
     marked = str(tmp_path / "marked.nii.gz")
     write_json(sidecar(marked), {"Excluded": "no brain"})
-    arguments = (predictions(files), files["truth"], files["mask"])
-    values, own = subject.measure(*arguments, {}, sidecars=[marked], metrics=NAMES, **WHO)
+    excluded = case(files, judged_by=marked)
+    values, own = subject.measured(excluded, {}, NAMES)
     assert values.empty and own.empty and list(values.columns) == subject.COLUMNS
-    table = tissues.segment_outputs(*arguments, files["tissues"], sidecars=[marked], suffix="T1w", **WHO)
-    assert table.empty
+    assert tissues.segmented(excluded, files["tissues"]).empty
     moved = str(tmp_path / "moved.nii.gz")
     nifti.save(Volume(nifti.load(files["gan"]).data, np.diag([2.0, 2, 2.5, 1])), moved)
     with pytest.raises(UpfieldError, match="is not on the grid of"):
-        measured(files, predictions={"gan": moved})
+        measured(files, outputs={"gan": moved})
     with pytest.raises(UpfieldError, match="does not exist; rerun the prediction"):
-        measured(files, predictions={"gan": str(tmp_path / "nowhere.nii.gz")})
+        measured(files, outputs={"gan": str(tmp_path / "nowhere.nii.gz")})
 
 
-def test_tissues_of_the_truth_are_an_image_with_names(files):
+def test_tissues_of_the_target_are_an_image_with_names(files):
     labels = nifti.load_labels(files["tissues"]).data
     assert label_names(files["tissues"]) == {1: "csf", 2: "grey", 3: "white"}
     assert dice(labels == 2, shells(0)[1] == 2) > 0.95
@@ -173,12 +188,12 @@ def test_tissues_of_the_truth_are_an_image_with_names(files):
     assert ((labels > 0) == mask).all()
 
 
-def test_a_truth_without_tissues_is_measured_as_a_whole(files, tmp_path):
+def test_a_target_without_tissues_is_measured_as_a_whole(files, tmp_path):
     flat, output = str(tmp_path / "flat.nii.gz"), str(tmp_path / "tissues.nii.gz")
     empty = np.zeros((8, 8, 8), np.float32)
     nifti.save(Volume(empty, AFFINE), flat)
     nifti.save(Volume(np.random.default_rng(0).normal(size=empty.shape).astype(np.float32), AFFINE), output)
-    tissues.segment_truth(output, flat, str(tmp_path / "labels.nii.gz"), "T1w")
+    tissues.segment_reference(output, flat, str(tmp_path / "labels.nii.gz"), "T1w")
     assert label_names(str(tmp_path / "labels.nii.gz")) == {}
     assert "empty" in read_json(tmp_path / "labels.json")["NoLabels"]
 
@@ -186,10 +201,7 @@ def test_a_truth_without_tissues_is_measured_as_a_whole(files, tmp_path):
 def test_a_moved_boundary_shows_in_dice_and_volume(files, tmp_path):
     grown = str(tmp_path / "grown.nii.gz")
     nifti.save(Volume(shells(6, seed=2, growth=0.06)[0], AFFINE), grown)
-    table = tissues.segment_outputs(
-        {"good": files["gan"], "grown": grown}, files["truth"], files["mask"], files["tissues"],
-        sidecars=[files["gan"]], suffix="T1w", **WHO,
-    )  # fmt: skip
+    table = tissues.segmented(case(files, good=files["gan"], grown=grown), files["tissues"])
     assert list(table.columns) == tissues.SEGMENTATION
     rows = table.set_index(["method", "tissue"])
     assert (rows.dice["good"] > 0.97).all() and rows.dice["grown"]["white"] < 0.9
@@ -209,7 +221,7 @@ def test_dice_by_hand():
     assert np.isnan(dice(one & False, one & False))
 
 
-def test_summary_joins_outputs_with_truths(files):
+def test_summary_joins_outputs_with_references(files):
     values, own = measured(files, metrics=["psnr", "snr"])
     segmentation = pd.DataFrame(
         [

@@ -5,8 +5,9 @@ import pytest
 from scipy import ndimage
 from upfield.bids import sidecar
 from upfield.evaluate import lesions
+from upfield.evaluate.case import Case
 from upfield.evaluate.lesions import CONTRASTS, GAP, LESIONS, RADII, Lesion
-from upfield.files import write_json
+from upfield.files import read_tsv, write_json
 from upfield.image import nifti
 from upfield.image.nifti import Grid, Volume
 from upfield.preprocess.derivatives import landmarks_of
@@ -14,7 +15,6 @@ from upfield.preprocess.derivatives import landmarks_of
 AFFINE = np.array([[-1.5, 0, 0, 60], [0, 1.5, 0.2, -50], [0, -0.2, 2, -40], [0, 0, 0, 1]])
 AFFINE_OF_SOURCE = np.array([[2.0, 0, 0, -60], [0, 2, 0, -60], [0, 0, 3, -60], [0, 0, 0, 1]])
 GRID = Grid((72, 70, 52), AFFINE)
-WHO = {"participant": "sub-01", "fold": "0", "seeds": {}, "seed": 1, "run": None}
 
 
 def brain():
@@ -71,7 +71,7 @@ def pair(tmp_path):
     mask = brain()
     random = np.random.default_rng(0)
     head = 100 + 40 * ndimage.gaussian_filter(random.normal(size=GRID.shape), 3) * 20
-    names = ("source", "target", "source_mask", "target_mask", "source_preproc", "target_preproc")
+    names = ("source", "target", "source_mask", "target_mask", "source_preprocessed", "target_preprocessed")
     files = {name: str(tmp_path / f"{name}.nii.gz") for name in names}
     files |= {name: str(tmp_path / f"{name}.txt") for name in ("transform", "inverse")}
     for name in names:
@@ -88,25 +88,36 @@ def pair(tmp_path):
 MARKS = [0.0, 0.4, 1.0]
 
 
+def lesion_test(pair, tmp_path, outputs, judged_by=None):
+    """The table of the step, of outputs by method."""
+    case = Case(
+        participant="sub-01", fold="0", mask=pair["target_mask"], reference=pair["target"], outputs=outputs,
+        judged_by=[judged_by or pair["source"]],
+    )  # fmt: skip
+    others = {name: path for name, path in pair.items() if name not in ("target", "target_mask")}
+    lesions.lesion_test(
+        case, **others, models={"net": []}, network_inputs={"net": [str(tmp_path / "input.nii.gz")]},
+        lesions=str(tmp_path / "lesions.tsv"), seed=1, inference={},
+    )  # fmt: skip
+    return read_tsv(tmp_path / "lesions.tsv")
+
+
 def run(pair, tmp_path, monkeypatch, network=None):
     """The lesion test with `identity` and a network that does `network` to its input."""
     clean = str(tmp_path / "clean.nii.gz")
     nifti.save(nifti.load(pair["target"]), clean)
 
-    def enhance(method, files, output, how):
-        known = nifti.load(files.network_input[0])
-        assert landmarks_of(files.network_input[0]) == MARKS, "of the clean image"
-        nifti.save(known.with_data(network(known.data) * 200), output)
+    def enhance(network_input, prediction, **_):
+        known = nifti.load(network_input[0])
+        assert landmarks_of(network_input[0]) == MARKS, "of the clean image"
+        nifti.save(known.with_data(network(known.data) * 200), prediction)
 
-    monkeypatch.setattr("upfield.predict.outputs.enhance", enhance)
-    known = nifti.load(pair["source_preproc"])
+    monkeypatch.setattr("upfield.evaluate.lesions.enhance", enhance)
+    known = nifti.load(pair["source_preprocessed"])
     nifti.save(known.with_data(known.data / 100), tmp_path / "input.nii.gz")
     write_json(tmp_path / "input.json", {"Landmarks": MARKS})
     nifti.save(known.with_data(network(known.data / 100) * 200), tmp_path / "net.nii.gz")
-    return lesions.lesion_test(
-        pair, {"identity": clean, "net": str(tmp_path / "net.nii.gz")}, {"net": []},
-        {"net": [str(tmp_path / "input.nii.gz")]}, sidecars=[pair["source"]], **WHO,
-    )  # fmt: skip
+    return lesion_test(pair, tmp_path, {"identity": clean, "net": str(tmp_path / "net.nii.gz")})
 
 
 def test_a_faithful_network_keeps_lesions_and_a_careless_one_paints_over_them(pair, tmp_path, monkeypatch):
@@ -135,26 +146,23 @@ def test_an_input_in_the_space_of_a_template_has_them_at_their_place(pair, tmp_p
     nifti.write_transform(pair["from_template"], aside)
     resample = nifti.resample
 
-    def enhance(method, files, output, how):
+    def enhance(network_input, prediction, from_template, **_):
         """As `predict.enhance`: back by the transform from the template."""
-        known = nifti.load(files.network_input[0])
+        known = nifti.load(network_input[0])
         np.testing.assert_allclose(known.affine, aside @ AFFINE, atol=1e-6)
-        back = resample(known, GRID, nifti.read_transform(files.from_template))
-        nifti.save(back.with_data(back.data * 200), output)
+        back = resample(known, GRID, nifti.read_transform(from_template))
+        nifti.save(back.with_data(back.data * 200), prediction)
 
-    monkeypatch.setattr("upfield.predict.outputs.enhance", enhance)
+    monkeypatch.setattr("upfield.evaluate.lesions.enhance", enhance)
     known = nifti.load(tmp_path / "input.nii.gz")
     nifti.save(Volume(known.data, aside @ known.affine), tmp_path / "input.nii.gz")
     write_json(tmp_path / "input.json", {"Landmarks": MARKS})
-    there = lesions.lesion_test(
-        pair, {"net": str(tmp_path / "net.nii.gz")}, {"net": []}, {"net": [str(tmp_path / "input.nii.gz")]},
-        sidecars=[pair["source"]], **WHO,
-    )  # fmt: skip
+    there = lesion_test(pair, tmp_path, {"net": str(tmp_path / "net.nii.gz")})
     expected = here.query("method == 'net'")["recovered"].to_numpy()
     assert there["recovered"].to_numpy() == pytest.approx(expected, abs=0.02)
 
 
 def test_an_excluded_pair_has_no_lesions(pair, tmp_path):
     write_json(tmp_path / "bad.json", {"Excluded": "no brain"})
-    table = lesions.lesion_test(pair, {}, {}, {}, sidecars=[str(tmp_path / "bad.nii.gz")], **WHO)
+    table = lesion_test(pair, tmp_path, {}, judged_by=str(tmp_path / "bad.nii.gz"))
     assert table.empty and list(table.columns) == LESIONS

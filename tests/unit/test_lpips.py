@@ -8,12 +8,13 @@ from safetensors.torch import save_file
 from upfield.catalogue import weights
 from upfield.errors import ScanError
 from upfield.evaluate import perceptual
+from upfield.evaluate.case import Case
 from upfield.evaluate.metrics.lpips import lpips
 from upfield.evaluate.metrics.registry import KNOWN
 from upfield.evaluate.subject import COLUMNS
 from upfield.files import merged, write_json
 from upfield.image.nifti import Volume, save
-from upfield.study import config
+from upfield.study import config, designs
 from upfield.study import requirements as demands
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -137,14 +138,16 @@ def test_rows_of_a_participant(path, tmp_path):
         save(Volume(data.astype(np.float32), np.eye(4)), files[name])
     card = str(tmp_path / "card.json")
     write_json(card, {})
-    arguments = ({name: files[name] for name in ("identity", "gan")}, files["truth"], files["mask"], path)
-    who = {"participant": "sub-01", "fold": "0", "seeds": {"gan": [1, 2]}, "run_on": "cpu"}
-    table = perceptual.measure(*arguments, sidecars=[card], **who)
+    case = Case(
+        participant="sub-01", fold="0", seeds={"gan": [1, 2]}, reference=files["truth"], mask=files["mask"],
+        outputs={name: files[name] for name in ("identity", "gan")}, judged_by=[card],
+    )  # fmt: skip
+    table = perceptual.measured(case, path, "cpu")
     assert table.columns.to_list() == COLUMNS and table.method.to_list() == ["identity", "gan"]
     assert set(table.metric) == {"lpips"} and set(table.region) == {"brain"} and table.seed.to_list() == ["n/a", "1+2"]
     assert table.value[0] == 0 < table.value[1]
     write_json(card, {"Excluded": "quality: another person"})
-    assert perceptual.measure(*arguments, sidecars=[card], **who).empty
+    assert perceptual.measured(case, path, "cpu").empty
 
 
 # -- when a study is planned ---------------------------------------------------------------------------------------
@@ -192,5 +195,10 @@ def test_files_that_cannot_be_read_are_named(path, words, refused):
 
 
 def test_an_unpaired_study_has_nothing_to_compare_with(path, refused):
+    study = yaml.safe_load((config.ROOT / "config" / "config.yaml").read_text())
+    changes = {"pairing": "unpaired", "methods": ["cyclegan"], "preprocess": {"spacing": 1.0}}
     with refused("evaluate.lpips_weights", "unpaired"):
-        planned(path, pairing="unpaired", methods=["cyclegan"])
+        designs.known()["unpaired"].check(merged(study, {"evaluate": {"lpips_weights": path}, **changes}))
+    atlas = {"images": "{participant}_dseg.nii.gz", "names": "dseg.tsv"}
+    with refused("evaluate.atlas", "unpaired"):
+        designs.known()["unpaired"].check(merged(study, {"evaluate": {"atlas": atlas}, **changes}))

@@ -1,4 +1,4 @@
-"""The reading set: nothing in it tells who or what is shown, and the key does."""
+"""The reader study: nothing in it tells who or what is shown, and the key does."""
 
 import json
 import re
@@ -10,7 +10,8 @@ import pytest
 from scipy import ndimage
 from upfield.bids import sidecar
 from upfield.errors import UpfieldError
-from upfield.evaluate.reading import Reading, blinded, reading_set
+from upfield.evaluate.case import Case
+from upfield.evaluate.reader_study import blinded, write_reader_study
 from upfield.files import write_json
 from upfield.image import nifti
 from upfield.image.nifti import Volume
@@ -28,7 +29,7 @@ def head(seed, gain):
 
 
 @pytest.fixture
-def people(tmp_path):
+def cases(tmp_path):
     result = []
     for number in range(1, 5):
         images = {}
@@ -38,17 +39,18 @@ def people(tmp_path):
         mask = str(tmp_path / f"sub-{number}_mask.nii.gz")
         nifti.save(Volume(head(0, 1)[1].astype(np.float32), OBLIQUE), mask)
         write_json(sidecar(images["truth"]), {})
-        result.append(Reading(f"sub-{number}", images, mask, [images["truth"]]))
+        result.append(Case(f"sub-{number}", mask, images, judged_by=[images["truth"]]))
     return result
 
 
-def make(people, folder, seed=1, stripped=True):
-    reading_set(people, PAIRS, folder, skull_stripped=stripped, seed=seed)
+def make(cases, folder, seed=1, stripped=True):
+    key, readers = str(folder / "key.csv"), str(folder / "for_readers")
+    write_reader_study(cases, PAIRS, key, readers, skull_stripped=stripped, seed=seed)
     return pd.read_csv(folder / "key.csv", keep_default_na=False)
 
 
-def test_every_pair_of_every_participant_is_a_case_with_a_row_to_fill(people, tmp_path):
-    key = make(people, tmp_path / "set")
+def test_every_pair_of_every_participant_is_a_case_with_a_row_to_fill(cases, tmp_path):
+    key = make(cases, tmp_path / "set")
     assert len(key) == 8 and key.case.to_list() == [f"case-{n:03d}" for n in range(1, 9)]
     found = sorted((row.participant_id, *sorted([row.A, row.B])) for row in key.itertuples())
     assert found == sorted((f"sub-{n}", *sorted(pair)) for n in range(1, 5) for pair in PAIRS)
@@ -60,19 +62,19 @@ def test_every_pair_of_every_participant_is_a_case_with_a_row_to_fill(people, tm
     assert {"preferred", "diagnostic_A", "diagnostic_B"} <= set(sheet.columns)
 
 
-def test_images_are_those_of_the_key(people, tmp_path):
-    key = make(people, tmp_path / "set")
+def test_images_are_those_of_the_key(cases, tmp_path):
+    key = make(cases, tmp_path / "set")
     for row in key.itertuples():
-        person = next(person for person in people if person.participant_id == row.participant_id)
+        case = next(case for case in cases if case.participant == row.participant_id)
         for side in "AB":
             shown = nifti.load(tmp_path / "set" / "for_readers" / f"{row.case}_{side}.nii.gz")
-            original = nifti.load(person.images[getattr(row, side)])
-            expected = blinded(original, nifti.load_mask(person.mask).data, True)
+            original = nifti.load(case.outputs[getattr(row, side)])
+            expected = blinded(original, nifti.load_mask(case.mask).data, True)
             assert np.abs(shown.data - expected.data).max() <= 0.5
 
 
-def test_files_say_nothing(people, tmp_path):
-    make(people, tmp_path / "set")
+def test_files_say_nothing(cases, tmp_path):
+    make(cases, tmp_path / "set")
     readers = tmp_path / "set" / "for_readers"
     headers = set()
     for path in readers.glob("*.nii.gz"):
@@ -92,17 +94,17 @@ def test_files_say_nothing(people, tmp_path):
     assert not re.search(r"sub-|truth|gan|spline", words)
 
 
-def test_order_depends_on_the_seed_alone(people, tmp_path):
-    one, again, other = (make(people, tmp_path / str(n), seed) for n, seed in enumerate((1, 1, 2)))
+def test_order_depends_on_the_seed_alone(cases, tmp_path):
+    one, again, other = (make(cases, tmp_path / str(n), seed) for n, seed in enumerate((1, 1, 2)))
     pd.testing.assert_frame_equal(one, again)
     assert not one.equals(other)
     for path in (tmp_path / "0" / "for_readers").iterdir():
         assert path.read_bytes() == (tmp_path / "1" / "for_readers" / path.name).read_bytes()
-    many = pd.concat([make(people, tmp_path / f"s{seed}", seed) for seed in range(3, 8)])
+    many = pd.concat([make(cases, tmp_path / f"s{seed}", seed) for seed in range(3, 8)])
     assert 0 < (many.A == "gan").sum() < len(many)
 
 
-def test_skull_or_not(people):
+def test_skull_or_not(cases):
     image, mask = head(1, 1)
     stripped, whole = blinded(image, mask, True), blinded(image, mask, False)
     assert whole.data.size == image.data.size and stripped.data.size < whole.data.size
@@ -110,11 +112,11 @@ def test_skull_or_not(people):
     assert whole.grid.spacing == pytest.approx(image.grid.spacing)
 
 
-def test_excluded_participants_are_not_shown(people, tmp_path):
-    write_json(sidecar(people[0].sidecars[0]), {"Excluded": "no brain"})
-    assert "sub-1" not in set(make(people, tmp_path / "set").participant_id)
+def test_excluded_participants_are_not_shown(cases, tmp_path):
+    write_json(sidecar(cases[0].judged_by[0]), {"Excluded": "no brain"})
+    assert "sub-1" not in set(make(cases, tmp_path / "set").participant_id)
     with pytest.raises(UpfieldError, match="no test participant can be shown"):
-        make(people[:1], tmp_path / "none")
+        make(cases[:1], tmp_path / "none")
 
 
 def test_bright_vessels_do_not_decide_how_bright_tissue_is():

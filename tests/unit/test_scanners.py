@@ -6,12 +6,13 @@ import pytest
 from scipy import ndimage
 from upfield.bids import sidecar
 from upfield.errors import ScanError
-from upfield.evaluate import harmonization as harmonisation
-from upfield.evaluate import harmonized as unpaired
-from upfield.files import write_json
+from upfield.evaluate import harmonization, harmonized
+from upfield.evaluate.case import Case
+from upfield.files import read_tsv, write_json, write_tsv
 from upfield.image import nifti
 from upfield.image.nifti import Volume
-from upfield.predict import outputs as predict
+from upfield.predict.harmonize import harmonize
+from upfield.predict.native import carried_back, cohort_scaling
 from upfield.preprocess.derivatives import save_image
 from upfield.preprocess.grid import working_grid
 from upfield.preprocess.standardize import standardize
@@ -28,7 +29,7 @@ def features(person, scanner, method="identity"):
     rows = [("brain", f"percentile_{n:02d}.5", n / 100 + 0.01 * random.normal()) for n in range(100)]
     rows += [(str(block), f"f{n}", shift + random.normal()) for block in range(1, 7) for n in range(5)]
     table = pd.DataFrame(rows, columns=["block", "feature", "value"])
-    return table.assign(participant_id=person, scanner=scanner, method=method)[harmonisation.COLUMNS]
+    return table.assign(participant_id=person, scanner=scanner, method=method)[harmonization.COLUMNS]
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def study():
 
 def test_scanners_are_told_apart_before_and_less_after_combat(study):
     values, splits = study
-    table, cohorts = unpaired.scanners(values, splits, {}, 1)
+    table, cohorts = harmonized.compared(values, splits, {}, 1)
     auc = cohorts[cohorts["metric"] == "scanner_auc"].set_index("method")
     assert auc.loc["identity", "value"] > 0.9 and auc.loc["combat", "value"] < 0.8
     assert (auc[["n_source", "n_target"]] == 8).all(axis=None), "out of fold, everybody is judged"
@@ -60,7 +61,7 @@ def test_combat_never_sees_whom_it_changes(study):
     strange = values.copy()
     tested = set(alone[alone["split"] == "test"]["participant_id"])
     strange.loc[strange["participant_id"].isin(tested - {"sub-source0"}), "value"] += 100
-    found = [unpaired.scanners(table, alone, {}, 1)[0] for table in (values, strange)]
+    found = [harmonized.compared(table, alone, {}, 1)[0] for table in (values, strange)]
     one, other = (t[(t["method"] == "combat") & (t["participant_id"] == "sub-source0")]["value"] for t in found)
     assert np.array_equal(one, other) and len(one)
     assert set(found[0]["participant_id"]) == tested, "nobody who taught is judged"
@@ -69,19 +70,42 @@ def test_combat_never_sees_whom_it_changes(study):
 def test_too_few_to_teach_combat_leave_it_out(study, caplog):
     values, splits = study
     few = splits[(splits["fold"] == "0") & ((splits["split"] == "test") | splits["participant_id"].str.endswith("1"))]
-    table, cohorts = unpaired.scanners(values, few, {}, 1)
+    table, cohorts = harmonized.compared(values, few, {}, 1)
     assert set(cohorts["method"]) == set(table["method"]) == {"identity"}
     assert "two of each" in caplog.text
 
 
 def test_somebody_seen_by_both_scanners_is_one_person(study):
     values, splits = study
-    table, _ = unpaired.scanners(values, splits, {"sub-target3": "sub-source3"}, 1)
+    table, _ = harmonized.compared(values, splits, {"sub-target3": "sub-source3"}, 1)
     assert "sub-target3" not in set(table["participant_id"])
     assert set(table[table["participant_id"] == "sub-source3"]["scanner"]) == {"source", "target"}
 
 
+def test_the_step_gathers_the_scans_and_writes_both_tables(study, tmp_path):
+    values, splits = study
+    parts = []
+    for name, rows in values.groupby("participant_id"):
+        parts.append(str(tmp_path / f"{name}.tsv"))
+        write_tsv(parts[-1], rows)
+    write_tsv(tmp_path / "splits.tsv", splits)
+    # Of an excluded scan.
+    parts.append(str(tmp_path / "excluded.tsv"))
+    write_tsv(parts[-1], values[:0])
+    tables = [str(tmp_path / name) for name in ("appearance.tsv", "harmonisation.tsv")]
+    harmonized.scanners(parts, str(tmp_path / "splits.tsv"), *tables, same_person={}, seed=1)
+    assert set(read_tsv(tables[0])["method"]) == {"identity", "combat"}
+    auc = read_tsv(tables[1]).query("metric == 'scanner_auc' and method == 'identity'")
+    assert auc["value"].item() > 0.9
+
+
 # Files
+
+
+def case(images, outputs, participant="sub-1"):
+    """A scan, preprocessed image and native mask, and its outputs by method."""
+    source, mask = images
+    return Case(participant, mask, outputs, fold="0", source=source, judged_by=[source], suffix="T1w")
 
 
 @pytest.fixture
@@ -102,29 +126,28 @@ def test_a_scan_that_nobody_changed_comes_back_as_it_went(scan, tmp_path):
         targets.append(str(tmp_path / f"{number}.json"))
         write_json(targets[-1], {"IntensityOffset": offset, "IntensityScale": scale})
     write_json(tmp_path / "bad.json", {"Excluded": "no brain"})
-    files = type("Files", (), {"image": scan["T1w"], "mask": scan["mask"], "preprocessed": scan["preproc"],
-                               "models": [], "targets": [*targets, str(tmp_path / "bad.json")]})  # fmt: skip
     output = str(tmp_path / "out.nii.gz")
-    predict.harmonise("identity", files, output, predict.Inference(0.5, False, "cpu", "fp32"))
+    targets.append(str(tmp_path / "bad.json"))
+    harmonize(scan["T1w"], scan["mask"], scan["preproc"], [], targets, output, "identity", inference={})
     mask = nifti.load_mask(scan["mask"])
     inside = nifti.load(output).data[mask.data]
     assert np.percentile(inside, [0.5, 99.5]) == pytest.approx([20, 520], abs=1), "the median of the targets"
-    back = unpaired.read_back(output, mask, scan["preproc"])
+    back = harmonized.read_back(case((scan["preproc"], scan["mask"]), {"identity": output}), "identity")
     np.testing.assert_allclose(back, nifti.load(scan["preproc"]).data, atol=2e-4)
 
 
 def test_a_scale_needs_a_usable_target(tmp_path):
     write_json(tmp_path / "bad.json", {"Excluded": "no brain"})
     with pytest.raises(ScanError, match="no usable target"):
-        predict.cohort_scaling([str(tmp_path / "bad.json")])
+        cohort_scaling([str(tmp_path / "bad.json")])
 
 
 def test_an_excluded_scan_has_no_rows(scan):
     metadata = {"Excluded": "no brain was found"}
     write_json(sidecar(scan["preproc"]), metadata)
-    images = (scan["preproc"], scan["mask"])
-    assert not len(unpaired.measure({}, images, [], participant="sub-source1", suffix="T1w", fold="0", seeds={}))
-    assert not len(unpaired.appearance({}, images, participant="sub-source1", scanner="source", suffix="T1w"))
+    excluded = case((scan["preproc"], scan["mask"]), {})
+    assert not len(harmonized.measured(excluded, []))
+    assert not len(harmonized.seen(excluded, "source"))
 
 
 def saved(folder, name, data, mask):
@@ -145,12 +168,12 @@ def test_a_perfect_harmonisation_cannot_be_told_from_the_target(tmp_path):
         seen = {side: head(seed=number, scan=side == "target", **how)[:2] for side, how in scanners.items()}
         images = saved(tmp_path, person, *seen[scanner])
         outputs = {"perfect": saved(tmp_path, f"{person}_out", *seen["target"])[0]} if scanner == "source" else {}
-        about = {"participant": person, "suffix": "T1w"}
-        tables.append(unpaired.appearance(outputs, images, scanner=scanner, **about))
+        seen_of = case(images, outputs, person)
+        tables.append(harmonized.seen(seen_of, scanner))
         if outputs:
-            rows = unpaired.measure(outputs, images, [], fold="0", seeds={}, **about).set_index("metric")["value"]
+            rows = harmonized.measured(seen_of, []).set_index("metric")["value"]
             assert 0.7 < rows["tissue_dice"] < 1, "other noise moves some voxels across a boundary, no more"
-    cohorts = harmonisation.cohort_table(pd.concat(tables), 1)
+    cohorts = harmonization.cohort_table(pd.concat(tables), 1)
     auc = cohorts[cohorts["metric"] == "scanner_auc"].set_index("method")["value"]
     assert auc["identity"] == 1
     assert auc["perfect"] < 0.75, "chance, as far as six people of each can say"
@@ -160,7 +183,7 @@ def test_an_image_without_tissues_costs_its_method_alone(tmp_path, caplog):
     image, mask, _ = head(seed=1, noise=0.05)
     images = saved(tmp_path, "sub-1", image, mask)
     outputs = {"flat": saved(tmp_path, "flat", np.where(mask, 0.5, 0), mask)[0]}
-    table = unpaired.appearance(outputs, images, participant="sub-1", scanner="source", suffix="T1w")
+    table = harmonized.seen(case(images, outputs), "source")
     assert set(table["method"]) == {"identity"} and "sub-1 has no features of flat" in caplog.text
 
 
@@ -180,7 +203,7 @@ def test_a_change_is_seen_again_on_the_working_grid(awkward):
         seen = nifti.resample(mask.with_data(native), grid, order=3).data
         return float(np.sqrt(np.mean((seen - change.data)[core] ** 2)))
 
-    carried = predict.carried_back(change, mask)
+    carried = carried_back(change, mask)
     once = np.where(mask.data, nifti.resample(change, mask.grid, order=3).data, 0)
     assert (carried[~mask.data.astype(bool)] == 0).all()
     assert missing(carried) < 0.4 * missing(once)
@@ -189,5 +212,5 @@ def test_a_change_is_seen_again_on_the_working_grid(awkward):
 def test_an_output_on_another_grid_is_refused(scan, tmp_path, refused):
     path = str(tmp_path / "other.nii.gz")
     save_image(Volume(np.random.default_rng(1).random((8, 8, 8)), ANATOMY), path, {})
-    with refused("not on the grid of its source", "rerun"):
-        unpaired.read_back(path, nifti.load_mask(scan["mask"]), scan["preproc"])
+    with refused("other.nii.gz is not on the grid of", "mask.nii.gz", "rerun"):
+        harmonized.read_back(case((scan["preproc"], scan["mask"]), {"other": path}), "other")

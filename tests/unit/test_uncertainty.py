@@ -1,7 +1,5 @@
 """Dropout, its samples at prediction, and what several models and samples say about a prediction."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,7 @@ from upfield.image.nifti import Volume, load, save
 from upfield.methods import Method, model
 from upfield.methods.dropout import Dropout, has_dropout, sampled
 from upfield.predict import inference
-from upfield.predict import outputs as predict
+from upfield.predict.enhance import enhance
 from upfield.study.config import method_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -119,7 +117,7 @@ def test_methods_have_dropout_if_asked_and_else_are_as_published(name):
 # -- members of a prediction ---------------------------------------------------------------------------------------
 
 
-def test_mean_and_deviation_over_models():
+def test_mean_and_standard_deviation_over_models():
     source = noise(4, 5, 6)
     found = [Function(lambda x: x + 1), Function(lambda x: x + 2), Function(lambda x: x + 6)]
     mean, deviation = ensemble(found, source)
@@ -181,7 +179,7 @@ def test_slices_are_one_sample():
 # -- files ---------------------------------------------------------------------------------------------------------
 
 
-def test_deviation_is_an_image_in_the_target_s_intensities(tmp_path):
+def test_standard_deviation_is_an_image_in_the_target_s_intensities(tmp_path):
     settings = method_settings({"method_overrides": {"unet3d": SMALL["unet3d"] | {"dropout": 0.3}}}, "unet3d")
     values = {key: value for key, value in settings.items() if key not in ("module", "preset")}
     card = {"module": settings["module"], "settings": values}
@@ -190,18 +188,18 @@ def test_deviation_is_an_image_in_the_target_s_intensities(tmp_path):
         model.save(tmp_path / str(seed), build("unet3d", 0.3).state_dict(), card)
     working, native = np.diag([2.0, 2, 2, 1]), np.diag([2.0, 2, 2, 1])
     native[0, 3] = 4  # two voxels further right
-    volumes = {"network_input": (noise(8, 8, 8), working), "target_preproc": (noise(8, 8, 8), working),
-               "source_preproc": (noise(8, 8, 8), working), "target": (noise(6, 8, 8), native)}  # fmt: skip
+    volumes = {"network_input": (noise(8, 8, 8), working), "target_preprocessed": (noise(8, 8, 8), working),
+               "target": (noise(6, 8, 8), native)}  # fmt: skip
     for name, (data, affine) in volumes.items():
         save(Volume(data, affine), tmp_path / f"{name}.nii.gz")
         write_json(tmp_path / f"{name}.json", {"IntensityOffset": 50.0, "IntensityScale": 200.0})
     paths = {name: str(tmp_path / f"{name}.nii.gz") for name in volumes}
-    folders = [tmp_path / str(seed) / name for seed in (1, 2) for name in ("model.safetensors", "model.json")]
-    paths["network_input"] = [paths["network_input"]]
-    files = SimpleNamespace(**paths, source="s.nii.gz", transform="t.txt", models=[str(path) for path in folders])
     image, deviation = (str(tmp_path / f"{name}.nii.gz") for name in ("image", "std"))
-    how = predict.Inference(overlap=0.5, tta=False, device="cpu", precision="fp32")
-    predict.enhance("unet3d", files, image, how, samples=3, std=deviation)
+    enhance(
+        source="s.nii.gz", transform="t.txt", models=[str(tmp_path / seed / "model.safetensors") for seed in "12"],
+        **paths | {"network_input": [paths["network_input"]]}, prediction=image, std=deviation, method="unet3d",
+        inference={"overlap": 0.5, "tta": False, "device": "cpu", "precision": "fp32"}, samples=3,
+    )  # fmt: skip
     found = [model.load(tmp_path / str(seed))[0] for seed in (1, 2)]
     mean, spread = ensemble(found, volumes["network_input"][0], samples=3)
     np.testing.assert_allclose(load(image).data, 200 * mean[2:] + 50, rtol=1e-4, atol=1e-2)
