@@ -33,7 +33,7 @@ GIVEN = deepcopy(config)
 configfile: Path(workflow.basedir) / "config" / "config.yaml"
 
 
-config.update(typed(config))
+config.update(typed(config, warn=workflow.is_main_process))
 
 APPLYING = config["model"] is not None
 

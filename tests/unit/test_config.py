@@ -2,6 +2,7 @@ from copy import deepcopy
 
 import pytest
 import yaml
+from upfield.catalogue import methods as catalogue
 from upfield.files import merged
 from upfield.study import config as module
 
@@ -20,7 +21,7 @@ def methods_folder(tmp_path, monkeypatch):
     folder.mkdir()
     for name in ("unet3d", "unet3d_patchgan"):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(METHOD))
-    monkeypatch.setattr(module, "METHOD_FILES", folder)
+    monkeypatch.setattr(catalogue, "METHOD_FILES", folder)
     monkeypatch.chdir(tmp_path)
     return folder
 
@@ -50,9 +51,9 @@ def test_default_study_is_valid_with_the_methods_that_come_with_it(bids_tree):
     module.check(default_study(bids_tree({})))
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in module.METHOD_FILES.glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in catalogue.METHOD_FILES.glob("*.yaml")))
 def test_methods_that_come_with_it_are_valid(name):
-    document = yaml.safe_load((module.METHOD_FILES / f"{name}.yaml").read_text())
+    document = yaml.safe_load((catalogue.METHOD_FILES / f"{name}.yaml").read_text())
     for preset in document["presets"]:
         settings = module.method_settings({"method_overrides": {name: {"preset": preset}}}, name)
         assert settings["preset"] == preset and settings["module"] == document["module"]
@@ -79,7 +80,10 @@ def test_every_default_has_its_schema_entry(study):
         ({"train": {"seeds": []}}, ["train.seeds"]),
         ({"study": "a/b"}, ["study", "'a/b'"]),
         ({"pairing": "unpared"}, ["pairing", "'unpared'", "paired, simulated"]),
-        ({"preprocess": {"brain": {"method": "robex"}}}, ["preprocess.brain.method", "'robex'", "deepbet, template"]),
+        (
+            {"preprocess": {"brain": {"method": "robex"}}},
+            ["preprocess.brain.method", "'robex'", "bet, deepbet, hdbet"],
+        ),
         ({"preprocess": {"spacing": "nativ"}}, ["preprocess.spacing", "'nativ'"]),
         ({"evaluate": {"metrics": ["psnr", "sim"]}}, ["evaluate.metrics.1", "'sim'", "ssim"]),
         ({"splits": {"fractions": {"train": 0.9}}}, ["splits.fractions", "1.3", "expected 1"]),

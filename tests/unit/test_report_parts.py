@@ -9,10 +9,9 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from upfield.files import write_tsv
 from upfield.report import citing, costs, export, tables, winner
-from upfield.study.config import SCHEMAS
+from upfield.study import config as study_config
 
 
 def measured(**levels):
@@ -95,7 +94,7 @@ def test_methods_text_cites_what_was_done_and_nothing_else():
 
 def test_methods_text_knows_every_way_of_preprocessing():
     """A choice of the configuration that the text would pass over, or stumble over, is a mistake in the text."""
-    schema = yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text(encoding="utf-8"))
+    schema = study_config.schema()
     prep = schema["properties"]["preprocess"]["properties"]
     brains = schema["$defs"]["brain"]["properties"]["method"]["enum"]
     assert {*citing.BRAINS, "none"} == set(brains)
