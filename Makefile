@@ -1,4 +1,4 @@
-# make setup        create .venv from requirements.lock, if it is missing or stale; link the Slurm profile
+# make setup        create .venv from the lock files, if it is missing or stale; link the Slurm profile
 # make demo         set up, then run the demo study and say where its report is
 # make test         set up, then lint, type check and run the tests
 # make test-slurm   set up, start a throw-away Slurm on this machine (installs Debian's packages) and test on it
@@ -17,13 +17,13 @@ help:
 setup: $(STAMP)
 	@test -e slurm || ln -s profiles/slurm slurm
 
-# torch brings dependencies of its own on some machines, so the lock is installed with them. deepbet alone is
+# torch brings dependencies of its own on some machines, so the locks are installed with them. deepbet alone is
 # installed without, which leaves its GUI out.
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Upfield needs Python 3.11 or newer, found " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv --clear .venv
 	grep -v '^deepbet==' requirements.lock > .venv/requirements.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --requirement .venv/requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --requirement .venv/requirements.txt --requirement requirements-dev.lock
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps "$$(grep '^deepbet==' requirements.lock)"
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
 	touch $@

@@ -14,7 +14,9 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.15")
-sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
+# Not `workflow.basedir`, which is the host's where this workflow is a module of another.
+HERE = Path(workflow.current_basedir.get_path_or_uri(secret_free=False))
+sys.path.insert(0, str(HERE / "workflow" / "scripts"))
 
 from upfield.study import resources
 from upfield.study.application import Application, resolve
@@ -22,7 +24,7 @@ from upfield.bids import sidecar
 from upfield.catalogue.methods import MODEL_FREE
 from upfield.study.config import TRUTH, reading_pairs, typed
 from upfield.errors import UpfieldError
-from upfield.files import read_tsv
+from upfield.files import merged, read_tsv, read_yaml
 from upfield.image.nifti import SAME
 from upfield.study.study import Study
 
@@ -30,9 +32,12 @@ from upfield.study.study import Study
 GIVEN = deepcopy(config)
 
 
-configfile: Path(workflow.basedir) / "config" / "config.yaml"
+configfile: HERE / "config" / "config.yaml"
 
 
+if not workflow.modifier.is_main_snakefile():
+    # Snakemake leaves out a module's configfile, and the config is a part of the host's, which is not ours to change.
+    config = merged(read_yaml(HERE / "config" / "config.yaml"), config)
 config.update(typed(config, warn=workflow.is_main_process))
 
 APPLYING = config["model"] is not None

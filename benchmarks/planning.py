@@ -1,4 +1,4 @@
-"""How long planning takes: `python benchmarks/planning.py [participants]`.
+"""How long planning takes: `python benchmarks/planning.py [participants] [--plain]`.
 
 Makes a fake dataset (two sessions a participant, images of a few bytes), then measures in one run
 
@@ -7,9 +7,13 @@ Makes a fake dataset (two sessions a participant, images of a few bytes), then m
 - the first and the second reading of the dataset;
 - the start of a cluster job: the Snakefile is read, the dataset is not.
 
+With `--plain` it measures instead what the replacements of rules/planning.smk buy: the dry run with all of them, with
+none, and with each one left out, in turns.
+
 Processor seconds of each, so that what else the machine does matters little.
 """
 
+import argparse
 import gzip
 import json
 import os
@@ -149,10 +153,11 @@ def write_dataset(folder: Path, people: int) -> None:
             path.write_bytes(image)
 
 
-def measured(command: list[str], folder: Path) -> tuple[float, str]:
-    """Processor seconds of a command that must succeed, and what it said."""
+def measured(command: list[str], folder: Path, plain: str = "") -> tuple[float, str]:
+    """Processor seconds of a command that must succeed, and what it said; `plain`: replacements left out."""
+    environment = os.environ | {"UPFIELD_PLAIN": plain}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode != 0:
         raise SystemExit(done.stdout[-2000:] + done.stderr[-2000:])
@@ -162,27 +167,54 @@ def measured(command: list[str], folder: Path) -> tuple[float, str]:
 
 
 def main() -> None:
-    people = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("participants", nargs="?", type=int, default=1000)
+    parser.add_argument("--plain", action="store_true", help="what each replacement of rules/planning.smk buys")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_dataset(folder / "bids", people)
+        write_dataset(folder / "bids", options.participants)
         (folder / "study.yaml").write_text(STUDY.format(folder=folder))
-        (folder / "bare").mkdir()
-        (folder / "bare" / "Snakefile").write_text(BARE.format(people=people, folder=folder))
         snakemake = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--cores", "1", "--nocolor"]
         study = [*snakemake, "--snakefile", str(ROOT / "Snakefile"), "--configfile", str(folder / "study.yaml")]
-        parse = [sys.executable, "-c", PARSE, str(ROOT), str(folder / "study.yaml")]
-        first, second, job = (float(measured([*parse, word], ROOT)[1].split()[0]) for word in ("first", "again", "job"))
-        rows = []
-        for _ in range(2):
-            (ours, said), (bare, said_bare) = measured(study, ROOT), measured(snakemake, folder / "bare")
-            jobs, bare_jobs = (int(re.findall(r"^total +(\d+)", text, re.MULTILINE)[0]) for text in (said, said_bare))
-            rows.append((ours, bare))
-            print(f"dry run {ours:.1f} s, bare {bare:.1f} s", flush=True)
-        ours, bare = (min(times) for times in zip(*rows, strict=True))
-        scan = "folder=sub-0001/ses-low/anat,scan=sub-0001_ses-low"
-        job_only = ["--target-jobs", f"brain:{scan}", "--allowed-rules", "brain", "--mode", "remote", "--nolock"]
-        start = min(measured([*study, *job_only], ROOT)[0] for _ in range(2))
+        if options.plain:
+            compare_replacements(study)
+        else:
+            compare_with_bare(options.participants, folder, snakemake, study)
+
+
+def compare_replacements(study: list[str]) -> None:
+    """Print the dry run's seconds with all replacements, none, and each left out, and the ratios; the best of two."""
+    names = re.findall(r'^    "(\w+)": replace_', (ROOT / "rules" / "planning.smk").read_text(), re.MULTILINE)
+    left_out = ["", "all", *names]
+    times: dict[str, list[float]] = {plain: [] for plain in left_out}
+    # The first reads the dataset; the others have its index.
+    measured(study, ROOT)
+    for _ in range(2):
+        for plain in left_out:
+            times[plain].append(measured(study, ROOT, plain)[0])
+            print(f"without {plain or 'nothing'}: {times[plain][-1]:.2f} s", flush=True)
+    best = {plain: min(seconds) for plain, seconds in times.items()}
+    for plain, seconds in best.items():
+        print(f"without {plain or 'nothing'}: {seconds:.2f} s, {seconds / best['']:.3f} times")
+
+
+def compare_with_bare(people: int, folder: Path, snakemake: list[str], study: list[str]) -> None:
+    """Print the dry run's seconds beside those of empty rules, and those of reading the dataset."""
+    (folder / "bare").mkdir()
+    (folder / "bare" / "Snakefile").write_text(BARE.format(people=people, folder=folder))
+    parse = [sys.executable, "-c", PARSE, str(ROOT), str(folder / "study.yaml")]
+    first, second, job = (float(measured([*parse, word], ROOT)[1].split()[0]) for word in ("first", "again", "job"))
+    rows = []
+    for _ in range(2):
+        (ours, said), (bare, said_bare) = measured(study, ROOT), measured(snakemake, folder / "bare")
+        jobs, bare_jobs = (int(re.findall(r"^total +(\d+)", text, re.MULTILINE)[0]) for text in (said, said_bare))
+        rows.append((ours, bare))
+        print(f"dry run {ours:.1f} s, bare {bare:.1f} s", flush=True)
+    ours, bare = (min(times) for times in zip(*rows, strict=True))
+    scan = "folder=sub-0001/ses-low/anat,scan=sub-0001_ses-low"
+    job_only = ["--target-jobs", f"brain:{scan}", "--allowed-rules", "brain", "--mode", "remote", "--nolock"]
+    start = min(measured([*study, *job_only], ROOT)[0] for _ in range(2))
     print(f"participants {people}, jobs {jobs} (bare: {bare_jobs}), processors {os.cpu_count()}")
     print(f"dry run {ours:.1f} s, bare {bare:.1f} s: {ours / bare:.2f} times")
     print(f"index: first {first:.2f} s, again {second:.2f} s, in a job {job:.2f} s; a job's own start {start:.1f} s")

@@ -1,10 +1,17 @@
-"""What keeps the plan of a large study quick; nothing here decides what is made."""
+"""What keeps the plan of a large study quick; nothing here decides what is made.
+
+It replaces internals of one version of Snakemake, and nothing where that is another one or where this workflow is a
+module of another, whose own plan is not ours to change. Each replacement has a name, which benchmarks/planning.py
+measures; the environment variable UPFIELD_PLAIN leaves out those it names (`groups,gc`), or `all`.
+"""
 
 import functools
 import gc
 import graphlib
+import os
 
 import smart_open
+from snakemake import __version__ as snakemake_version
 
 # Under other names: `rules` and `script` are something else in a Snakefile.
 from snakemake import common as snakemake_common
@@ -12,7 +19,10 @@ from snakemake import rules as snakemake_rules
 from snakemake import script as snakemake_script
 from snakemake.dag import DAG
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.output_index import OutputIndex
+
+WRITTEN_FOR = "9.27.1"
 
 
 def check_groups(dag):
@@ -55,17 +65,57 @@ def read_once(get):
     return get_source
 
 
-DAG._check_groups = check_groups
-# The first half of the same check.
-DAG.validate_group = lambda dag, group: None
-# As Snakemake's own, without comparing the jobs of groups that are the same object or not the same group.
-DAG._ready = ready
+def replace_groups():
+    DAG._check_groups = check_groups
+    # The first half of the same check.
+    DAG.validate_group = lambda dag, group: None
+
+
+def replace_ready():
+    # As Snakemake's own, without comparing the jobs of groups that are the same object or not the same group.
+    DAG._ready = ready
+
+
 # What Snakemake works out again for each file or job although it does not change.
-OutputIndex.match_producers = functools.cache(OutputIndex.match_producers)
-snakemake_script.get_source = read_once(snakemake_script.get_source)
-smart_open.parse_uri = functools.cache(smart_open.parse_uri)
-snakemake_rules.get_function_params = functools.cache(snakemake_common.get_function_params)
-snakemake_common.get_function_params = snakemake_rules.get_function_params
-# Hundreds of thousands of objects come to stay: to look through them for garbage as often as usual takes a fifth of the
-# time.
-gc.set_threshold(100_000, 50, 100)
+
+
+def replace_producers():
+    OutputIndex.match_producers = functools.cache(OutputIndex.match_producers)
+
+
+def replace_source():
+    snakemake_script.get_source = read_once(snakemake_script.get_source)
+
+
+def replace_uri():
+    smart_open.parse_uri = functools.cache(smart_open.parse_uri)
+
+
+def replace_params():
+    snakemake_rules.get_function_params = functools.cache(snakemake_common.get_function_params)
+    snakemake_common.get_function_params = snakemake_rules.get_function_params
+
+
+def replace_gc():
+    # Hundreds of thousands of objects come to stay: to look through them for garbage as often as usual takes a fifth of
+    # the time.
+    gc.set_threshold(100_000, 50, 100)
+
+
+REPLACEMENTS = {
+    "groups": replace_groups,
+    "ready": replace_ready,
+    "producers": replace_producers,
+    "source": replace_source,
+    "uri": replace_uri,
+    "params": replace_params,
+    "gc": replace_gc,
+}
+if snakemake_version != WRITTEN_FOR:
+    if workflow.is_main_process:
+        logger.info(f"Planning as Snakemake {snakemake_version} does; what quickens it is for {WRITTEN_FOR}.")
+elif workflow.modifier.is_main_snakefile():
+    plain = os.environ.get("UPFIELD_PLAIN", "").split(",")
+    for name, replace in REPLACEMENTS.items():
+        if name not in plain and "all" not in plain:
+            replace()

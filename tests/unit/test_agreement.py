@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 from upfield.evaluate.statistics import AGREEMENT, OUTLIERS, QUANTITIES, RANKS, agreement, outliers, ranks
+from upfield.evaluate.statistics.agreement import intraclass
 
 
 def quantities(output, truth, method="gan", quantity="volume_ml"):
@@ -39,27 +40,34 @@ def test_bland_altman_by_hand():
     assert "too few" in row.note and row.note.startswith("4 participants")
 
 
-def mean_squares(pair):
-    """Of Shrout and Fleiss: between participants, within them, between the two columns, and what is left."""
-    n, k = pair.shape
-    grand = pair.mean()
-    between = k * ((pair.mean(axis=1) - grand) ** 2).sum() / (n - 1)
-    within = ((pair - pair.mean(axis=1, keepdims=True)) ** 2).sum() / (n * (k - 1))
-    columns = n * ((pair.mean(axis=0) - grand) ** 2).sum() / (k - 1)
-    rest = pair - pair.mean(axis=1, keepdims=True) - pair.mean(axis=0) + grand
-    return between, within, columns, (rest**2).sum() / ((n - 1) * (k - 1))
+# Six targets rated by four judges: table 2 of Shrout and Fleiss 1979, https://doi.org/10.1037/0033-2909.86.2.420
+JUDGES = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
 
 
-def test_intraclass_correlations_by_the_formulas_of_shrout_and_fleiss():
-    random = np.random.default_rng(0)
-    truth = random.normal(600, 50, size=12)
-    pair = np.column_stack([truth + 15 + random.normal(0, 12, size=12), truth])
-    between, within, columns, rest = mean_squares(pair)
-    row = agreement(quantities(*pair.T)).iloc[0]
-    assert row.icc_1_1 == pytest.approx((between - within) / (between + within), abs=5e-4)
-    assert row.icc_a_1 == pytest.approx((between - rest) / (between + rest + 2 * (columns - rest) / 12), abs=5e-4)
-    assert row.icc_1_1_low < row.icc_1_1 < row.icc_1_1_high and row.icc_a_1_low < row.icc_a_1 < row.icc_a_1_high
-    assert pd.isna(row.note)
+def test_intraclass_correlations_of_shrout_and_fleiss():
+    found = intraclass(np.array(JUDGES, dtype=float))
+    # Their table 4 says .17 and .29. The intervals are those of R's packages psych and irr for these numbers.
+    assert found["icc_1_1"] == pytest.approx((0.166, -0.133, 0.723), abs=5e-4)
+    assert found["icc_a_1"] == pytest.approx((0.290, 0.019, 0.761), abs=5e-4)
+
+
+def test_intraclass_correlations_of_two_columns_by_hand():
+    # Rows (1, 3), (4, 4), (8, 10): means 2, 4, 9 around 5, differences 2, 0, 2. Mean squares: between 26, within 4 / 3,
+    # between columns 8 / 3, residual 2 / 3.
+    found = intraclass(np.array([[1.0, 3.0], [4.0, 4.0], [8.0, 10.0]]))
+    assert found["icc_1_1"][0] == pytest.approx((26 - 4 / 3) / (26 + 4 / 3))
+    assert found["icc_a_1"][0] == pytest.approx((26 - 2 / 3) / (26 + 2 / 3 + 2 * (8 / 3 - 2 / 3) / 3))
+    # F(2, 3) at 0.975 is 16.0441, F(3, 2) is 39.1655; the ratio of mean squares is 19.5.
+    assert found["icc_1_1"][1:] == pytest.approx((0.09723, 0.99738), abs=1e-5)
+
+
+def test_agreement_tells_a_constant_difference_from_none():
+    target = np.array([500.0, 600.0, 610.0, 700.0])
+    assert intraclass(np.column_stack([target, target])) == {"icc_1_1": (1, 1, 1), "icc_a_1": (1, 1, 1)}
+    value, low, high = intraclass(np.column_stack([target + 50, target]))["icc_a_1"]
+    assert 0 < low < value < high < 1
+    row = agreement(quantities(target + 50, target)).iloc[0]
+    assert (row.icc_a_1, row.icc_a_1_low, row.icc_a_1_high) == (value, low, high)
 
 
 def test_small_and_degenerate_samples_have_no_more_than_they_can_carry():

@@ -294,6 +294,87 @@ def test_metrics_page_holds_the_definitions_of_the_code():
     assert len([line for line in page if line.startswith("| `")]) == len(rows)
 
 
+def numbers():
+    """(page, words that stand in it) with the numbers that the code works with."""
+    from upfield.evaluate import audit, lesions
+    from upfield.image import nifti
+    from upfield.preprocess import bias, registration, stage
+    from upfield.preprocess.brain import plausibility, template
+    from upfield.quality import pair
+
+    radii = [f"{radius:g}" for radius in lesions.RADII]
+    low, high = plausibility.PLAUSIBLE_CM3
+    in_guide = [
+        f"N4 in the mask, fitted at {bias.N4_SPACING:g} mm",
+        f"mutual information of the brains at {registration.REGISTRATION_SPACING:g} mm",
+        f"its brain and {stage.MARGIN:g} mm around it",
+        f"its brain and {stage.MARGIN:g} mm around. Both directions",
+        f"of the source, {stage.SOURCE_RIM:g} mm around its mask are kept",
+        f"Farther than {stage.SOURCE_RIM:g} mm from the brain an output is 0",
+        f"field of view thinner than {nifti.SLAB:g} mm",
+        f"then of the brains and {template.NEAR:g} mm around",
+        f"expected {low:g} to {high:g}",
+        f"Pairs are compared at {pair.SPACING:g} mm",
+        f"differs from its surroundings ({audit.SHELL:g} mm)",
+        f"radius {', '.join(radii[:-1])} and {radii[-1]} mm, {lesions.CONTRASTS[1]:.0%} darker".replace("%", " %"),
+    ]
+    yield from (("docs/guide.md", words) for words in in_guide)
+    yield "docs/outputs.md", f"ends {stage.MARGIN:g} mm around the target's brain"
+
+
+def test_numbers_in_the_prose_are_those_of_the_code():
+    missing = [(page, words) for page, words in numbers() if words not in " ".join(GUIDES[page].split())]
+    assert missing == []
+
+
+def schema_enum(*path):
+    """The values that the schema of the config allows for a key."""
+    schema = study_config.schema()
+    node = schema
+    for part in path:
+        node = node["properties"][part]
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].split("/")[-1]] | node
+    return node["enum"]
+
+
+@pytest.mark.parametrize("key", ["preprocess.brain.method", "preprocess.normalize.method"])
+def test_tables_of_the_guide_list_every_choice(key):
+    (table,) = re.findall(rf"^\| `{re.escape(key)}` \| what it does.*\n\|[-|]+\n((?:\|.*\n)+)", GUIDES["docs/guide.md"],
+                          re.MULTILINE)  # fmt: skip
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == schema_enum(*key.split("."))
+
+
+def test_no_other_page_lists_some_of_the_choices():
+    """Sidecar keys name the config's key; a list there once stopped at two of seven."""
+    rows = re.findall(r"^\| `(?:Type`, `BrainExtraction|Normalization)` .*$", GUIDES["docs/outputs.md"], re.MULTILINE)
+    assert len(rows) == 2
+    choices = {*schema_enum("preprocess", "brain", "method"), *schema_enum("preprocess", "normalize", "method")}
+    assert {word for row in rows for word in re.findall(r"`(\w+)`", row)} & choices == set()
+
+
+def test_names_that_a_method_may_not_have_are_those_of_the_code():
+    from upfield.study.study import RESERVED
+
+    page = " ".join(GUIDES["docs/adding-a-method.md"].split())
+    (listed,) = re.findall(r"names of Upfield's own files: ([^.]+)\.", page)
+    assert tuple(re.findall(r"`(\w+)`", listed)) == RESERVED
+
+
+def test_order_of_imports_is_that_of_the_test():
+    from tests.workflow.test_repository import ORDER
+
+    page = " ".join((ROOT / "CONTRIBUTING.md").read_text().split())
+    (listed,) = re.findall(r"a module imports only from earlier ones: ([^.]+)\.", page)
+    assert re.findall(r"`(\w+)`", listed) == ORDER
+
+
+def test_what_was_measured_of_a_thousand_participants_stands_once():
+    text = "\n\n".join(GUIDES.values())
+    said = [part for part in text.split("\n\n") if "1,000 participants" in " ".join(part.split())]
+    assert len(said) == 1
+
+
 def test_licence_and_citation_agree_with_the_package():
     import tomllib
 

@@ -1,13 +1,13 @@
 """A DICOM series as NIfTI with a sidecar, by dcm2niix, without what could identify a person."""
 
 import json
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from upfield import program
 from upfield.bids import sidecar
 from upfield.errors import ScanError
 from upfield.files import write_json
@@ -48,16 +48,16 @@ def _image(series: Path) -> tuple[Volume, dict[str, Any]]:
     import dcm2niix
 
     with tempfile.TemporaryDirectory() as folder:
-        command = [dcm2niix.bin, "-b", "y", "-ba", "y", "-z", "n", "-f", "%s_%d", "-o", folder, str(series)]
+        command = [dcm2niix.bin, "-b", "y", "-ba", "y", "-z", "n", "-f", "%s_%d", "-o", folder, series.resolve()]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
-        except subprocess.TimeoutExpired:
-            raise ScanError(f"dcm2niix took longer than {LIMIT} s") from None
+            done = program.run(command, seconds=LIMIT)
+        except program.ProgramError as error:
+            raise ScanError(str(error)) from None
         images = sorted(Path(folder).glob("*.nii"))
         if len(images) != 1:
-            last = (done.stdout + done.stderr).strip().splitlines()[-1:] or ["no message"]
             raise ScanError(
-                f"dcm2niix made {len(images)} images of the DICOM folder; expected 1, of one series ({last[0][:100]})"
+                f"dcm2niix made {len(images)} images of the DICOM folder; expected 1, of one series"
+                f" ({done.last_line[:100]})"
             )
         found = json.loads(sidecar(images[0]).read_text(encoding="utf-8"))
         return nifti.load(images[0]), {key: found[key] for key in KEPT if key in found}

@@ -1,13 +1,14 @@
-"""The official validator's verdict on a dataset, as a table: said, never enforced."""
+"""What the official validator says of a dataset, as a table: said, never enforced."""
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
+
+from upfield import program
 
 COLUMNS = ["dataset", "severity", "code", "files", "example", "message"]
 PROGRAM = "bids-validator-deno"
@@ -26,14 +27,16 @@ def validation_table(folders: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def _issues(folder: str) -> list[tuple[str, str, str, int, str, str]]:
-    program = shutil.which(PROGRAM, path=str(Path(sys.executable).parent)) or shutil.which(PROGRAM)
-    if program is None:
+    validator = shutil.which(PROGRAM, path=str(Path(sys.executable).parent)) or shutil.which(PROGRAM)
+    if validator is None:
         return [(folder, "unknown", "n/a", 0, "n/a", f"{PROGRAM} is not installed")]
     try:
-        done = subprocess.run([program, "--json", folder], capture_output=True, text=True, timeout=SECONDS, check=False)
-        report = json.loads(done.stdout)["issues"]
-    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError) as error:
-        return [(folder, "unknown", "n/a", 0, "n/a", f"{PROGRAM} gave no verdict ({type(error).__name__})")]
+        done = program.run([validator, "--json", Path(folder).resolve()], seconds=SECONDS)
+        # Not strict: line separators inside of texts have become new lines.
+        report = json.loads(done.stdout, strict=False)["issues"]
+    except (program.ProgramError, ValueError, KeyError) as error:
+        reason = str(error) if isinstance(error, program.ProgramError) else done.last_line[:160]
+        return [(folder, "unknown", "n/a", 0, "n/a", f"{PROGRAM} gave no report ({reason})")]
     found: dict[tuple[str, str], list[str]] = {}
     for issue in report["issues"]:
         if issue.get("severity") in ("error", "warning"):

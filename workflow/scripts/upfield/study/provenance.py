@@ -28,6 +28,7 @@ def versions() -> dict[str, str]:
 def git_commit() -> str:
     """Commit of this checkout, with `-dirty` if files differ from it; `unknown` outside a checkout."""
     root = Path(__file__).resolve().parents[4]
+    # Not by upfield.program: git is no part of the pipeline, and nipype takes seconds to load.
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()

@@ -439,9 +439,13 @@ class Study:
         return config.method_settings(self.config, method)
 
 
+# What follows `desc-` in the names of files that no method writes; docs/adding-a-method.md lists them.
+RESERVED = ("preproc", "biascorr", "simulated", "average", "brain", "tissues")
+
+
 def _labels(methods: Sequence[str]) -> dict[str, str]:
     """Method by the label that stands in its files' names. Raises UpfieldError if two would have the same files."""
-    taken = {name: name for name in ("preproc", "biascorr", "simulated", "average", "brain", "tissues")}
+    taken = {name: name for name in RESERVED}
     result: dict[str, str] = {}
     for method in methods:
         # A method `x_std` would write the files of the standard deviation of a method `x`.

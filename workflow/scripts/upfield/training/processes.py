@@ -63,6 +63,8 @@ def launch(processes: int, script: str) -> bool:
         each = ["srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
         meeting = ["--rdzv-backend", "c10d", "--rdzv-id", job, "--rdzv-endpoint", f"{socket.gethostname()}:{port}"]
         command = [*each, *command, "--nnodes", str(nodes), *meeting]
+    # Not by upfield.program, which is for programs of others and keeps what they say: these are Upfield itself, and
+    # speak for themselves.
     # torchrun passes SIGTERM on and inherits that SIGUSR1 is ignored; the trainings handle both.
     with handling({signal.SIGTERM: lambda number, frame: None, signal.SIGUSR1: signal.SIG_IGN}):
         failed = subprocess.run([*command, script], check=False).returncode != 0

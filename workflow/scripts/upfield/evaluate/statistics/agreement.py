@@ -1,8 +1,5 @@
 """Agreement of a quantity measured in outputs with the same quantity measured in truths."""
 
-import logging
-import warnings
-
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -14,7 +11,7 @@ AGREEMENT = [
     "method", "region", "quantity", "n", "bias", "bias_low", "bias_high", "sd", "limit_low", "limit_high", "p_slope",
     "icc_1_1", "icc_1_1_low", "icc_1_1_high", "icc_a_1", "icc_a_1_low", "icc_a_1_high", "note",
 ]  # fmt: skip
-# Participants below which an ICC says nothing (pingouin wants five ratings).
+# Participants below which an ICC says nothing.
 SMALLEST_ICC = 3
 # Below this many, limits of agreement are rough: their 95 % interval is as wide as the limits themselves.
 FEW = 10
@@ -41,7 +38,7 @@ def agreement(quantities: pd.DataFrame) -> pd.DataFrame:
         Whether the difference grows with the mean of the two: p of Pearson's correlation between them.
     icc_1_1, icc_a_1
         Intraclass correlations, one-way and two-way absolute agreement, single measurements, with 95 % intervals
-        (Shrout and Fleiss 1979; McGraw and Wong 1996, https://doi.org/10.1037/1082-989X.1.1.30), by pingouin.
+        (`intraclass`).
     note
         What a small sample cannot show; NaN where there is nothing to say.
 
@@ -77,28 +74,62 @@ def bland_altman(pair: Array) -> dict[str, float | str]:
 
 
 def icc(pair: Array) -> dict[str, float]:
-    """ICC(1,1) and ICC(A,1) with 95 % intervals; empty for too few participants or truths that do not vary."""
+    """ICC(1,1) and ICC(A,1) with 95 % intervals; empty for too few participants or targets that do not vary."""
     if len(pair) < SMALLEST_ICC or np.ptp(pair[:, 1]) == 0:
         return {}
-    # Imported here: it takes seconds to load, and says so.
-    import pingouin
+    return {
+        f"{name}{end}": value
+        for name, values in intraclass(pair).items()
+        for end, value in zip(("", "_low", "_high"), values, strict=True)
+    }
 
-    long = pd.DataFrame(
-        {
-            "participant": np.repeat(np.arange(len(pair)), 2),
-            "rater": np.tile(["output", "truth"], len(pair)),
-            "value": pair.ravel(),
-        }
+
+def intraclass(ratings: Array) -> dict[str, tuple[float, float, float]]:
+    """Intraclass correlations of single measurements: each with the ends of its 95 % interval.
+
+    Parameters
+    ----------
+    ratings
+        (n, k): n >= 2 participants, each measured by the same k >= 2 raters; all finite.
+
+    Returns
+    -------
+    icc_1_1
+        One-way random effects, ICC(1,1). Its interval is exact.
+    icc_a_1
+        Two-way random effects, absolute agreement, ICC(A,1), which is ICC(2,1) of Shrout and Fleiss. Its interval takes
+        Satterthwaite's degrees of freedom.
+
+    From the mean squares of an analysis of variance (Shrout and Fleiss 1979, https://doi.org/10.1037/0033-2909.86.2.420)
+    and quantiles of F (McGraw and Wong 1996, https://doi.org/10.1037/1082-989X.1.1.30, tables 4 and 7). Raters that
+    agree exactly have 1 throughout.
+
+    """
+    n, k = ratings.shape
+    mean, rows, columns = ratings.mean(), ratings.mean(axis=1), ratings.mean(axis=0)
+    between = k * ((rows - mean) ** 2).sum() / (n - 1)
+    raters = n * ((columns - mean) ** 2).sum() / (k - 1)
+    residual = ((ratings - rows[:, None] - columns + mean) ** 2).sum() / ((n - 1) * (k - 1))
+    within = ((ratings - rows[:, None]) ** 2).sum() / (n * (k - 1))
+    if within == 0:
+        return dict.fromkeys(("icc_1_1", "icc_a_1"), (1.0, 1.0, 1.0))
+
+    def one_way(ratio: float) -> float:
+        return float((ratio - 1) / (ratio + k - 1))
+
+    observed, free = between / within, n * (k - 1)
+    one = (
+        one_way(observed),
+        one_way(observed / stats.f.ppf(0.975, n - 1, free)),
+        one_way(observed * stats.f.ppf(0.975, free, n - 1)),
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            table = pingouin.intraclass_corr(long, "participant", "rater", "value").set_index("Type")
-        except (ValueError, AssertionError, np.linalg.LinAlgError) as error:
-            logging.warning("no intraclass correlation: %s", error)
-            return {}
-    result: dict[str, float] = {}
-    for kind, name in (("ICC(1,1)", "icc_1_1"), ("ICC(A,1)", "icc_a_1")):
-        low, high = table.loc[kind, "CI95"]
-        result |= {name: float(table.loc[kind, "ICC"]), f"{name}_low": float(low), f"{name}_high": float(high)}
-    return result
+    two = float((between - residual) / (between + (k - 1) * residual + k * (raters - residual) / n))
+    # As in the paper, multiplied out so that no residual, raters that differ by a constant, needs no division by it.
+    weight = n * (1 + (k - 1) * two) - k * two
+    numerator = (k * two * raters + weight * residual) ** 2
+    free = numerator * (n - 1) * (k - 1) / ((n - 1) * (k * two * raters) ** 2 + (weight * residual) ** 2)
+    low, high = stats.f.ppf(0.975, n - 1, free), stats.f.ppf(0.975, free, n - 1)
+    error = k * raters + (k * n - k - n) * residual
+    two_low = n * (between - low * residual) / (low * error + n * between)
+    two_high = n * (high * between - residual) / (error + n * high * between)
+    return {"icc_1_1": one, "icc_a_1": (two, float(two_low), float(two_high))}

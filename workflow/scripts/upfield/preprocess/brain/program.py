@@ -1,16 +1,20 @@
-"""Brain extraction by programs that are not part of Upfield, through nipype's command lines.
+"""Brain extraction by programs that are not part of Upfield.
 
 They see nothing but a copy of the scan in a folder of its own, so no name of a user's file stands in a command.
 """
 
-import os
+import shlex
 import tempfile
 from pathlib import Path
 
+from upfield import program
 from upfield.errors import ScanError
 from upfield.image import nifti
 from upfield.image.nifti import Volume
 from upfield.image.transforms import Array
+
+# That one scan may take: hd-bet on a slow processor needs a quarter of an hour.
+SECONDS = 3600
 
 
 def run(volume: Volume, method: str, command: str, arguments: str, written: str) -> Array:
@@ -18,23 +22,15 @@ def run(volume: Volume, method: str, command: str, arguments: str, written: str)
 
     Raises ScanError if the program fails or writes no mask.
     """
-    # nipype would ask its maker's server for a newer version.
-    os.environ.setdefault("NO_ET", "1")
-    from nipype.interfaces.base import CommandLine
-
     with tempfile.TemporaryDirectory() as folder:
         nifti.save(volume, Path(folder) / "scan.nii.gz")
-        environment = {"FSLOUTPUTTYPE": "NIFTI_GZ"}
-        program = CommandLine(command=command, args=arguments, environ=environment, terminal_output="allatonce")
+        words = [command, *shlex.split(arguments)]
         try:
-            done = program.run(cwd=folder).runtime
-        except (OSError, RuntimeError) as error:
-            raise ScanError(f"brain extraction ({method}): {command} cannot be run ({error})"[:250]) from None
-        if done.returncode != 0:
-            said = [line.strip() for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip()]
-            raise ScanError(
-                f"brain extraction ({method}): {command} failed ({said[-1][:160] if said else done.returncode})"
-            )
+            done = program.run(words, seconds=SECONDS, folder=folder, environment={"FSLOUTPUTTYPE": "NIFTI_GZ"})
+        except program.ProgramError as error:
+            raise ScanError(f"brain extraction ({method}): {error}") from None
+        if done.code != 0:
+            raise ScanError(f"brain extraction ({method}): {command} failed ({done.last_line[:160]})")
         mask = Path(folder) / written
         if not mask.is_file():
             raise ScanError(f"brain extraction ({method}): {command} wrote no {written}")

@@ -1,0 +1,120 @@
+"""rules/planning.smk replaces internals of one version of Snakemake, in this workflow alone."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PLANNING = (ROOT / "rules" / "planning.smk").read_text()
+STUDY = {"study": "planned", "phantom": {"subjects": 6, "seed": 42, "spacing": 2.0}}
+STUDY |= {side: {"bids_dir": "phantom", "entities": {"session": session, "suffix": "T1w"}}
+          for side, session in (("source", "64mT"), ("target", "3T"))}  # fmt: skip
+
+# Runs Snakemake, as a version if one is given, and says which of its internals are others afterwards.
+PROBE = """
+import gc, sys
+import snakemake
+if sys.argv[1]:
+    snakemake.__version__ = sys.argv[1]
+from snakemake.cli import main
+from snakemake.dag import DAG
+from snakemake.output_index import OutputIndex
+import smart_open, snakemake.common, snakemake.rules, snakemake.script
+
+def state():
+    found = {f"DAG.{name}": value for name, value in vars(DAG).items()}
+    found |= {f"OutputIndex.{name}": value for name, value in vars(OutputIndex).items()}
+    for module in (smart_open, snakemake.common, snakemake.rules, snakemake.script):
+        found |= {f"{module.__name__}.{name}": value for name, value in vars(module).items() if callable(value)}
+    return found | {"gc": gc.get_threshold()}
+
+before = state()
+try:
+    main(sys.argv[2:])
+finally:
+    after = state()
+    print("REPLACED", *sorted(name for name in before if before[name] != after[name]))
+"""
+
+
+@pytest.fixture
+def dry_run(tmp_path):
+    """Dry run of a Snakefile as some version of Snakemake; what it said, and which internals it replaced."""
+
+    def run(snakefile, *arguments, version="", plain=""):
+        command = [sys.executable, "-c", PROBE, version, "--dry-run", "--cores", "1", "--nocolor"]
+        command += ["--snakefile", str(snakefile), "--directory", str(tmp_path), *map(str, arguments)]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SNAKEMAKE")}
+        environment["UPFIELD_PLAIN"] = plain
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, said[-3000:]
+        (replaced,) = re.findall(r"^REPLACED(.*)$", said, re.MULTILINE)
+        return said, replaced.split()
+
+    return run
+
+
+@pytest.fixture
+def study(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(STUDY))
+    return path
+
+
+def rules_planned(said):
+    return dict(re.findall(r"^(\w+) +(\d+)$", said.split("Job stats:")[1].split("total")[0], re.MULTILINE))
+
+
+def test_internals_are_replaced_in_the_version_it_was_written_for(dry_run, study):
+    said, replaced = dry_run(ROOT / "Snakefile", "--configfile", study)
+    assert "DAG._check_groups" in replaced and "Planning as Snakemake" not in said
+    names = re.findall(r'^    "(\w+)": replace_', PLANNING, re.MULTILINE)
+    assert dry_run(ROOT / "Snakefile", "--configfile", study, plain=",".join(names))[1] == []
+
+
+def test_another_version_plans_by_itself_and_says_so_once(dry_run, study):
+    said, replaced = dry_run(ROOT / "Snakefile", "--configfile", study, version="9.26.0")
+    assert replaced == []
+    assert len(re.findall(r"Planning as Snakemake 9\.26\.0 does", said)) == 1
+
+
+HOST = """
+config["of_the_host"] = {{"upfield": {study!r}}}
+
+rule all:
+    input: "done.txt"
+
+module upfield:
+    snakefile: "{snakefile}"
+    config: config["of_the_host"]["upfield"]
+
+use rule * from upfield as upfield_*
+
+rule last:
+    input: rules.upfield_report.input
+    output: "done.txt"
+    shell: "touch {{output}}"
+
+assert config == {{"of_the_host": {{"upfield": {study!r}}}}}, config
+"""
+
+
+def test_as_a_module_it_plans_the_same_and_leaves_the_host_alone(dry_run, study, tmp_path):
+    host = tmp_path / "Snakefile"
+    host.write_text(HOST.format(study=STUDY, snakefile=ROOT / "Snakefile"))
+    said, replaced = dry_run(host)
+    assert replaced == [] and "Planning as Snakemake" not in said
+    alone = rules_planned(dry_run(ROOT / "Snakefile", "--configfile", study)[0])
+    expected = {f"upfield_{name}": number for name, number in alone.items() if name != "report"}
+    assert rules_planned(said) == expected | {"last": "1", "all": "1"}
+
+
+def test_the_version_is_the_locked_one():
+    (version,) = re.findall(r'^WRITTEN_FOR = "(.*)"$', PLANNING, re.MULTILINE)
+    assert f"snakemake=={version}\n" in (ROOT / "requirements.lock").read_text()
