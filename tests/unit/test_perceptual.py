@@ -133,8 +133,13 @@ def planned(**given):
 
 
 def test_a_study_with_weights_is_accepted(weights):
-    planned(content={"gram": 1.0}, perceptual_weights=weights)
+    planned(content={"gram": 1.0}, perceptual_weights=weights, perceptual_layers=[1])
     planned(perceptual_weights="/not/used.pth")
+
+
+def test_layers_that_the_network_lacks_stop_the_plan(weights, refused):
+    with refused("method_overrides.lohiresgan.perceptual_layers is [3, 8]", "0 to 6"):
+        planned(content={"gram": 1.0}, perceptual_weights=weights, perceptual_layers=[3, 8])
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def schema() -> dict[str, Any]:
         "registrations": transforms.EXTENSIONS,
         "template registrations": [kind for kind in transforms.EXTENSIONS if kind != "none"],
         "normalizations": intensity.KINDS,
-        "quality metrics": verdict.METRICS,
+        "quality metrics": [*verdict.METRICS, *aliases.NAMES["qc", "thresholds"]],
         "metrics": registry.METRICS,
         "phantom fields": SCANNERS,
     }
