@@ -18,14 +18,14 @@ min_version("9.15")
 HERE = Path(workflow.current_basedir.get_path_or_uri(secret_free=False))
 sys.path.insert(0, str(HERE / "workflow" / "scripts"))
 
-from upfield.study import resources
-from upfield.study.application import Application, resolve
+from upfield import step as steps
 from upfield.bids import sidecar
-from upfield.catalogue.methods import MODEL_FREE
-from upfield.study.config import TRUTH, reading_pairs, typed
 from upfield.errors import UpfieldError
 from upfield.files import merged, read_tsv, read_yaml
 from upfield.image.nifti import SAME
+from upfield.study import phantoms
+from upfield.study.application import Application, resolve
+from upfield.study.config import reading_pairs, typed
 from upfield.study.study import Study
 
 # What the user said, before the defaults: a model decides about everything else.
@@ -45,12 +45,15 @@ APPLYING = config["model"] is not None
 try:
     if APPLYING:
         config.update(resolve(config, GIVEN))
-    STUDY = (Application if APPLYING else Study)(config, rescan=workflow.is_main_process)
-    SPLITS = STUDY.splits
+        STUDY = Application(config, rescan=workflow.is_main_process)
+    else:
+        STUDY = Study(config, rescan=workflow.is_main_process)
+        # Who is where is known, or refused, before anything runs.
+        STUDY.folds
 except UpfieldError as error:
     raise WorkflowError(str(error)) from None
 
-ROOT = STUDY.root
+ROOT, PATHS = STUDY.root, STUDY.paths
 
 if not workflow.is_main_process:
     # A scheduler announces the end of a job with SIGUSR1 to all of its processes. Training writes its checkpoint then;
@@ -67,128 +70,133 @@ wildcard_constraints:
     method=r"[a-z0-9_]+",
     fold=r"[A-Za-z0-9]+",
     seed=r"\d+",
-    label="|".join(STUDY.labels),
-
-
-TABLES = [f"{ROOT}/metrics/{name}.tsv" for name in STUDY.tables]
-# Metrics against a truth, of which an unpaired study has none.
-EXPORTS = [f"{ROOT}/metrics/lohiresgan/{method}.csv" for method in STUDY.methods if not STUDY.unpaired]
-PREDICTIONS = [STUDY.prediction(method, participant) for participant in STUDY.tested for method in STUDY.methods]
-DEVIATIONS = [STUDY.deviation(method, participant) for participant in STUDY.tested for method in STUDY.uncertain]
-TABLES += [f"{ROOT}/metrics/calibration.tsv"] if STUDY.uncertain else []
-MODELS = [
-    f"{STUDY.model(method, fold, seed)}/model.json"
-    for method in STUDY.trained
-    for fold in STUDY.folds
-    for seed in STUDY.seeds(method)
-]
-
-
-localrules:
-    report,
-    apply,
-    ingest,
-    preprocess,
-    qc,
-    split,
-    patches,
-    train,
-    predict,
-    evaluate,
-    reader_study,
-
-
-rule report:
-    input:
-        f"{ROOT}/report/index.html",
-        # What else a user would miss: deleted, it is made again, and what depends on it with it.
-        TABLES,
-        EXPORTS,
-        MODELS,
-        PREDICTIONS,
-        DEVIATIONS,
-
-
-rule reader_study:
-    input:
-        f"{ROOT}/reader_study/key.csv",
-        f"{ROOT}/reader_study/for_readers",
-
-
-rule apply:
-    default_target: APPLYING
-    input:
-        lambda wildcards: applied(),
-
-
-rule ingest:
-    input:
-        f"{ROOT}/dataset_description.json",
-        f"{ROOT}/inventory.tsv",
-        f"{ROOT}/pairs.tsv",
-        f"{ROOT}/excluded.tsv",
-
-
-rule preprocess:
-    input:
-        [STUDY.preprocessed(scan) for scan in STUDY.scans.values()],
-
-
-rule qc:
-    input:
-        f"{ROOT}/qc/quality.tsv",
-        [STUDY.pictures(name) for name in STUDY.pair_names],
-        [f"{ROOT}/qc/contact_sheet-{number}.webp" for number in STUDY.sheets],
-
-
-rule split:
-    input:
-        f"{ROOT}/splits.tsv",
-
-
-rule patches:
-    input:
-        [STUDY.store(name) for name in STUDY.contents],
-
-
-rule train:
-    input:
-        MODELS,
-
-
-rule predict:
-    input:
-        PREDICTIONS,
-        DEVIATIONS,
-
-
-rule evaluate:
-    input:
-        TABLES,
-        EXPORTS,
 
 
 include: "rules/planning.smk"
 include: "rules/common.smk"
-include: "rules/ingest.smk"
-include: "rules/preprocess.smk"
-include: "rules/qc.smk"
-include: "rules/split.smk"
-include: "rules/patches.smk"
-include: "rules/train.smk"
-include: "rules/predict.smk"
-include: "rules/evaluate.smk"
-
-
-if STUDY.unpaired:
-
-    include: "rules/harmonise.smk"
-
-
-include: "rules/report.smk"
-include: "rules/reading.smk"
+include: "rules/scans.smk"
 
 
 if APPLYING:
 
     include: "rules/apply.smk"
+
+    localrules:
+        apply,
+
+    rule apply:
+        """All that a trained model makes of scans without a target."""
+        default_target: True
+        input:
+            lambda wildcards: [*checkpoints.screen.get().output, *enhanced(), PATHS("report")],
+
+else:
+
+    include: "rules/ingest.smk"
+    include: "rules/preprocess.smk"
+    include: "rules/qc.smk"
+    include: "rules/split.smk"
+    include: "rules/patches.smk"
+    include: "rules/train.smk"
+    include: "rules/predict.smk"
+    include: "rules/evaluate.smk"
+    include: "rules/harmonise.smk"
+    include: "rules/report.smk"
+    include: "rules/reading.smk"
+
+    TABLES = [PATHS("table", table=table) for table in STUDY.tables]
+    # Metrics against a target.
+    EXPORTS = [PATHS("export", method=method) for method in STUDY.methods.names if STUDY.design.has_reference]
+    PREDICTIONS = [
+        STUDY.prediction(method, participant) for participant in STUDY.tested for method in STUDY.methods.names
+    ] + [
+        STUDY.uncertainty(method, participant) for participant in STUDY.tested for method in STUDY.methods.uncertain
+    ]
+    MODELS = [
+        PATHS("card", method=method, fold=fold, seed=seed)
+        for method in STUDY.methods.trained
+        for fold in STUDY.folds.names
+        for seed in STUDY.methods.seeds(method)
+    ]
+
+    def model_to_apply(wildcards):
+        raise WorkflowError(
+            "config: model is not set; apply needs model=<model folder> and bids_dir=<BIDS dataset>"
+        )
+
+    localrules:
+        report,
+        apply,
+        ingest,
+        preprocess,
+        qc,
+        split,
+        patches,
+        train,
+        predict,
+        evaluate,
+        reader_study,
+
+    rule report:
+        """Everything: the report, and what else a user would miss if it were deleted."""
+        default_target: True
+        input:
+            PATHS("report"),
+            TABLES,
+            EXPORTS,
+            MODELS,
+            PREDICTIONS,
+
+    rule reader_study:
+        """Blinded images for readers, a sheet for their scores, and the key."""
+        input:
+            PATHS("reader_key"),
+            PATHS("reader_images"),
+
+    rule ingest:
+        """Which scans there are, which belong together, what was left out."""
+        input:
+            [PATHS(kind) for kind in ("description", "inventory", "pairs", "excluded")],
+
+    rule preprocess:
+        """The scans that networks see."""
+        input:
+            [STUDY.preprocessed(scan) for scan in STUDY.scans.values()],
+
+    rule qc:
+        """Every scan and pair measured, judged and drawn."""
+        input:
+            PATHS("quality_table"),
+            [STUDY.pictures(name) for name in STUDY.pair_names],
+            [PATHS("contact_sheet", sheet=sheet) for sheet in STUDY.sheets],
+
+    rule split:
+        """Who trains, validates and tests."""
+        input:
+            PATHS("splits"),
+
+    rule patches:
+        """Patch stores of all participants."""
+        input:
+            [PATHS("store", store=store) for store in STUDY.contents],
+
+    rule train:
+        """Every model."""
+        input:
+            MODELS,
+
+    rule predict:
+        """Outputs of every method for the test participants."""
+        input:
+            PREDICTIONS,
+
+    rule evaluate:
+        """Every table of metrics."""
+        input:
+            TABLES,
+            EXPORTS,
+
+    rule apply:
+        """A trained model on scans without a target: refused, since no model is set."""
+        input:
+            model_to_apply,

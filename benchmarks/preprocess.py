@@ -65,30 +65,30 @@ def make_pair(scan: str, folder: Path) -> np.ndarray:
 def prepare(folder: Path, side: str) -> None:
     """Mask and bias correction of one scan."""
     import torch
-    from upfield.preprocess import stage as preprocess
+    from upfield.preprocess import bias, masks
 
     torch.set_num_threads(1)
     image, mask = str(folder / f"{side}.nii.gz"), str(folder / f"{side}_mask.nii.gz")
-    preprocess.extract_brain(image, mask, {"method": "deepbet"})
-    preprocess.correct_bias(image, mask, str(folder / f"{side}_corrected.nii.gz"), enabled=True)
+    masks.extract_brain(image, mask, {"method": "deepbet"})
+    bias.correct_bias(image, mask, str(folder / f"{side}_corrected.nii.gz"), enabled=True)
 
 
 def register(folder: Path) -> None:
     """Source onto target."""
-    from upfield.preprocess import stage as preprocess
+    from upfield.preprocess.register import register as step
 
     source, target = ((str(folder / f"{s}_corrected.nii.gz"), str(folder / f"{s}_mask.nii.gz")) for s in SIDES)
     outputs = str(folder / "forward.txt"), str(folder / "inverse.txt")
-    preprocess.register(source, target, outputs, {"transform": "rigid", "seed": 42})
+    step(*source, *target, *outputs, {"transform": "rigid", "seed": 42})
 
 
 def standardise(folder: Path, side: str) -> None:
     """One scan on the working grid."""
-    from upfield.preprocess import stage as preprocess
+    from upfield.preprocess.standardize import standardize
 
     files = [str(folder / name) for name in (f"{side}_corrected.nii.gz", f"{side}_mask.nii.gz", "target_mask.nii.gz")]
     transform = str(folder / "forward.txt") if side == "source" else None
-    preprocess.standardise(*files, transform, str(folder / f"{side}_T1w.nii.gz"), SETTINGS)
+    standardize(*files, str(folder / f"{side}_T1w.nii.gz"), SETTINGS, transform)
 
 
 def upfield(folder: Path) -> None:

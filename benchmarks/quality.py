@@ -32,7 +32,7 @@ from upfield.image.nifti import Volume
 from upfield.preprocess import bias, registration
 from upfield.preprocess import simulation as degrade
 from upfield.preprocess.brain.extraction import extract
-from upfield.quality import pair, verdict
+from upfield.quality import judging, pair
 from upfield.study import config
 
 SETTINGS = read_yaml(config.ROOT / "config" / "config.yaml")
@@ -114,7 +114,7 @@ def judge(source: Scan, target: Scan) -> tuple[dict[str, float], list[str]]:
         found = pair.metrics(moving, fixed, transform)
     except ScanError as error:
         return {}, [str(error)]
-    rows = verdict.judge({"source": {}, "target": {}, "pair": found}, SETTINGS["qc"]["thresholds"])
+    rows = judging.judge({"source": {}, "target": {}, "pair": found}, SETTINGS["qc"]["thresholds"])
     return found, [row["metric"] for row in rows if row["action"] == "exclude"]
 
 

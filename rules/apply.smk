@@ -1,26 +1,16 @@
-"""A trained model on scans that have no target; brain mask and bias field come from the rules of preprocessing.
+"""A trained model on scans that have no target; brain mask and bias field come from rules/scans.smk.
 
-1. prepare         each scan on a working grid of its own, skull stripped and normalised as in training
+1. prepare         each scan on a working grid of its own, skull stripped and normalized as in training
 2. screen          what sets each scan apart from those that the model has seen; who is enhanced
 3. enhance_alone   the models' output on the scan's native grid
 4. applied_report  the report
 """
 
 
-# Where both could make a file of the same name: there is no study here.
-ruleorder: screen > inventory
-ruleorder: applied_report > html_report
-ruleorder: prepare > standardise
-
-
-# The space of the preprocessed scans as it stands in their names: their own, or a template's.
-SPACE = "" if STUDY.template is None else f"_space-{STUDY.space}"
-
-
 def scan_alone(wildcards, *wanted):
     """A scan with bias corrected, its mask, and what is `wanted` of a template that the model works in, if any."""
-    scan = STUDY.scans[wildcards.scan]
-    return {"image": STUDY.corrected(scan), "mask": STUDY.mask(scan), **moved_to_template(scan, *wanted)}
+    scan = scan_of(wildcards)
+    return {"image": PATHS("corrected", scan), "mask": PATHS("mask", scan), **moved_to_template(scan, *wanted)}
 
 
 def enhanced():
@@ -29,9 +19,7 @@ def enhanced():
     return [f"{ROOT}/{path}" for path in table["output"].dropna()]
 
 
-def applied():
-    """All that `snakemake apply` makes."""
-    return [*checkpoints.screen.get().output, *enhanced(), f"{ROOT}/report/index.html"]
+STEP = step("preprocess.standardize.prepare", "apply/{folder}/{scan}_{suffix}_prepare")
 
 
 rule prepare:
@@ -39,96 +27,105 @@ rule prepare:
     input:
         unpack(lambda wildcards: scan_alone(wildcards, "template_mask", "to_template")),
     output:
-        image=f"{ROOT}/{{folder}}/{{scan}}{SPACE}_desc-preproc_{{suffix}}.nii.gz",
-        sidecar=f"{ROOT}/{{folder}}/{{scan}}{SPACE}_desc-preproc_{{suffix}}.json",
+        PATHS.both(STUDY.preprocessed_kind)[1],
+        preprocessed=PATHS(STUDY.preprocessed_kind),
     log:
-        f"{ROOT}/logs/apply/{{folder}}/{{scan}}_{{suffix}}_prepare.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/apply/{{folder}}/{{scan}}_{{suffix}}_prepare.tsv"
+        STEP.benchmark
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=memory("standardise"),
-        runtime=minutes("standardise"),
+        **STEP.resources,
     params:
-        version=PREPROCESSING_VERSION,
+        **STEP.params,
         settings={key: PREPROCESS[key] for key in ("spacing", "normalize")},
-        typical=STUDY.domain["target"]["voxel"],
-        scale=STUDY.enlarged,
+        typical=STUDY.training_range["target"]["voxel"],
+        scale=STUDY.scale,
     script:
-        "../workflow/scripts/prepare.py"
+        "../workflow/scripts/step.py"
+
+
+STEP = step("study.application.screen", "apply/screen")
 
 
 checkpoint screen:
     """applied.tsv: every scan found, with warnings, and whether it is enhanced."""
     input:
-        sidecars=[sidecar(STUDY.standardised(scan)) for scan in STUDY.scans.values()],
+        [sidecar(STUDY.preprocessed(scan)) for scan in STUDY.scans.values()],
     output:
-        table=f"{ROOT}/applied.tsv",
-        description=f"{ROOT}/dataset_description.json",
-        ignore=f"{ROOT}/.bidsignore",
+        table=PATHS("applied"),
+        description=PATHS("description"),
+        ignore=PATHS("ignore"),
     log:
-        f"{ROOT}/logs/apply/screen.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/apply/screen.tsv"
+        STEP.benchmark
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=memory("cohort"),
-        runtime=minutes("cohort"),
+        **STEP.resources,
     params:
-        domain=STUDY.domain,
-        out_of_range=config["out_of_range"],
-        found=[scan.path for scan in STUDY.index.scans],
+        STUDY.training_range,
+        config["out_of_range"],
+        [scan.path for scan in STUDY.found],
+        **STEP.params,
     script:
-        "../workflow/scripts/screen.py"
+        "../workflow/scripts/step.py"
+
+
+STEP = step("predict.apply.enhance_alone", "apply/{folder}/{scan}_{suffix}_enhance")
 
 
 rule enhance_alone:
     """The output of the models for one scan, their mean."""
     input:
+        [f"{folder}/model.json" for folder in STUDY.folders],
         unpack(lambda wildcards: scan_alone(wildcards, "from_template")),
-        preproc=lambda wildcards: STUDY.standardised(STUDY.scans[wildcards.scan]),
-        models=[f"{folder}/model.{extension}" for folder in STUDY.folders for extension in ("safetensors", "json")],
+        preprocessed=lambda wildcards: STUDY.preprocessed(scan_of(wildcards)),
+        models=[f"{folder}/model.safetensors" for folder in STUDY.folders],
     output:
-        image=f"{ROOT}/{{folder}}/{{scan}}_desc-{STUDY.label}_{{suffix}}.nii.gz",
-        sidecar=f"{ROOT}/{{folder}}/{{scan}}_desc-{STUDY.label}_{{suffix}}.json",
+        PATHS.both("enhanced", method=STUDY.method)[1],
+        enhanced=PATHS("enhanced", method=STUDY.method),
     log:
-        f"{ROOT}/logs/apply/{{folder}}/{{scan}}_{{suffix}}_enhance.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/apply/{{folder}}/{{scan}}_{{suffix}}_enhance.tsv"
+        STEP.benchmark
     conda:
         "../envs/model.yaml"
     threads: 2
     resources:
-        mem_mb=memory("enhance"),
-        runtime=minutes("enhance"),
+        **STEP.resources,
         gpu=gpus,
     params:
-        folders=STUDY.folders,
+        **STEP.params,
         inference=INFERENCE,
+        adds_change=STUDY.design.adds_change,
     script:
-        "../workflow/scripts/enhance_alone.py"
+        "../workflow/scripts/step.py"
+
+
+STEP = step("report.steps.applied_report", "apply/report")
 
 
 rule applied_report:
     """results/<study>/report/index.html: what went in, what came out, what to be careful about."""
     input:
-        table=f"{ROOT}/applied.tsv",
-        images=lambda wildcards: enhanced(),
-        models=[f"{folder}/model.json" for folder in STUDY.folders],
+        lambda wildcards: enhanced(),
+        [f"{folder}/model.json" for folder in STUDY.folders],
+        table=PATHS("applied"),
     output:
-        f"{ROOT}/report/index.html",
+        report=PATHS("report"),
     log:
-        f"{ROOT}/logs/apply/report.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/apply/report.tsv"
+        STEP.benchmark
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=memory("html_report"),
-        runtime=minutes("html_report"),
+        **STEP.resources,
     params:
-        options=config["report"],
+        config["report"],
+        **STEP.params,
     script:
-        "../workflow/scripts/applied_report.py"
+        "../workflow/scripts/step.py"

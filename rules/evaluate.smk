@@ -13,350 +13,423 @@
 11. calibration  the same of all participants in one table
 """
 
-# Raised on purpose when a change of the code changes the numbers; nothing else about the code measures again.
-EVALUATION_VERSION = 2
-# Tables of all participants by what they are gathered from.
-FINDINGS = {}
-if "audit" in STUDY.tables:
-    FINDINGS["audit"] = [f"{ROOT}/metrics/audit/{participant}.tsv" for participant in STUDY.tested]
-    FINDINGS["structures"] = [f"{ROOT}/metrics/audit/{participant}_structures.tsv" for participant in STUDY.tested]
-if "lesions" in STUDY.tables:
-    FINDINGS["lesions"] = [f"{ROOT}/metrics/lesions/{participant}.tsv" for participant in STUDY.tested]
+# Files of all test participants by the table that they are gathered in, and what asks for it.
+FINDINGS = {
+    kind: [PATHS(kind, participant=participant) for participant in STUDY.tested]
+    for kind, table in {"audit": "audit", "structures": "audit", "lesions": "lesions"}.items()
+    if table in STUDY.tables
+}
+CALIBRATIONS = [PATHS("calibration", participant=participant) for participant in STUDY.tested]
+
+
+def case_of(participant, methods=None):
+    """A participant as evaluation sees it, see `Case`: what methods made of a scan, and what it is compared with."""
+    scans = STUDY.judged_scans(participant)
+    reference, source = STUDY.reference(participant), STUDY.contents[participant].source
+    found = STUDY.methods.names if methods is None else methods
+    # Who is not tested has no output.
+    found = [method for method in found if participant in STUDY.tested]
+    return {
+        "participant": participant,
+        "fold": STUDY.tested.get(participant, ""),
+        "seeds": STUDY.methods.all_seeds,
+        "outputs": {method: STUDY.prediction(method, participant) for method in found},
+        "uncertainties": {
+            method: STUDY.uncertainty(method, participant) for method in STUDY.methods.uncertain if method in found
+        },
+        "reference": reference[0] if reference else None,
+        "source": STUDY.preprocessed(source or scans[0]),
+        "mask": PATHS("mask", scans[0]),
+        "judged_by": [str(sidecar(STUDY.preprocessed(scan))) for scan in scans],
+        "suffix": scans[0].suffix,
+    }
+
+
+def files_of_case(case, uncertainties=False):
+    """The files that must be there for a case to be measured against its reference."""
+    return [
+        *case["outputs"].values(),
+        *(case["uncertainties"].values() if uncertainties else []),
+        *([case["reference"]] if case["reference"] else []),
+        case["mask"],
+        *case["judged_by"],
+    ]
+
+
+def case(wildcards):
+    return case_of(wildcards.participant)
+
+
+def uncertain_case(wildcards):
+    return case_of(wildcards.participant, STUDY.methods.uncertain)
+
+
+def tissues_of(wildcards):
+    return PATHS("tissues", STUDY.pairs[wildcards.participant].target)
+
+
+def regions(wildcards):
+    """Label images in whose regions metrics are measured, by name; maybe none."""
+    files = {"tissues": tissues_of(wildcards)} if config["evaluate"]["regions"] else {}
+    for atlas in STUDY.atlas(wildcards.participant):
+        files["atlas"] = atlas
+        if STUDY.template_atlas:
+            files["from_template"] = STUDY.from_template(STUDY.pairs[wildcards.participant].target)
+    return files
+
+
+STEP = step("evaluate.tissues.segment_reference", "evaluate/{folder}/{scan}_tissues")
 
 
 rule tissues:
     """Tissue classes of a target, on its own grid."""
     input:
-        truth=lambda wildcards: STUDY.corrected(STUDY.scans[wildcards.scan]),
-        mask=f"{ROOT}/{{folder}}/{{scan}}_desc-brain_mask.nii.gz",
+        reference=lambda wildcards: PATHS("corrected", scan_of(wildcards)),
+        mask=PATHS("mask"),
+        judged_by=lambda wildcards: pair_judged_by(scan_of(wildcards)),
     output:
-        image=f"{ROOT}/{{folder}}/{{scan}}_desc-tissues_dseg.nii.gz",
-        sidecar=f"{ROOT}/{{folder}}/{{scan}}_desc-tissues_dseg.json",
+        PATHS.both("tissues")[1],
+        tissues=PATHS("tissues"),
     log:
-        f"{ROOT}/logs/evaluate/{{folder}}/{{scan}}_tissues.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/evaluate/{{folder}}/{{scan}}_tissues.tsv"
+        STEP.benchmark
     group:
         "evaluate"
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=memory("tissues"),
-        runtime=minutes("tissues"),
+        **STEP.resources,
     params:
-        version=EVALUATION_VERSION,
-        suffix=lambda wildcards: STUDY.scans[wildcards.scan].suffix,
+        **STEP.params,
+        suffix=lambda wildcards: scan_of(wildcards).suffix,
     script:
-        "../workflow/scripts/tissues.py"
+        "../workflow/scripts/step.py"
+
+
+STEP = step("evaluate.subject.measure", "evaluate/{participant}")
 
 
 rule measure:
     """Metrics of one test participant."""
     input:
-        unpack(tested_images),
-        labels=lambda wildcards: [tissue_labels(wildcards)] if config["evaluate"]["regions"] else [],
-        atlas=lambda wildcards: STUDY.atlas(wildcards.participant),
-        from_template=lambda wildcards: (
-            [STUDY.from_template(STUDY.pairs[wildcards.participant].target)] if STUDY.template_atlas else []
-        ),
+        lambda wildcards: files_of_case(case(wildcards)),
+        unpack(regions),
     output:
-        values=f"{ROOT}/metrics/participants/{{participant}}.tsv",
-        own=f"{ROOT}/metrics/participants/{{participant}}_truth.tsv",
+        values=PATHS("values"),
+        reference_values=PATHS("reference_values"),
     log:
-        f"{ROOT}/logs/evaluate/{{participant}}.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/evaluate/{{participant}}.tsv"
+        STEP.benchmark
     group:
         "evaluate"
     conda:
         "../envs/report.yaml"
     threads: 2
     resources:
-        mem_mb=memory("measure"),
-        runtime=minutes("measure"),
+        **STEP.resources,
     params:
-        version=EVALUATION_VERSION,
-        methods=STUDY.methods,
-        fold=tested_fold,
-        seeds=seeds,
+        **STEP.params,
+        case=case,
         metrics=config["evaluate"]["metrics"],
         names=config["evaluate"]["atlas"]["names"],
     script:
-        "../workflow/scripts/measure.py"
+        "../workflow/scripts/step.py"
+
+
+STEP = step("evaluate.perceptual.measure", "evaluate/{participant}_lpips")
 
 
 rule perceptual:
     """LPIPS of one test participant, with weights that the user gives."""
     input:
-        unpack(tested_images),
+        lambda wildcards: files_of_case(case(wildcards)),
         weights=config["evaluate"]["lpips_weights"] or [],
     output:
-        f"{ROOT}/metrics/participants/{{participant}}_lpips.tsv",
+        perceptual=PATHS("perceptual"),
     log:
-        f"{ROOT}/logs/evaluate/{{participant}}_lpips.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/evaluate/{{participant}}_lpips.tsv"
+        STEP.benchmark
     conda:
         "../envs/model.yaml"
     threads: 2
     resources:
-        mem_mb=memory("perceptual"),
-        runtime=minutes("perceptual"),
+        **STEP.resources,
         gpu=gpus,
     params:
-        version=EVALUATION_VERSION,
-        methods=STUDY.methods,
-        fold=tested_fold,
-        seeds=seeds,
+        **STEP.params,
+        case=case,
         device=config["train"]["device"],
     script:
-        "../workflow/scripts/perceptual.py"
+        "../workflow/scripts/step.py"
+
+
+STEP = step("evaluate.tissues.segment_outputs", "evaluate/{participant}_segment")
 
 
 rule segment:
     """Tissues of every output of one test participant, against those of the target."""
     input:
-        unpack(tested_images),
-        tissues=tissue_labels,
+        lambda wildcards: files_of_case(case(wildcards)),
+        tissues=tissues_of,
     output:
-        f"{ROOT}/metrics/participants/{{participant}}_tissues.tsv",
+        segmentation=PATHS("segmentation"),
     log:
-        f"{ROOT}/logs/evaluate/{{participant}}_segment.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/evaluate/{{participant}}_segment.tsv"
+        STEP.benchmark
     group:
         "evaluate"
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=memory("segment"),
-        runtime=minutes("segment"),
+        **STEP.resources,
     params:
-        version=EVALUATION_VERSION,
-        methods=STUDY.methods,
-        fold=tested_fold,
-        seeds=seeds,
-        suffix=lambda wildcards: STUDY.pairs[wildcards.participant].target.suffix,
+        **STEP.params,
+        case=case,
     script:
-        "../workflow/scripts/segment.py"
+        "../workflow/scripts/step.py"
+
+
+STEP = step("evaluate.summary.write_tables", "evaluate/summarise")
 
 
 rule summarise:
     """The tables of the contract, and what else the participants' values allow to be said."""
     input:
-        # Nothing of an unpaired study is measured against a truth: rules/harmonise.smk says what is.
-        values=[
-            f"{ROOT}/metrics/participants/{participant}{'_harmonised' if STUDY.unpaired else ''}.tsv"
-            for participant in STUDY.tested
-        ],
-        own=[
-            f"{ROOT}/metrics/participants/{participant}_truth.tsv"
-            for participant in STUDY.tested
-            if not STUDY.unpaired
-        ],
-        perceptual=[
-            f"{ROOT}/metrics/participants/{participant}_lpips.tsv"
-            for participant in STUDY.tested
-            if config["evaluate"]["lpips_weights"] is not None
-        ],
-        segmentations=[
-            f"{ROOT}/metrics/participants/{participant}_tissues.tsv"
-            for participant in STUDY.tested
-            if config["evaluate"]["segmentation"] and not STUDY.unpaired
-        ],
+        **{
+            argument: [PATHS(kind, participant=participant) for participant in STUDY.tested]
+            for argument, kind in STUDY.design.measured(config).items()
+        },
     output:
-        per_subject=f"{ROOT}/metrics/per_subject.tsv",
+        per_subject=PATHS("table", table="per_subject"),
         leaderboard=report(
-            f"{ROOT}/metrics/leaderboard.tsv",
+            PATHS("table", table="leaderboard"),
             caption="../workflow/report/leaderboard.rst",
             category="Evaluation",
         ),
         comparisons=report(
-            f"{ROOT}/metrics/comparisons.tsv",
+            PATHS("table", table="comparisons"),
             caption="../workflow/report/comparisons.rst",
             category="Evaluation",
         ),
-        ranks=report(f"{ROOT}/metrics/ranks.tsv", caption="../workflow/report/ranks.rst", category="Evaluation"),
-        outliers=f"{ROOT}/metrics/outliers.tsv",
-        quantities=f"{ROOT}/metrics/quantities.tsv",
+        ranks=report(
+            PATHS("table", table="ranks"),
+            caption="../workflow/report/ranks.rst",
+            category="Evaluation",
+        ),
+        outliers=PATHS("table", table="outliers"),
+        quantities=PATHS("table", table="quantities"),
         agreement=report(
-            f"{ROOT}/metrics/agreement.tsv",
+            PATHS("table", table="agreement"),
             caption="../workflow/report/agreement.rst",
             category="Evaluation",
         ),
-        definitions=f"{ROOT}/metrics/definitions.tsv",
+        definitions=PATHS("table", table="definitions"),
     log:
-        f"{ROOT}/logs/evaluate/summarise.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/evaluate/summarise.tsv"
+        STEP.benchmark
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=memory("summarise"),
-        runtime=minutes("summarise"),
+        **STEP.resources,
     params:
-        version=EVALUATION_VERSION,
-        methods=[method for method in STUDY.methods if method in NETWORKS],
-        baselines=STUDY.baselines,
+        **STEP.params,
+        methods=STUDY.methods.networks,
+        baselines=STUDY.methods.baselines,
         seed=config["evaluate"]["seed"],
     script:
-        "../workflow/scripts/summarise.py"
+        "../workflow/scripts/step.py"
 
 
-rule export:
-    """Per-method CSV files in the columns of LoHiResGAN, for whoever compares with its results."""
-    input:
-        f"{ROOT}/metrics/per_subject.tsv",
-    output:
-        EXPORTS,
-    log:
-        f"{ROOT}/logs/evaluate/export.log",
-    benchmark:
-        f"{ROOT}/benchmarks/evaluate/export.tsv"
-    conda:
-        "../envs/report.yaml"
-    resources:
-        mem_mb=memory("summarise"),
-        runtime=minutes("summarise"),
-    params:
-        methods=STUDY.methods,
-        files=lambda wildcards: {
-            method: {participant: Path(STUDY.prediction(method, participant)).name for participant in STUDY.tested}
-            for method in STUDY.methods
-        },
-    script:
-        "../workflow/scripts/export.py"
+if STUDY.design.has_reference:
+    STEP = step("evaluate.export.export", "evaluate/export")
+
+    rule export:
+        """Per-method CSV files in the columns of LoHiResGAN, for whoever compares with its results."""
+        input:
+            values=PATHS("table", table="per_subject"),
+        output:
+            tables=[PATHS("export", method=method) for method in STUDY.methods.names],
+        log:
+            STEP.log,
+        benchmark:
+            STEP.benchmark
+        conda:
+            "../envs/report.yaml"
+        resources:
+            **STEP.resources,
+        params:
+            **STEP.params,
+            files=lambda wildcards: {
+                method: {participant: Path(STUDY.prediction(method, participant)).name for participant in STUDY.tested}
+                for method in STUDY.methods.names
+            },
+        script:
+            "../workflow/scripts/step.py"
+
+
+STEP = step("evaluate.audit.audit", "evaluate/{participant}_audit")
 
 
 rule audit:
     """Structures that stand out in the residuals of one test participant, and whether they were added or removed."""
     input:
-        unpack(tested_images),
-        deviations=lambda wildcards: [STUDY.deviation(method, wildcards.participant) for method in STUDY.uncertain],
+        lambda wildcards: files_of_case(case(wildcards), uncertainties=True),
     output:
-        summary=f"{ROOT}/metrics/audit/{{participant}}.tsv",
-        structures=f"{ROOT}/metrics/audit/{{participant}}_structures.tsv",
-        maps=directory(f"{ROOT}/metrics/audit/{{participant}}"),
+        summary=PATHS("audit"),
+        structures=PATHS("structures"),
+        maps=directory(PATHS("audit_maps")),
     log:
-        f"{ROOT}/logs/evaluate/{{participant}}_audit.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/evaluate/{{participant}}_audit.tsv"
+        STEP.benchmark
     group:
         "evaluate"
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=memory("audit"),
-        runtime=minutes("audit"),
+        **STEP.resources,
     params:
-        version=EVALUATION_VERSION,
-        methods=STUDY.methods,
-        uncertain=STUDY.uncertain,
-        fold=tested_fold,
-        seeds=seeds,
+        **STEP.params,
+        case=case,
     script:
-        "../workflow/scripts/audit.py"
+        "../workflow/scripts/step.py"
+
+
+def lesion_models(wildcards):
+    """Weights of the models of every trained method, by method."""
+    return {method: STUDY.models(method, wildcards.participant)["model"] for method in STUDY.methods.trained}
+
+
+def lesion_inputs(wildcards):
+    """The preprocessed source by network."""
+    source = STUDY.pairs[wildcards.participant].source
+    return {method: STUDY.network_input(source, method) for method in STUDY.methods.networks}
+
+
+def lesion_pair(wildcards):
+    """The pair as predictions see it, and the ways of what is put into the target's world."""
+    pair = STUDY.pairs[wildcards.participant]
+    files = pair_to_interpolate(pair.source) | {"inverse": STUDY.inverse(pair.source)}
+    # The target is the reference of the case.
+    del files["target"]
+    return files | moved_to_template(pair.target, "to_template", "from_template")
+
+
+STEP = step("evaluate.lesions.lesion_test", "evaluate/{participant}_lesions")
 
 
 rule lesions:
     """Synthetic lesions in the source of one test participant, processed by every method."""
     input:
-        unpack(lesion_images),
+        lambda wildcards: files_of_case(case(wildcards)),
+        lambda wildcards: [path for files in lesion_models(wildcards).values() for path in files],
+        lambda wildcards: [
+            card for method in STUDY.methods.trained for card in STUDY.models(method, wildcards.participant)["card"]
+        ],
+        lambda wildcards: [path for files in lesion_inputs(wildcards).values() for path in files],
+        unpack(lesion_pair),
     output:
-        f"{ROOT}/metrics/lesions/{{participant}}.tsv",
+        lesions=PATHS("lesions"),
     log:
-        f"{ROOT}/logs/evaluate/{{participant}}_lesions.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/evaluate/{{participant}}_lesions.tsv"
+        STEP.benchmark
     conda:
         "../envs/model.yaml"
     threads: 2
     resources:
-        mem_mb=memory("lesions"),
-        runtime=minutes("lesions"),
+        **STEP.resources,
         gpu=gpus,
     params:
-        version=EVALUATION_VERSION,
-        methods=STUDY.methods,
-        models=lambda wildcards: {method: model_paths(method, wildcards.participant) for method in STUDY.trained},
-        network_inputs=lambda wildcards: {
-            method: STUDY.network_input(STUDY.pairs[wildcards.participant].source, method) for method in NETWORKS
-        },
-        fold=tested_fold,
-        seeds=seeds,
+        **STEP.params,
+        case=case,
+        models=lesion_models,
+        network_inputs=lesion_inputs,
         seed=config["evaluate"]["seed"],
         inference=INFERENCE,
     script:
-        "../workflow/scripts/lesions.py"
+        "../workflow/scripts/step.py"
 
 
 if FINDINGS:
+    STEP = step("evaluate.summary.gather", "evaluate/findings")
 
     rule findings:
         """What was found in all participants."""
         input:
-            **FINDINGS,
+            list(FINDINGS.values()),
         output:
-            **{
-                name: report(
-                    f"{ROOT}/metrics/{name}.tsv",
+            tables=[
+                report(
+                    PATHS("table", table=name),
                     caption=f"../workflow/report/{name}.rst",
                     category="Hallucinations",
                 )
                 for name in FINDINGS
-            },
+            ],
         log:
-            f"{ROOT}/logs/evaluate/findings.log",
+            STEP.log,
         benchmark:
-            f"{ROOT}/benchmarks/evaluate/findings.tsv"
+            STEP.benchmark
         conda:
             "../envs/report.yaml"
         resources:
-            mem_mb=memory("summarise"),
-            runtime=minutes("summarise"),
+            **STEP.resources,
+        params:
+            **STEP.params,
+            parts=lambda wildcards, input: FINDINGS,
         script:
-            "../workflow/scripts/gather.py"
+            "../workflow/scripts/step.py"
 
 
-if STUDY.uncertain:
+if STUDY.methods.uncertain:
+    STEP = step("evaluate.calibration.calibrate", "evaluate/{participant}_calibration")
 
     rule calibrate:
         """Predicted standard deviation against error, of one test participant."""
         input:
-            unpack(uncertain_images),
+            lambda wildcards: files_of_case(uncertain_case(wildcards), uncertainties=True),
         output:
-            f"{ROOT}/metrics/calibration/{{participant}}.tsv",
+            calibration=PATHS("calibration"),
         log:
-            f"{ROOT}/logs/evaluate/{{participant}}_calibration.log",
+            STEP.log,
         benchmark:
-            f"{ROOT}/benchmarks/evaluate/{{participant}}_calibration.tsv"
+            STEP.benchmark
         group:
             "evaluate"
         conda:
             "../envs/report.yaml"
         resources:
-            mem_mb=memory("measure"),
-            runtime=minutes("measure"),
+            **STEP.resources,
         params:
-            methods=STUDY.uncertain,
-            fold=tested_fold,
+            **STEP.params,
+            case=uncertain_case,
         script:
-            "../workflow/scripts/calibrate.py"
+            "../workflow/scripts/step.py"
+
+    STEP = step("evaluate.summary.gather", "evaluate/calibration")
 
     rule calibration:
         """metrics/calibration.tsv."""
         input:
-            [f"{ROOT}/metrics/calibration/{participant}.tsv" for participant in STUDY.tested],
+            CALIBRATIONS,
         output:
-            f"{ROOT}/metrics/calibration.tsv",
+            tables=[PATHS("table", table="calibration")],
         log:
-            f"{ROOT}/logs/evaluate/calibration.log",
+            STEP.log,
         benchmark:
-            f"{ROOT}/benchmarks/evaluate/calibration.tsv"
+            STEP.benchmark
         conda:
             "../envs/report.yaml"
         resources:
-            mem_mb=memory("summarise"),
-            runtime=minutes("summarise"),
+            **STEP.resources,
+        params:
+            **STEP.params,
+            parts=lambda wildcards, input: {"calibration": CALIBRATIONS},
         script:
-            "../workflow/scripts/calibration_table.py"
+            "../workflow/scripts/step.py"

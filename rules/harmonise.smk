@@ -1,4 +1,4 @@
-"""Unpaired studies: what becomes of a source scan, and whether the scanners can still be told apart.
+"""Two cohorts: what becomes of a source scan, and whether the scanners can still be told apart.
 
 1. harmonise           every test participant of the source by every method, on its own grid, on the target's scale
 2. measure_harmonised  one participant: structure kept, way back found, intensities near those of the target
@@ -7,139 +7,147 @@
 """
 
 
-def targets(participant, part):
+def cohort_targets(participant, part):
     """The target's scans of a part (training or test) of the fold that a participant is tested in."""
-    scans = [STUDY.alone[person] for person in STUDY.members(STUDY.test_folds[participant], part)]
-    return [scan for scan in scans if scan.role == "target"]
+    members = STUDY.folds.members(STUDY.folds.test_folds[participant], part)
+    targets = [STUDY.contents[name].target for name in members]
+    return [scan for scan in targets if scan is not None]
 
 
-def alone(wildcards):
-    return STUDY.alone[wildcards.participant]
+def test_targets(wildcards):
+    return cohort_targets(wildcards.participant, "test")
 
 
-def outputs_of(wildcards):
-    """Predictions of a participant, by every method; none for those without."""
-    methods = STUDY.methods if wildcards.participant in STUDY.tested else []
-    return [STUDY.prediction(method, wildcards.participant) for method in methods]
+def files_of_scan(wildcards):
+    """The files that must be there for a case without a reference to be measured."""
+    said = case(wildcards)
+    return [*said["outputs"].values(), said["mask"], said["source"], *said["judged_by"]]
+
+
+STEP = step("predict.harmonize.harmonize", "predict/{folder}/{scan}_{label}_{suffix}")
 
 
 rule harmonise:
     """A source scan as the target's scanner would have given it, by one method."""
     input:
-        image=f"{ROOT}/{{folder}}/{{scan}}_desc-biascorr_{{suffix}}.nii.gz",
-        mask=f"{ROOT}/{{folder}}/{{scan}}_desc-brain_mask.nii.gz",
-        preprocessed=f"{ROOT}/{{folder}}/{{scan}}_desc-preproc_{{suffix}}.nii.gz",
-        sidecar=f"{ROOT}/{{folder}}/{{scan}}_desc-preproc_{{suffix}}.json",
-        models=model_files,
+        PATHS.both("preprocessed_alone")[1],
+        models("card"),
+        image=PATHS("corrected"),
+        mask=PATHS("mask"),
+        preprocessed=PATHS("preprocessed_alone"),
+        models=models("model"),
         targets=lambda wildcards: [
-            sidecar(STUDY.preprocessed(scan)) for scan in targets(STUDY.scans[wildcards.scan].participant, "train")
+            sidecar(STUDY.preprocessed(scan)) for scan in cohort_targets(scan_of(wildcards).participant, "train")
         ],
     output:
-        image=f"{ROOT}/{{folder}}/{{scan}}_desc-{{label}}_{{suffix}}.nii.gz",
-        sidecar=f"{ROOT}/{{folder}}/{{scan}}_desc-{{label}}_{{suffix}}.json",
+        PATHS.both("enhanced")[1],
+        enhanced=PATHS("enhanced"),
     log:
-        f"{ROOT}/logs/predict/{{folder}}/{{scan}}_{{label}}_{{suffix}}.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/predict/{{folder}}/{{scan}}_{{label}}_{{suffix}}.tsv"
+        STEP.benchmark
     wildcard_constraints:
-        scan=r"(?!\S*_space-)sub-[^/]+",
+        scan=OWN_GRID,
+        label=labels(lambda method: True),
     group:
         "enhance_{label}"
     conda:
         "../envs/model.yaml"
     threads: 2
     resources:
-        mem_mb=memory("enhance"),
-        runtime=minutes("enhance"),
+        **STEP.resources,
         gpu=gpus,
         in_turn=1,
     params:
-        method=lambda wildcards: STUDY.labels[wildcards.label],
+        **STEP.params,
+        method=method_of,
         inference=INFERENCE,
     script:
-        "../workflow/scripts/harmonise.py"
+        "../workflow/scripts/step.py"
+
+
+STEP = step("evaluate.harmonized.measure", "evaluate/{participant}_harmonised")
 
 
 rule measure_harmonised:
-    """What can be measured of one test participant's outputs without a truth."""
+    """What can be measured of one test participant's outputs without a reference."""
     input:
-        outputs=outputs_of,
-        mask=lambda wildcards: STUDY.mask(alone(wildcards)),
-        preprocessed=lambda wildcards: STUDY.preprocessed(alone(wildcards)),
-        target_masks=lambda wildcards: [STUDY.mask(scan) for scan in targets(wildcards.participant, "test")],
-        targets=lambda wildcards: [STUDY.preprocessed(scan) for scan in targets(wildcards.participant, "test")],
+        files_of_scan,
+        lambda wildcards: [sidecar(STUDY.preprocessed(scan)) for scan in test_targets(wildcards)],
+        targets=lambda wildcards: [STUDY.preprocessed(scan) for scan in test_targets(wildcards)],
+        target_masks=lambda wildcards: [PATHS("mask", scan) for scan in test_targets(wildcards)],
     output:
-        f"{ROOT}/metrics/participants/{{participant}}_harmonised.tsv",
+        harmonized=PATHS("harmonized_values"),
     log:
-        f"{ROOT}/logs/evaluate/{{participant}}_harmonised.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/evaluate/{{participant}}_harmonised.tsv"
+        STEP.benchmark
     group:
         "evaluate"
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=memory("measure"),
-        runtime=minutes("measure"),
+        **STEP.resources,
     params:
-        methods=STUDY.methods,
-        suffix=lambda wildcards: alone(wildcards).suffix,
-        fold=tested_fold,
-        seeds=seeds,
+        **STEP.params,
+        case=case,
     script:
-        "../workflow/scripts/measure_harmonised.py"
+        "../workflow/scripts/step.py"
+
+
+STEP = step("evaluate.harmonized.appearance", "evaluate/{participant}_appearance")
 
 
 rule appearance:
-    """Features of a scan, and of its harmonised versions if it is tested."""
+    """Features of a scan, and of its harmonized versions if it is tested."""
     input:
-        outputs=outputs_of,
-        mask=lambda wildcards: STUDY.mask(alone(wildcards)),
-        preprocessed=lambda wildcards: STUDY.preprocessed(alone(wildcards)),
+        files_of_scan,
     output:
-        f"{ROOT}/metrics/appearance/{{participant}}.tsv",
+        appearance=PATHS("appearance"),
     log:
-        f"{ROOT}/logs/evaluate/{{participant}}_appearance.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/evaluate/{{participant}}_appearance.tsv"
+        STEP.benchmark
     group:
         "evaluate"
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=memory("measure"),
-        runtime=minutes("measure"),
+        **STEP.resources,
     params:
-        methods=lambda wildcards: STUDY.methods if wildcards.participant in STUDY.tested else [],
-        scanner=lambda wildcards: alone(wildcards).role,
-        suffix=lambda wildcards: alone(wildcards).suffix,
+        **STEP.params,
+        case=case,
+        scanner=lambda wildcards: STUDY.judged_scans(wildcards.participant)[0].role,
     script:
-        "../workflow/scripts/appearance.py"
+        "../workflow/scripts/step.py"
+
+
+STEP = step("evaluate.harmonized.scanners", "evaluate/scanners")
 
 
 rule scanners:
     """Whether the cohorts of test participants can be told apart, before and after."""
     input:
-        participants=[f"{ROOT}/metrics/appearance/{participant}.tsv" for participant in STUDY.alone],
-        splits=rules.splits.output,
+        parts=[PATHS("appearance", participant=name) for name, content in STUDY.contents.items() if not content.paired],
+        splits=PATHS("splits"),
     output:
-        appearance=f"{ROOT}/metrics/appearance.tsv",
-        harmonisation=report(
-            f"{ROOT}/metrics/harmonisation.tsv",
+        appearance=PATHS("table", table="appearance"),
+        harmonization=report(
+            PATHS("table", table="harmonisation"),
             caption="../workflow/report/harmonisation.rst",
             category="Evaluation",
         ),
     log:
-        f"{ROOT}/logs/evaluate/scanners.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/evaluate/scanners.tsv"
+        STEP.benchmark
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=memory("summarise"),
-        runtime=minutes("summarise"),
+        **STEP.resources,
     params:
-        together=STUDY.companions,
+        **STEP.params,
+        same_person=STUDY.same_person,
         seed=config["evaluate"]["seed"],
     script:
-        "../workflow/scripts/scanners.py"
+        "../workflow/scripts/step.py"

@@ -8,94 +8,110 @@
 """
 
 if config["phantom"] is not None:
+    PHANTOM = phantoms.settings(config)
     PHANTOM_DIR = config["target"]["bids_dir"]
-    PHANTOM_SUBJECTS = [f"{number + 1:02d}" for number in range(STUDY.phantom.subjects)]
+
+    STEP = step("phantom.steps.subject", "ingest/phantom_sub-{number}")
 
     rule phantom_subject:
         """One simulated participant: two sessions with sidecars."""
         output:
             [
                 f"{PHANTOM_DIR}/sub-{{number}}/ses-{session}/anat/sub-{{number}}_ses-{session}_T1w.{extension}"
-                for session in STUDY.phantom.fields
+                for session in PHANTOM.fields
                 for extension in ("nii.gz", "json")
             ],
         log:
-            f"{ROOT}/logs/ingest/phantom_sub-{{number}}.log",
+            STEP.log,
         benchmark:
-            f"{ROOT}/benchmarks/ingest/phantom_sub-{{number}}.tsv"
+            STEP.benchmark
         wildcard_constraints:
             number=r"\d+",
         conda:
             "../envs/preprocess.yaml"
         resources:
-            mem_mb=memory("phantom_subject"),
-            runtime=minutes("phantom_subject"),
+            **STEP.resources,
         params:
+            **STEP.params,
+            root=PHANTOM_DIR,
             settings=config["phantom"],
         script:
-            "../workflow/scripts/phantom_subject.py"
+            "../workflow/scripts/step.py"
+
+    STEP = step("phantom.steps.dataset", "ingest/phantom_dataset")
 
     rule phantom_dataset:
         """What makes the simulated participants a BIDS dataset."""
         input:
-            expand(rules.phantom_subject.output, number=PHANTOM_SUBJECTS),
+            expand(rules.phantom_subject.output, number=phantoms.numbers(config)),
         output:
             [f"{PHANTOM_DIR}/{name}" for name in ("dataset_description.json", "participants.tsv", "README")],
         log:
-            f"{ROOT}/logs/ingest/phantom_dataset.log",
+            STEP.log,
         benchmark:
-            f"{ROOT}/benchmarks/ingest/phantom_dataset.tsv"
+            STEP.benchmark
         conda:
             "../envs/preprocess.yaml"
         resources:
-            mem_mb=memory("phantom_dataset"),
-            runtime=minutes("phantom_dataset"),
+            **STEP.resources,
         params:
+            **STEP.params,
+            root=PHANTOM_DIR,
             settings=config["phantom"],
         script:
-            "../workflow/scripts/phantom_dataset.py"
+            "../workflow/scripts/step.py"
+
+
+STEP = step("bids.dicom.convert", "ingest/{folder}/{image}_dicom")
 
 
 rule dicom:
     """The image of a DICOM series, without what could identify a person."""
     output:
-        image=f"{ROOT}/sourcedata/raw/{{folder}}/{{image}}.nii.gz",
-        sidecar=f"{ROOT}/sourcedata/raw/{{folder}}/{{image}}.json",
+        PATHS.both("converted")[1],
+        converted=PATHS("converted"),
     log:
-        f"{ROOT}/logs/ingest/{{folder}}/{{image}}_dicom.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/ingest/{{folder}}/{{image}}_dicom.tsv"
+        STEP.benchmark
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=memory("dicom"),
-        runtime=minutes("dicom"),
+        **STEP.resources,
     params:
-        series=lambda wildcards, output: STUDY.series[output.image],
+        **STEP.params,
+        series=lambda wildcards: STUDY.series[PATHS("converted", **wildcards)],
     script:
-        "../workflow/scripts/dicom.py"
+        "../workflow/scripts/step.py"
+
+
+STEP = step("study.steps.inventory", "ingest/inventory")
 
 
 rule inventory:
     """Every scan found, with its geometry and field strength, and whether it is used."""
     input:
-        scans=[scan.path for scan in STUDY.index.scans],
-        dataset=rules.phantom_dataset.output if config["phantom"] is not None else [],
+        [scan.path for scan in STUDY.index.scans],
+        rules.phantom_dataset.output if config["phantom"] is not None else [],
     output:
-        inventory=f"{ROOT}/inventory.tsv",
-        description=f"{ROOT}/dataset_description.json",
-        ignore=f"{ROOT}/.bidsignore",
+        inventory=PATHS("inventory"),
+        description=PATHS("description"),
+        ignore=PATHS("ignore"),
     log:
-        f"{ROOT}/logs/ingest/inventory.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/ingest/inventory.tsv"
+        STEP.benchmark
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=memory("inventory"),
-        runtime=minutes("inventory"),
+        **STEP.resources,
+    params:
+        **STEP.params,
     script:
-        "../workflow/scripts/inventory.py"
+        "../workflow/scripts/step.py"
+
+
+STEP = step("bids.validate.validate", "ingest/validate")
 
 
 rule validate:
@@ -104,40 +120,44 @@ rule validate:
         [f"{folder}/dataset_description.json" for folder in STUDY.datasets],
         rules.phantom_dataset.output if config["phantom"] is not None else [],
     output:
-        f"{ROOT}/qc/validation.tsv",
+        validation=PATHS("validation"),
     log:
-        f"{ROOT}/logs/ingest/validate.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/ingest/validate.tsv"
+        STEP.benchmark
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=memory("validate"),
-        runtime=minutes("validate"),
+        **STEP.resources,
     params:
+        **STEP.params,
         datasets=STUDY.datasets,
     script:
-        "../workflow/scripts/validate.py"
+        "../workflow/scripts/step.py"
+
+
+STEP = step("study.steps.cohort", "ingest/cohort")
 
 
 rule cohort:
     """The pairs that are used, and every scan that is not, with the reason."""
     input:
-        inventory=rules.inventory.output.inventory,
-        sidecars=[sidecar(STUDY.preprocessed(scan)) for scan in STUDY.scans.values()],
-        verdicts=[STUDY.verdict(participant) for participant in STUDY.contents],
-        linked=[sidecar(STUDY.on_pair(pair.source)) for pair in STUDY.pairs.values()],
+        PATHS("inventory"),
+        [sidecar(STUDY.preprocessed(scan)) for scan in STUDY.scans.values()],
+        [PATHS("quality", store=store) for store in STUDY.contents],
+        [sidecar(PATHS("preprocessed", pair.source)) for pair in STUDY.pairs.values()],
     output:
-        pairs=f"{ROOT}/pairs.tsv",
-        excluded=f"{ROOT}/excluded.tsv",
+        pairs=PATHS("pairs"),
+        excluded=PATHS("excluded"),
     log:
-        f"{ROOT}/logs/ingest/cohort.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/ingest/cohort.tsv"
+        STEP.benchmark
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=memory("cohort"),
-        runtime=minutes("cohort"),
+        **STEP.resources,
+    params:
+        **STEP.params,
     script:
-        "../workflow/scripts/cohort.py"
+        "../workflow/scripts/step.py"

@@ -1,87 +1,144 @@
 """Prediction: every test participant by every method, on the target's native grid in real intensities.
 
 1. interpolate  the baselines without a network, straight from the native source
-2. enhance      the networks: whole volume or sliding window, mean over seeds and samples and their spread, native grid
+2. enhance      the networks: whole volume or sliding window, mean over seeds and samples, native grid
 """
+
+
+def method_of(wildcards):
+    return STUDY.methods.by_label[wildcards.label]
+
+
+def models(kind):
+    """Weights or cards of the models of a method that never saw this participant."""
+    return lambda wildcards: STUDY.models(method_of(wildcards), scan_of(wildcards).participant)[kind]
+
+
+def predicted_pair(scan):
+    """What a prediction is made from: the native pair, its transform, and the numbers of its normalization."""
+    target = STUDY.pair_of(scan).target
+    return {
+        "source": PATHS("corrected", scan),
+        "target": PATHS("corrected", target),
+        "transform": STUDY.transform(scan),
+        "target_preprocessed": PATHS("preprocessed", target),
+    }
+
+
+def pair_judged_by(scan):
+    """What excludes a pair: the sidecars of its preprocessed scans, of all contrasts."""
+    pair = STUDY.pair_of(scan)
+    return [sidecar(PATHS("preprocessed", one)) for one in (*pair.sources, pair.target)]
+
+
+def pair_to_interpolate(scan):
+    return predicted_pair(scan) | {
+        "source_mask": PATHS("mask", scan),
+        "source_preprocessed": PATHS("preprocessed", scan),
+    }
+
+
+def pair_to_enhance(scan):
+    return predicted_pair(scan) | moved_to_template(STUDY.pair_of(scan).target, "from_template")
+
+
+def labels(wanted):
+    """Labels of the methods that are wanted, as a pattern."""
+    return "|".join(name for name, method in STUDY.methods.by_label.items() if wanted(method)) or "none"
+
+
+STEP = step("predict.interpolate.interpolate", "predict/{folder}/{scan}_{label}_{suffix}")
 
 
 rule interpolate:
     """identity, spline or histogram_match: one interpolation from the native source to the native target."""
     input:
-        unpack(pair_files),
-        models=model_files,
+        models("card"),
+        unpack(lambda wildcards: pair_to_interpolate(scan_of(wildcards))),
+        models=models("model"),
+        judged_by=lambda wildcards: pair_judged_by(scan_of(wildcards)),
     output:
-        image=f"{ROOT}/{{folder}}/{{scan}}_space-target_desc-{{label}}_{{suffix}}.nii.gz",
-        sidecar=f"{ROOT}/{{folder}}/{{scan}}_space-target_desc-{{label}}_{{suffix}}.json",
+        PATHS.both("prediction")[1],
+        prediction=PATHS("prediction"),
     log:
-        f"{ROOT}/logs/predict/{{folder}}/{{scan}}_{{label}}_{{suffix}}.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/predict/{{folder}}/{{scan}}_{{label}}_{{suffix}}.tsv"
+        STEP.benchmark
     wildcard_constraints:
-        label=labels(networks=False),
+        label=labels(lambda method: method not in STUDY.methods.networks),
     group:
         "evaluate"
     conda:
         "../envs/model.yaml"
     resources:
-        mem_mb=memory("interpolate"),
-        runtime=minutes("interpolate"),
+        **STEP.resources,
     params:
-        method=lambda wildcards: STUDY.labels[wildcards.label],
+        **STEP.params,
+        method=method_of,
     script:
-        "../workflow/scripts/interpolate.py"
+        "../workflow/scripts/step.py"
+
+
+STEP = step("predict.enhance.enhance", "predict/{folder}/{scan}_{label}_{suffix}")
 
 
 rule enhance:
     """A trained model's output for one test participant."""
     input:
-        unpack(pair_files),
-        models=model_files,
-        network_input=lambda wildcards: STUDY.network_input(STUDY.scans[wildcards.scan], STUDY.labels[wildcards.label]),
+        models("card"),
+        unpack(lambda wildcards: pair_to_enhance(scan_of(wildcards))),
+        network_input=lambda wildcards: STUDY.network_input(scan_of(wildcards), method_of(wildcards)),
+        models=models("model"),
+        judged_by=lambda wildcards: pair_judged_by(scan_of(wildcards)),
     output:
-        image=f"{ROOT}/{{folder}}/{{scan}}_space-target_desc-{{label}}_{{suffix}}.nii.gz",
-        sidecar=f"{ROOT}/{{folder}}/{{scan}}_space-target_desc-{{label}}_{{suffix}}.json",
+        PATHS.both("prediction")[1],
+        prediction=PATHS("prediction"),
     log:
-        f"{ROOT}/logs/predict/{{folder}}/{{scan}}_{{label}}_{{suffix}}.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/predict/{{folder}}/{{scan}}_{{label}}_{{suffix}}.tsv"
+        STEP.benchmark
     wildcard_constraints:
-        label=labels(networks=True, spread=False),
+        label=labels(lambda method: method in STUDY.methods.networks and method not in STUDY.methods.uncertain),
     group:
         "enhance_{label}"
     conda:
         "../envs/model.yaml"
     threads: 2
     resources:
-        mem_mb=memory("enhance"),
-        runtime=minutes("enhance"),
+        **STEP.resources,
         gpu=gpus,
         in_turn=1,
     params:
-        method=lambda wildcards: STUDY.labels[wildcards.label],
+        **STEP.params,
+        method=method_of,
         inference=INFERENCE,
         samples=0,
     script:
-        "../workflow/scripts/enhance.py"
+        "../workflow/scripts/step.py"
 
 
-if STUDY.uncertain:
+if STUDY.methods.uncertain:
+    REPEATED = step(
+        "predict.enhance.enhance",
+        "predict/{folder}/{scan}_{label}_{suffix}",
+        repeats=lambda wildcards: STUDY.methods.outputs(method_of(wildcards)),
+    )
 
     # Several seeds, or samples with dropout.
     use rule enhance as enhance_with_spread with:
         output:
-            image=rules.enhance.output.image,
-            sidecar=rules.enhance.output.sidecar,
-            std=f"{ROOT}/{{folder}}/{{scan}}_space-target_desc-{{label}}std_{{suffix}}.nii.gz",
-            std_sidecar=f"{ROOT}/{{folder}}/{{scan}}_space-target_desc-{{label}}std_{{suffix}}.json",
+            PATHS.both("prediction")[1],
+            PATHS.both("uncertainty")[1],
+            prediction=PATHS("prediction"),
+            std=PATHS("uncertainty"),
         wildcard_constraints:
-            label=labels(networks=True, spread=True),
+            label=labels(lambda method: method in STUDY.methods.networks and method in STUDY.methods.uncertain),
         resources:
-            mem_mb=memory("enhance"),
-            runtime=minutes("enhance", lambda wildcards: STUDY.outputs(STUDY.labels[wildcards.label])),
+            **REPEATED.resources,
             gpu=gpus,
             in_turn=1,
         params:
-            method=lambda wildcards: STUDY.labels[wildcards.label],
+            **REPEATED.params,
+            method=method_of,
             inference=INFERENCE,
-            samples=lambda wildcards: STUDY.samples(STUDY.labels[wildcards.label]),
+            samples=lambda wildcards: STUDY.methods.samples(method_of(wildcards)),

@@ -7,35 +7,46 @@
 """
 
 QC = config["qc"]
-# Raised on purpose when a change of the code changes the measurements.
-QUALITY_VERSION = 2
+
+
+def registered_pair(wildcards):
+    """A pair, and the transform that leads from its target to its source; or one scan, where there is no pair."""
+    content = STUDY.contents[wildcards.store]
+    files = native_pair(*content)
+    if content.paired:
+        files |= {"transform": STUDY.transform(content.source)}
+        files |= moved_to_template(content.target, "template_mask", "to_template")
+    return files
+
+
+STEP = step("quality.stage.assess", "qc/{store}_quality")
 
 
 rule quality:
-    """Metrics of one pair, or of one scan of an unpaired study, and whether it may be used."""
+    """Metrics of one pair, or of one scan without a pair, and whether it may be used."""
     input:
         unpack(registered_pair),
     output:
-        STUDY.verdict("{store}"),
+        decision=PATHS("quality"),
     log:
-        f"{ROOT}/logs/qc/{{store}}_quality.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/qc/{{store}}_quality.tsv"
+        STEP.benchmark
     group:
         "preprocess"
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=memory("quality"),
-        runtime=minutes("quality"),
+        **STEP.resources,
     params:
-        version=QUALITY_VERSION,
-        suffixes=lambda wildcards: {
-            scan.role: scan.suffix for scan in STUDY.contents[wildcards.store] if scan is not None
-        },
+        **STEP.params,
+        suffixes=lambda wildcards: {scan.role: scan.suffix for scan in STUDY.contents[wildcards.store].scans},
         thresholds=QC["thresholds"],
     script:
-        "../workflow/scripts/quality.py"
+        "../workflow/scripts/step.py"
+
+
+STEP = step("report.gallery.draw", "qc/{store}_figures")
 
 
 rule quality_figures:
@@ -43,20 +54,24 @@ rule quality_figures:
     input:
         unpack(registered_pair),
     output:
-        STUDY.pictures("{store}"),
+        pictures=STUDY.pictures("{store}"),
     log:
-        f"{ROOT}/logs/qc/{{store}}_figures.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/qc/{{store}}_figures.tsv"
+        STEP.benchmark
     group:
         "preprocess"
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=memory("quality_figures"),
-        runtime=minutes("quality_figures"),
+        **STEP.resources,
+    params:
+        **STEP.params,
     script:
-        "../workflow/scripts/quality_figures.py"
+        "../workflow/scripts/step.py"
+
+
+STEP = step("report.sheet.contact_sheet", "qc/contact_sheet-{sheet}")
 
 
 rule contact_sheet:
@@ -64,40 +79,43 @@ rule contact_sheet:
     input:
         lambda wildcards: [path for name in STUDY.sheets[wildcards.sheet] for path in STUDY.pictures(name)],
     output:
-        f"{ROOT}/qc/contact_sheet-{{sheet}}.webp",
+        contact_sheet=PATHS("contact_sheet"),
     log:
-        f"{ROOT}/logs/qc/contact_sheet-{{sheet}}.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/qc/contact_sheet-{{sheet}}.tsv"
+        STEP.benchmark
     wildcard_constraints:
         sheet=r"\d+",
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=memory("contact_sheet"),
-        runtime=minutes("contact_sheet"),
+        **STEP.resources,
     params:
-        names=lambda wildcards: STUDY.sheets[wildcards.sheet],
+        **STEP.params,
+        pictures=lambda wildcards, input: {name: STUDY.pictures(name) for name in STUDY.sheets[wildcards.sheet]},
     script:
-        "../workflow/scripts/contact_sheet.py"
+        "../workflow/scripts/step.py"
+
+
+STEP = step("quality.judging.write_table", "qc/table")
 
 
 rule quality_table:
     """All measurements of the study in one table."""
     input:
-        [STUDY.verdict(name) for name in STUDY.contents],
+        decisions=[PATHS("quality", store=store) for store in STUDY.contents],
     output:
-        report(f"{ROOT}/qc/quality.tsv", caption="../workflow/report/quality.rst", category="Quality"),
+        quality_table=report(PATHS("quality_table"), caption="../workflow/report/quality.rst", category="Quality"),
     log:
-        f"{ROOT}/logs/qc/table.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/qc/table.tsv"
+        STEP.benchmark
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=memory("quality_table"),
-        runtime=minutes("quality_table"),
+        **STEP.resources,
     params:
+        **STEP.params,
         outlier=QC["outlier"],
     script:
-        "../workflow/scripts/quality_table.py"
+        "../workflow/scripts/step.py"

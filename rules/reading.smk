@@ -1,34 +1,46 @@
-"""A blinded reading, only on demand: `snakemake reader_study`.
+"""A blinded reader study, only on demand: `snakemake reader_study`.
 
 1. reading_set  pairs of images under names that say nothing, a sheet to fill in, and the key
 """
+
+from upfield.study.config import TRUTH
 
 READING_PAIRS = reading_pairs(config)
 READ = sorted({name for pair in READING_PAIRS for name in pair})
 
 
+def shown_case(participant):
+    """A case whose outputs are the images that readers see: those of methods, and the reference under its name."""
+    said = case_of(participant)
+    images = said["outputs"] | {TRUTH: said["reference"]}
+    return said | {"outputs": {name: images[name] for name in READ}}
+
+
+SHOWN_CASES = [shown_case(participant) for participant in STUDY.tested]
+
+STEP = step("evaluate.reader_study.write_reader_study", "reading/reading_set")
+
+
 rule reading_set:
     """Images of the test participants for readers who must not know what they see."""
     input:
-        images=[read_image(name, participant) for participant in STUDY.tested for name in READ],
-        masks=[STUDY.mask(read_scans(participant)[0]) for participant in STUDY.tested],
-        sidecars=[sidecar(STUDY.preprocessed(scan)) for participant in STUDY.tested for scan in read_scans(participant)],
+        [[*said["outputs"].values(), said["mask"], *said["judged_by"]] for said in SHOWN_CASES],
     output:
-        key=f"{ROOT}/reader_study/key.csv",
-        readers=directory(f"{ROOT}/reader_study/for_readers"),
+        key=PATHS("reader_key"),
+        readers=directory(PATHS("reader_images")),
     log:
-        f"{ROOT}/logs/reading/reading_set.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/reading/reading_set.tsv"
+        STEP.benchmark
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=memory("reading_set"),
-        runtime=minutes("reading_set"),
+        **STEP.resources,
     params:
-        participants=[(participant, len(read_scans(participant))) for participant in STUDY.tested],
-        names=READ,
-        pairs=READING_PAIRS,
-        settings={key: config["reader_study"][key] for key in ("skull_stripped", "seed")},
+        **STEP.params,
+        cases=SHOWN_CASES,
+        compare=READING_PAIRS,
+        skull_stripped=config["reader_study"]["skull_stripped"],
+        seed=config["reader_study"]["seed"],
     script:
-        "../workflow/scripts/reading_set.py"
+        "../workflow/scripts/step.py"

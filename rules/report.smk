@@ -6,56 +6,59 @@
 SHOWN = list(STUDY.tested)[: config["report"]["subjects"]]
 
 
+def shown_files(participant):
+    """The images of a test participant that the report shows: of every method, its uncertainty, target and mask."""
+    reference = STUDY.reference(participant)
+    return {
+        "participant_id": participant,
+        "outputs": {method: STUDY.prediction(method, participant) for method in STUDY.methods.names},
+        "deviations": {method: STUDY.uncertainty(method, participant) for method in STUDY.methods.uncertain},
+        "reference": reference[0] if reference else None,
+        "mask": PATHS("mask", STUDY.judged_scans(participant)[0]),
+    }
+
+
+def files_of(shown):
+    return [
+        *shown["outputs"].values(),
+        *shown["deviations"].values(),
+        *([shown["reference"]] if shown["reference"] else []),
+        shown["mask"],
+    ]
+
+
+STEP = step("report.steps.html_report", "report/report")
+
+
 rule html_report:
     """results/<study>/report/index.html."""
     input:
-        tables=[
-            f"{ROOT}/{name}.tsv"
-            for name in (
-                "inventory",
-                "pairs",
-                "excluded",
-                "splits",
-                *(f"metrics/{table}" for table in STUDY.tables),
-            )
+        [PATHS(kind) for kind in ("inventory", "pairs", "excluded", "splits")],
+        [PATHS("table", table=table) for table in STUDY.tables],
+        [
+            PATHS(kind, method=method, fold=fold, seed=seed)
+            for method in STUDY.methods.networks
+            for fold in STUDY.folds.names
+            for seed in STUDY.methods.seeds(method)
+            for kind in ("card", "history")
         ],
-        calibration=f"{ROOT}/metrics/calibration.tsv" if STUDY.uncertain else [],
-        cards=[
-            f"{STUDY.model(method, fold, seed)}/{name}"
-            for method in NETWORKS
-            for fold in STUDY.folds
-            for seed in STUDY.seeds(method)
-            for name in ("model.json", "history.tsv")
-        ],
-        images=[STUDY.prediction(method, participant) for participant in SHOWN for method in STUDY.methods],
-        deviations=[STUDY.deviation(method, participant) for participant in SHOWN for method in STUDY.uncertain],
-        truths=[] if STUDY.unpaired else [STUDY.corrected(STUDY.pairs[participant].target) for participant in SHOWN],
-        masks=[
-            STUDY.mask(STUDY.alone[participant] if STUDY.unpaired else STUDY.pairs[participant].target)
-            for participant in SHOWN
-        ],
-        quality=f"{ROOT}/qc/quality.tsv",
-        validation=f"{ROOT}/qc/validation.tsv",
-        pictures=[path for name in STUDY.pair_names for path in STUDY.pictures(name)],
+        [path for participant in SHOWN for path in files_of(shown_files(participant))],
+        PATHS("quality_table"),
+        PATHS("validation"),
+        [path for name in STUDY.pair_names for path in STUDY.pictures(name)],
     output:
-        report(
-            f"{ROOT}/report/index.html",
-            caption="../workflow/report/report.rst",
-            category="Report",
-        ),
+        report=report(PATHS("report"), caption="../workflow/report/report.rst", category="Report"),
     log:
-        f"{ROOT}/logs/report/report.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/report/report.tsv"
+        STEP.benchmark
     conda:
         "../envs/report.yaml"
     resources:
-        mem_mb=memory("html_report"),
-        runtime=minutes("html_report"),
+        **STEP.resources,
     params:
-        participants=SHOWN,
-        methods=STUDY.methods,
-        uncertain=STUDY.uncertain,
-        options=config["report"],
+        config["report"],
+        **STEP.params,
+        images=lambda wildcards, input: [shown_files(participant) for participant in SHOWN],
     script:
-        "../workflow/scripts/html_report.py"
+        "../workflow/scripts/step.py"

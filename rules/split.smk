@@ -3,25 +3,28 @@
 1. splits  who trains, validates and tests, in every fold
 """
 
+STEP = step("study.steps.freeze_splits", "split/splits")
+
 
 rule splits:
     """The frozen split; participants whose pair or scan was excluded are left out, nobody else moves."""
     input:
-        excluded=rules.cohort.output.excluded,
+        excluded=PATHS("excluded"),
     output:
-        f"{ROOT}/splits.tsv",
+        splits=PATHS("splits"),
     log:
-        f"{ROOT}/logs/split/splits.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/split/splits.tsv"
+        STEP.benchmark
     conda:
         "../envs/preprocess.yaml"
     resources:
-        mem_mb=memory("splits"),
-        runtime=minutes("splits"),
+        **STEP.resources,
     params:
-        assignment=SPLITS.values.tolist(),
-        cohorts=STUDY.cohorts,
-        together=STUDY.companions,
+        # Who must be on one side together is a reason to split again.
+        STUDY.design.cohorts(STUDY.index),
+        STUDY.same_person,
+        **STEP.params,
+        assignment=STUDY.folds.table.values.tolist(),
     script:
-        "../workflow/scripts/splits.py"
+        "../workflow/scripts/step.py"

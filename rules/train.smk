@@ -4,65 +4,74 @@
 2. fit_histogram   the histogram-matching baseline: the training targets' mean distribution
 """
 
-# Raised on purpose when a change of the code changes the weights; nothing else about the code reruns training.
-TRAINING_VERSION = 1
+
+def stores(*parts, role=None):
+    return lambda wildcards: STUDY.stores(wildcards.fold, *parts, role=role)
+
+
+def model_files(**names):
+    """The files of a model, by the names of a training's outputs."""
+    return {kind: PATHS(kind, **names) for kind in ("model", "card", "history")}
+
+
+STEP = step("study.steps.train_model", "train/{method}_fold-{fold}_seed-{seed}")
 
 
 rule train_model:
     """A network and its history; checkpoints and figures lie beside them."""
     input:
-        train=stores("train"),
-        val=stores("val"),
-        sidecars=lambda wildcards: [
-            sidecar(STUDY.preprocessed(scan)) for scan in STUDY.learned(wildcards.fold, STUDY.index)
+        lambda wildcards: [
+            sidecar(STUDY.preprocessed(scan)) for scan in STUDY.training_scans(wildcards.fold, STUDY.index)
         ],
-        splits=rules.splits.output,
-        start=lambda wildcards: STUDY.start(wildcards.method),
-        features=lambda wildcards: STUDY.features(wildcards.method),
+        train_stores=stores("train"),
+        val_stores=stores("val"),
+        splits=PATHS("splits"),
+        start=lambda wildcards: STUDY.methods.start(wildcards.method),
+        features=lambda wildcards: STUDY.methods.features(wildcards.method),
     output:
-        model=f"{ROOT}/models/{{method}}/fold-{{fold}}_seed-{{seed}}/model.safetensors",
-        card=f"{ROOT}/models/{{method}}/fold-{{fold}}_seed-{{seed}}/model.json",
-        history=f"{ROOT}/models/{{method}}/fold-{{fold}}_seed-{{seed}}/history.tsv",
+        **model_files(),
     log:
-        f"{ROOT}/logs/train/{{method}}_fold-{{fold}}_seed-{{seed}}.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/train/{{method}}_fold-{{fold}}_seed-{{seed}}.tsv"
+        STEP.benchmark
     wildcard_constraints:
-        method="|".join(NETWORKS),
+        method="|".join(STUDY.methods.networks),
     conda:
         "../envs/model.yaml"
     threads: 8
     resources:
-        mem_mb=memory("train_model"),
+        mem_mb=STEP.resources["mem_mb"],
         # Not more at the next attempt, which continues where this one stopped: longer jobs may not be allowed to run.
         runtime=1440,
         gpu=lambda wildcards: gpus(wildcards) * config["train"]["processes"],
     params:
-        version=TRAINING_VERSION,
-        method=lambda wildcards: STUDY.method_settings(wildcards.method),
-        train=lambda wildcards: STUDY.training(wildcards.method),
+        **STEP.params,
+        settings=lambda wildcards: STUDY.methods.settings(wildcards.method),
+        train=lambda wildcards: STUDY.methods.training(wildcards.method),
         patches=config["patches"],
     script:
-        "../workflow/scripts/train_model.py"
+        "../workflow/scripts/step.py"
+
+
+STEP = step("study.steps.fit_histogram", "train/histogram_match_fold-{fold}_seed-{seed}")
 
 
 rule fit_histogram:
     """Quantiles of the training targets."""
     input:
-        train=stores("train", role="target"),
-        splits=rules.splits.output,
+        train_stores=stores("train", role="target"),
+        splits=PATHS("splits"),
     output:
-        model=f"{ROOT}/models/histogram_match/fold-{{fold}}_seed-{{seed}}/model.safetensors",
-        card=f"{ROOT}/models/histogram_match/fold-{{fold}}_seed-{{seed}}/model.json",
-        history=f"{ROOT}/models/histogram_match/fold-{{fold}}_seed-{{seed}}/history.tsv",
+        **model_files(method="histogram_match"),
     log:
-        f"{ROOT}/logs/train/histogram_match_fold-{{fold}}_seed-{{seed}}.log",
+        STEP.log,
     benchmark:
-        f"{ROOT}/benchmarks/train/histogram_match_fold-{{fold}}_seed-{{seed}}.tsv"
+        STEP.benchmark
     conda:
         "../envs/model.yaml"
     resources:
-        mem_mb=memory("fit_histogram"),
-        runtime=minutes("fit_histogram"),
+        **STEP.resources,
+    params:
+        **STEP.params,
     script:
-        "../workflow/scripts/fit_histogram.py"
+        "../workflow/scripts/step.py"

@@ -9,7 +9,7 @@ from upfield.files import merged, read_json, write_json
 from upfield.image import intensity, nifti
 from upfield.image.nifti import Grid, Volume
 from upfield.predict import outputs as predict
-from upfield.preprocess import stage as preprocess
+from upfield.preprocess import derivatives, standardize
 from upfield.study import application, config
 from upfield.study.application import Application, resolve
 
@@ -209,7 +209,7 @@ def scan(tmp_path):
 def test_scan_is_prepared_on_the_voxels_that_the_model_takes(scan, spacing, typical, scale, expected):
     image, mask, output = scan()
     settings = {"spacing": spacing, "normalize": {"method": "percentile"}}
-    preprocess.prepare(image, mask, output, settings, typical, scale)
+    standardize.prepare(image, mask, output, settings, typical, scale)
     made, native = nifti.load(output), nifti.reorient(nifti.load(image))
     np.testing.assert_allclose(made.grid.spacing, expected)
     if expected == [2, 1.5, 4]:
@@ -235,7 +235,7 @@ def test_output_lies_on_the_native_grid_divided_to_the_models_resolution(
     torch.manual_seed(0)
     image, mask, prepared = scan()
     settings = {"spacing": spacing, "normalize": {"method": "percentile"}}
-    preprocess.prepare(image, mask, prepared, settings, [1, 1, 1], scale)
+    standardize.prepare(image, mask, prepared, settings, [1, 1, 1], scale)
     folder = trained(method=method, scale=scale, over=over)
     output = tmp_path / "out.nii.gz"
     predict.apply(image, mask, prepared, str(output), [folder, folder], ON_CPU)
@@ -245,7 +245,7 @@ def test_output_lies_on_the_native_grid_divided_to_the_models_resolution(
     brain = nifti.load_mask(mask)
     share = nifti.resample(brain.with_data(brain.data.astype(np.float32)), made.grid).data
     assert 50 < np.median(made.data[share > 0.99]) < 450
-    far = nifti.mask_on(brain.with_data(~nifti.widened(brain, 8.0)), made.grid)
+    far = nifti.mask_on(brain.with_data(~nifti.dilated(brain, 8.0)), made.grid)
     assert far.any() and not made.data[far].any()
     facts = read_json(bids.sidecar(output))
     assert (facts["IntensityOffset"], facts["IntensityScale"]) == (50, 400)
@@ -266,7 +266,7 @@ def test_a_model_that_works_in_the_space_of_a_template_gives_the_same_at_its_pla
     settings = {"spacing": 2.0, "normalize": {"method": "percentile"}}
     folder, made = trained(over={"base": 2, "levels": 1}), []
     for template_mask, there, back in ((None, None, None), (str(tmp_path / "template_mask.nii.gz"), *ways)):
-        preprocess.prepare(image, mask, prepared, settings, [1, 1, 1], (1, 1, 1), template_mask, there)
+        standardize.prepare(image, mask, prepared, settings, [1, 1, 1], (1, 1, 1), template_mask, there)
         output = str(tmp_path / "out.nii.gz")
         predict.apply(image, mask, prepared, output, [folder], ON_CPU, from_template=back)
         made.append(nifti.load(output))
@@ -280,7 +280,7 @@ def test_a_model_that_works_in_the_space_of_a_template_gives_the_same_at_its_pla
 def test_a_model_of_unpaired_scans_adds_its_change_and_interpolates_no_scan(scan, trained, tmp_path):
     image, mask, prepared = scan()
     settings = {"spacing": 3.0, "normalize": {"method": "percentile"}}
-    preprocess.prepare(image, mask, prepared, settings, [1, 1, 1], (1, 1, 1))
+    standardize.prepare(image, mask, prepared, settings, [1, 1, 1], (1, 1, 1))
     over = {"width": 2, "blocks": 1, "discriminator_width": 2}
     folder = trained(method="cyclegan", over=over, pairing="unpaired")
     weights = load_file(f"{folder}/model.safetensors")
@@ -292,7 +292,7 @@ def test_a_model_of_unpaired_scans_adds_its_change_and_interpolates_no_scan(scan
     made, native, brain = nifti.load(output), nifti.load(image), nifti.load_mask(mask)
     assert made.grid.matches(native.grid) and not made.data[~brain.data].any()
     core = ndimage.binary_erosion(brain.data, iterations=3)
-    expected = 50 + 400 * (preprocess.scaling_of(prepared).apply(native.data) + 0.1)
+    expected = 50 + 400 * (derivatives.scaling_of(prepared).apply(native.data) + 0.1)
     np.testing.assert_allclose(made.data[core], expected[core], atol=2)
 
 

@@ -24,7 +24,7 @@ def test_bias_is_removed_and_level_kept(blob, affine):
     clean = np.where(mask, np.where(white, 100.0, 70.0) + generator.normal(0, 2, mask.shape), 0)
     x, y, _ = np.meshgrid(*(np.linspace(-1, 1, n) for n in mask.shape), indexing="ij")
     biased = Volume((clean * np.exp(0.35 * x + 0.25 * y**2)).astype(np.float32), affine)
-    fixed = bias.correct_bias(biased, mask)
+    fixed = bias.n4(biased, mask)
     tissue = mask & white
     assert tissue_spread(biased.data, tissue) > 0.12
     assert tissue_spread(fixed.data, tissue) < 0.4 * tissue_spread(biased.data, tissue)
@@ -38,4 +38,4 @@ def test_bias_of_hardly_anything_is_left_alone():
     volume = Volume(data, np.diag([-3.0, 3, 3, 1]))
     few = np.zeros(data.shape, bool)
     few[30, 30, 30:35] = True
-    assert np.array_equal(bias.correct_bias(volume, few).data, volume.data)
+    assert np.array_equal(bias.n4(volume, few).data, volume.data)

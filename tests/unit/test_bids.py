@@ -5,9 +5,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from upfield import bids
+from upfield.bids.layout import Layout
 from upfield.files import read_json
 from upfield.image import nifti
 from upfield.image.nifti import Volume
+from upfield.study.index import build_index
 
 
 def scan_file(participant, session=None, middle="", suffix="T1w"):
@@ -25,7 +27,7 @@ def study(source, target, pairing="paired"):
     everybody = {"include": [], "exclude": []}
     return {
         "source": source, "target": target, "pairing": pairing, "participants": everybody, "duplicates": "first",
-        "samples": None, "output_dir": "results", "study": "test",
+        "samples": None, "phantom": None, "pairs": None, "output_dir": "results", "study": "test",
     }  # fmt: skip
 
 
@@ -147,7 +149,7 @@ def test_unknown_entity(two_sessions, refused):
 
 
 def test_sessions_pair_by_participant(two_sessions):
-    index = bids.build_index(study(side(two_sessions, session="1"), side(two_sessions, session="2")))
+    index = build_index(study(side(two_sessions, session="1"), side(two_sessions, session="2")))
     assert [pair.participant for pair in index.pairs] == ["sub-01", "sub-02", "sub-03"]
     assert {(pair.source.session, pair.target.session) for pair in index.pairs} == {("1", "2")}
     assert len(index.scans) == 6 and not index.excluded
@@ -170,7 +172,7 @@ def damaged(bids_tree):
     content[scan_file("06", "1", "_run-1")] = None
     content[scan_file("06", "1", "_run-2")] = None
     root = bids_tree(content)
-    return bids.build_index(study(side(root, session="1"), side(root, session="2")))
+    return build_index(study(side(root, session="1"), side(root, session="2")))
 
 
 def test_useless_scans_are_left_out_with_reasons(damaged):
@@ -216,7 +218,7 @@ def test_unusable_first_run_gives_way_to_the_second(bids_tree):
             scan_file("01", "2"): None,
         }
     )
-    index = bids.build_index(study(side(root, session="1"), side(root, session="2")))
+    index = build_index(study(side(root, session="1"), side(root, session="2")))
     assert [pair.source.name for pair in index.pairs] == ["sub-01_ses-1_run-2"]
     assert [row.path for row in index.excluded] == [str(root / scan_file("01", "1", "_run-1"))]
 
@@ -224,17 +226,17 @@ def test_unusable_first_run_gives_way_to_the_second(bids_tree):
 def test_no_pair_is_an_error_that_says_why(bids_tree, refused):
     root = bids_tree({scan_file("01", "1"): None})
     with refused("no pair", "sub-01", "no target scan"):
-        bids.build_index(study(side(root, session="1"), side(root, session="2")))
+        build_index(study(side(root, session="1"), side(root, session="2")))
     with refused("no pair", "no scan matches the filters"):
-        bids.build_index(study(side(root, session="8"), side(root, session="9")))
+        build_index(study(side(root, session="8"), side(root, session="9")))
 
 
 def test_datasets_with_equal_names_are_told_apart(bids_tree, tmp_path):
     low, high = (bids_tree({scan_file("01"): None, scan_file("02"): None}, name) for name in ("low", "high"))
-    index = bids.build_index(study(side(low), side(high)))
+    index = build_index(study(side(low), side(high)))
     for pair in index.pairs:
         assert pair.source.path.startswith(str(low)) and pair.target.path.startswith(str(high))
-        paths = {bids.derivative(tmp_path, scan, "preproc") for scan in (pair.source, pair.target)}
+        paths = {Layout(str(tmp_path))("corrected", scan) for scan in (pair.source, pair.target)}
         assert len(paths) == 2
     assert index.pairs[0].target.key == "sub-01_T1w"
 
@@ -245,7 +247,7 @@ def test_simulated_sources_come_from_the_targets(bids_tree):
         | {scan_file("03", None, "_run-2"): None}
     )
     nowhere = {"bids_dir": None, "entities": {}, "metadata": {}}
-    index = bids.build_index(study(nowhere, side(root), "simulated"))
+    index = build_index(study(nowhere, side(root), "simulated"))
     assert [pair.participant for pair in index.pairs] == ["sub-01", "sub-03"]
     assert all(pair.source.simulated and not pair.target.simulated for pair in index.pairs)
     assert all(pair.source.key != pair.target.key for pair in index.pairs)
@@ -260,9 +262,9 @@ def test_simulated_sources_come_from_the_targets(bids_tree):
 def test_second_index_opens_no_image(two_sessions, tmp_path, reads):
     config = study(side(two_sessions, session="1"), side(two_sessions, session="2"))
     cache = tmp_path / "cache.json"
-    first = bids.build_index(config, cache)
+    first = build_index(config, cache)
     assert len(reads) == 6
-    again = bids.build_index(config, cache)
+    again = build_index(config, cache)
     assert len(reads) == 6
     assert again == first
 
@@ -270,13 +272,13 @@ def test_second_index_opens_no_image(two_sessions, tmp_path, reads):
 def test_changed_and_new_scans_are_read_again(two_sessions, bids_tree, tmp_path, reads):
     config = study(side(two_sessions, session="1"), side(two_sessions, session="2"))
     cache = tmp_path / "cache.json"
-    bids.build_index(config, cache)
+    build_index(config, cache)
     changed, added = two_sessions / scan_file("02", "1"), two_sessions / scan_file("04", "1")
     nifti.save(Volume(np.random.default_rng(1).uniform(size=(9, 9, 9)).astype(np.float32), np.eye(4)), changed)
     added.parent.mkdir(parents=True)
     added.write_bytes(b"broken")
     reads.clear()
-    index = bids.build_index(config, cache)
+    index = build_index(config, cache)
     assert sorted(reads) == [str(changed), str(added)]
     assert {scan.shape for scan in index.scans if scan.path == str(changed)} == {(9, 9, 9)}
     assert [row.path for row in index.excluded] == [str(added)]
@@ -285,29 +287,29 @@ def test_changed_and_new_scans_are_read_again(two_sessions, bids_tree, tmp_path,
 def test_without_rescan_the_dataset_is_not_touched(two_sessions, tmp_path):
     config = study(side(two_sessions, session="1"), side(two_sessions, session="2"))
     cache = tmp_path / "cache.json"
-    first = bids.build_index(config, cache)
+    first = build_index(config, cache)
     shutil.rmtree(two_sessions)
-    assert bids.build_index(config, cache, rescan=False) == first
+    assert build_index(config, cache, rescan=False) == first
 
 
 def test_cache_belongs_to_the_filters(two_sessions, tmp_path):
     cache = tmp_path / "cache.json"
-    bids.build_index(study(side(two_sessions, session="1"), side(two_sessions, session="2")), cache)
+    build_index(study(side(two_sessions, session="1"), side(two_sessions, session="2")), cache)
     turned = study(side(two_sessions, session="2"), side(two_sessions, session="1"))
-    assert bids.build_index(turned, cache, rescan=False).pairs[0].source.session == "2"
+    assert build_index(turned, cache, rescan=False).pairs[0].source.session == "2"
     # Other filters that match the same scans: a job must find its cache all the same.
     same = study(side(two_sessions, session=["2"]), side(two_sessions, session="1"))
-    expected = bids.build_index(same, cache)
+    expected = build_index(same, cache)
     shutil.rmtree(two_sessions)
-    assert bids.build_index(same, cache, rescan=False) == expected
+    assert build_index(same, cache, rescan=False) == expected
 
 
 def test_cache_is_left_alone_when_nothing_changed(two_sessions, tmp_path):
     config = study(side(two_sessions, session="1"), side(two_sessions, session="2"))
     cache = tmp_path / "cache.json"
-    bids.build_index(config, cache)
+    build_index(config, cache)
     before = cache.stat().st_mtime_ns, cache.stat().st_ino
-    bids.build_index(config, cache)
+    build_index(config, cache)
     assert (cache.stat().st_mtime_ns, cache.stat().st_ino) == before
     assert len(read_json(cache)["scans"]) == 6
 
@@ -317,12 +319,14 @@ def test_cache_is_left_alone_when_nothing_changed(two_sessions, tmp_path):
 
 def test_derivative_labels_are_alphanumeric(two_sessions):
     scan = bids.find(two_sessions, "source", {"session": "1"}, {})[0]
-    assert bids.derivative("out", scan, "unet3d_patchgan") == (
+    layout = Layout("out", space="target")
+    assert layout("enhanced", scan, method="unet3d_patchgan") == (
         "out/sub-01/ses-1/anat/sub-01_ses-1_desc-unet3dpatchgan_T1w.nii.gz"
     )
-    assert bids.derivative("out", scan, "brain", "mask", "space-target") == (
-        "out/sub-01/ses-1/anat/sub-01_ses-1_space-target_desc-brain_mask.nii.gz"
+    assert layout("prediction", scan, method="unet3d", suffix="T2w") == (
+        "out/sub-01/ses-1/anat/sub-01_ses-1_space-target_desc-unet3d_T2w.nii.gz"
     )
+    assert layout("mask") == "out/{folder}/{scan}_desc-brain_mask.nii.gz", "without a scan the pattern of a rule"
     assert bids.label("a_b-c d.1") == "abcd1"
 
 
@@ -353,7 +357,7 @@ def test_a_problem_shows_in_no_pair(two_sessions):
 @pytest.mark.real
 def test_real_sessions_pair_on_different_grids(real_data):
     root = real_data / "open_ms"
-    index = bids.build_index(study(side(root, session="1", suffix="T1w"), side(root, session="2", suffix="T1w")))
+    index = build_index(study(side(root, session="1", suffix="T1w"), side(root, session="2", suffix="T1w")))
     (pair,) = index.pairs
     one, two = (nifti.load(scan.path).grid for scan in (pair.source, pair.target))
     assert not one.matches(two)
@@ -361,12 +365,12 @@ def test_real_sessions_pair_on_different_grids(real_data):
 
 @pytest.mark.real
 def test_real_datasets_pair(real_data):
-    full = bids.build_index(study(side(None), side(real_data / "ds000011", suffix="T1w"), "simulated"))
+    full = build_index(study(side(None), side(real_data / "ds000011", suffix="T1w"), "simulated"))
     assert [pair.participant for pair in full.pairs] == [f"sub-0{i}" for i in range(1, 9)]
     root = real_data / "ulf"
     low = side(root, {"MagneticFieldStrength": 0.055}, suffix="T1w")
     high = side(root, {"MagneticFieldStrength": 3}, suffix="T1w")
-    index = bids.build_index(study(low, high))
+    index = build_index(study(low, high))
     assert len(index.pairs) == 3 and not index.excluded
     assert {(pair.source.session, pair.target.session) for pair in index.pairs} == {("ulf", "3T")}
 
@@ -417,7 +421,7 @@ def test_acquisitions_of_the_first_session_are_averaged(bids_tree):
     content = dict.fromkeys([*runs, scan_file("01", "2"), scan_file("02", "1"), scan_file("01", "9", suffix="T2w")])
     root = bids_tree({**content, scan_file("02", "9", suffix="T2w"): None, runs[1]: b"no image"})
     config = study(side(root, suffix="T1w"), side(root, suffix="T2w")) | {"duplicates": "average"}
-    index = bids.build_index(config)
+    index = build_index(config)
     first, second = (pair.source for pair in index.pairs)
     assert first.path.endswith(runs[0]) and [path[-len(runs[2]) :] for path in first.further] == [runs[2]]
     assert second.further == ()
@@ -449,7 +453,7 @@ def test_the_newest_of_two_sessions_is_paired(bids_tree):
     content = {scan_file("01", name): None for name in ("1", "2")} | {scan_file("01", "9", suffix="T2w"): None}
     root = bids_tree(content)
     config = study(side(root, suffix="T1w"), side(root, suffix="T2w")) | {"duplicates": "newest"}
-    (pair,) = bids.build_index(config).pairs
+    (pair,) = build_index(config).pairs
     assert pair.source.session == "2"
 
 
@@ -502,7 +506,7 @@ def test_a_table_names_scans_outside_bids(samples, tmp_path):
         "03\tn/a\tseries\tscans/b.nii.gz\n"
         "04\tn/a\tscans/a.nii.gz\tnothing\n"
     )
-    index = bids.build_index(config)
+    index = build_index(config)
     first, second = index.pairs
     assert first.source.path == str(tmp_path / "scans/a.nii.gz")
     assert (first.source.key, first.target.key) == ("sub-01_ses-base_rec-source_T1w", "sub-01_ses-base_T1w")
@@ -515,9 +519,9 @@ def test_a_table_names_scans_outside_bids(samples, tmp_path):
 
 def test_a_table_that_cannot_be_used_is_refused(samples, refused):
     with refused("target", "missing"):
-        bids.build_index(samples("participant_id\tsource\nsub-01\tscans/a.nii.gz\n"))
+        build_index(samples("participant_id\tsource\nsub-01\tscans/a.nii.gz\n"))
     with refused("'0 1'", "letters and digits"):
-        bids.build_index(samples("participant_id\tsource\ttarget\n0 1\tscans/a.nii.gz\tscans/b.nii.gz\n"))
+        build_index(samples("participant_id\tsource\ttarget\n0 1\tscans/a.nii.gz\tscans/b.nii.gz\n"))
 
 
 # -- several contrasts ---------------------------------------------------------------------------------------------
@@ -542,14 +546,14 @@ def test_contrasts_of_a_session_belong_together(bids_tree, tmp_path):
     root = bids_tree(whole_sessions())
     cache = tmp_path / "index.json"
     config = several(root)
-    index = bids.build_index(config, cache)
+    index = build_index(config, cache)
     assert [scan.suffix for scan in index.pairs[0].sources] == ["T1w", "T2w", "FLAIR"]
     assert index.pairs[0].target.session == "2" and index.excluded == []
     # Masks have no suffix in their names, so the names themselves differ.
     assert [scan.name for scan in index.pairs[0].sources] == [
         "sub-01_ses-1", "sub-01_ses-1_rec-T2w", "sub-01_ses-1_rec-FLAIR",
     ]  # fmt: skip
-    assert bids.build_index(config, cache, rescan=False).pairs == index.pairs
+    assert build_index(config, cache, rescan=False).pairs == index.pairs
     assert set(bids.inventory_table(index)["status"]) == {"used"} and len(index.scans) == 12
     table = bids.pairs_table(index.pairs)
     assert list(table.columns[5:]) == ["source_path_2", "source_path_3"]
@@ -561,7 +565,7 @@ def test_contrasts_of_a_session_belong_together(bids_tree, tmp_path):
 def test_who_lacks_a_contrast_is_left_out_with_a_reason(bids_tree):
     broken = scan_file("03", "1", suffix="T2w")
     root = bids_tree(whole_sessions(scan_file("02", "1", suffix="FLAIR")) | {broken: b"no image"})
-    index = bids.build_index(several(root))
+    index = build_index(several(root))
     assert [pair.participant for pair in index.pairs] == ["sub-01"]
     reasons = {row.participant: (row.path, row.reason) for row in index.excluded}
     assert len(index.excluded) == 2
@@ -576,7 +580,7 @@ def test_contrasts_of_the_target_s_own_session(bids_tree):
     root = bids_tree(whole_sessions())
     config = several(root, CONTRASTS[1:])
     config["target"] = side(root, session="1", suffix="T1w")
-    pair = bids.build_index(config).pairs[0]
+    pair = build_index(config).pairs[0]
     assert [scan.name for scan in (pair.target, *pair.sources)] == [
         "sub-01_ses-1", "sub-01_ses-1_rec-source", "sub-01_ses-1_rec-FLAIR",
     ]  # fmt: skip
@@ -585,11 +589,11 @@ def test_contrasts_of_the_target_s_own_session(bids_tree):
 def test_one_scan_is_not_two_contrasts_nor_the_target(bids_tree, refused):
     root = bids_tree(whole_sessions())
     with refused("source.channels", "match the same scan", "T2w"):
-        bids.build_index(several(root, [*CONTRASTS[:2], {"suffix": "T2w", "datatype": "anat"}]))
+        build_index(several(root, [*CONTRASTS[:2], {"suffix": "T2w", "datatype": "anat"}]))
     config = several(root)
     config["target"] = side(root, session="1", suffix="FLAIR")
     with refused("source.channels", "the target", "FLAIR"):
-        bids.build_index(config)
+        build_index(config)
 
 
 def test_contrasts_differ_in_any_entity(bids_tree):
@@ -597,6 +601,6 @@ def test_contrasts_differ_in_any_entity(bids_tree):
     root = bids_tree(content | {scan_file("01", "2"): None})
     channels = [{"suffix": "T2w", "acquisition": "axi"}, {"suffix": "T2w", "acquisition": "cor"}]
     config = several(root, channels)
-    (pair,) = bids.build_index(config).pairs
+    (pair,) = build_index(config).pairs
     assert [scan.name for scan in pair.sources] == ["sub-01_ses-1_acq-axi", "sub-01_ses-1_acq-cor"]
     assert bids.contrast_names(config["source"]) == ["T2w axi", "T2w cor"]

@@ -41,9 +41,12 @@ def links(tmp_path, text):
 
 def test_same_label_in_two_datasets_is_two_people(study):
     made = study()
-    assert made.cohorts == ([f"sub-source{n}" for n in range(1, 7)], [f"sub-target{n}" for n in range(1, 6)])
-    assert made.pairs == made.companions == {}
-    scan = made.alone["sub-target3"]
+    assert made.design.cohorts(made.index) == (
+        [f"sub-source{n}" for n in range(1, 7)],
+        [f"sub-target{n}" for n in range(1, 6)],
+    )
+    assert made.pairs == made.same_person == {}
+    scan = made.contents["sub-target3"].target
     assert (scan.original, scan.name, scan.folder) == ("sub-3", "sub-target3", "sub-target3/anat")
     assert scan.path.endswith("b/sub-3/anat/sub-3_T1w.nii.gz")
     table = bids.inventory_table(made.index).set_index("participant_id")
@@ -53,9 +56,10 @@ def test_same_label_in_two_datasets_is_two_people(study):
 
 def test_nothing_needs_a_truth(study):
     made = study()
-    assert made.methods == ["identity", "histogram_match", "cyclegan"]
+    assert made.methods.names == ["identity", "histogram_match", "cyclegan"]
     assert made.prediction("cyclegan", "sub-source1").endswith("sub-source1/anat/sub-source1_desc-cyclegan_T1w.nii.gz")
-    assert set(made.tested) < set(made.cohorts[0]) and set(made.test_folds) - set(made.tested) < set(made.cohorts[1])
+    sources, targets = map(set, made.design.cohorts(made.index))
+    assert set(made.tested) < sources and set(made.folds.test_folds) - set(made.tested) < targets
 
 
 def test_one_bad_scan_leaves_the_others(bids_tree, tmp_path, refused):
@@ -86,12 +90,13 @@ def test_linked_scans_make_a_pair_and_share_a_part(study, tmp_path):
     made = study(pairs=links(tmp_path, "source\ttarget\nsub-2\t4\n"))
     (pair,) = made.pairs.values()
     assert (pair.source.participant, pair.target.participant) == ("sub-source2", "sub-target4")
-    assert made.companions == {"sub-target4": "sub-source2"}
-    place = made.splits.set_index("participant_id")["split"]
+    assert made.same_person == {"sub-target4": "sub-source2"}
+    place = made.folds.table.set_index("participant_id")["split"]
     assert place["sub-source2"] == place["sub-target4"]
     assert made.contents["pair-source2-target4"] == (pair.source, pair.target)
-    stores = made.drawn("0", place["sub-source2"])
-    assert made.store("pair-source2-target4") in stores and made.store("sub-source2") in stores
+    stores = made.stores("0", place["sub-source2"])
+    wanted = {made.paths("store", store=name) for name in ("pair-source2-target4", "sub-source2")}
+    assert wanted <= set(stores)
     assert made.pair_of(pair.target) is made.pair_of(pair.source) is pair
 
 
@@ -191,4 +196,4 @@ def test_cohorts_are_stratified_by_their_own_tables(bids_tree):
 )
 def test_contradictions_stop_the_plan(study, refused, changes, words):
     with refused(*words):
-        assert study(**changes).splits is None
+        assert study(**changes).folds is None

@@ -7,7 +7,7 @@ from upfield.catalogue import methods as catalogue
 from upfield.evaluate.metrics import METRICS
 from upfield.files import merged
 from upfield.preprocess.brain.tool import tools
-from upfield.quality import verdict
+from upfield.quality import judging
 from upfield.study import config as module
 
 METHOD = {
@@ -240,7 +240,7 @@ def test_what_the_code_knows_is_listed_in_the_code_alone():
     assert list(choices_of(schema)) == []
     properties = schema["properties"]
     assert properties["evaluate"]["properties"]["metrics"]["items"]["enum"] == list(METRICS)
-    assert properties["qc"]["properties"]["thresholds"]["propertyNames"]["enum"][:-2] == list(verdict.METRICS)
+    assert properties["qc"]["properties"]["thresholds"]["propertyNames"]["enum"][:-2] == list(judging.METRICS)
     assert schema["$defs"]["brain"]["properties"]["method"]["enum"] == list(tools())
 
 

@@ -164,18 +164,18 @@ def test_extraction_stacks_what_lies_on_one_grid(tmp_path, refused):
     truth = preprocessed(tmp_path, "target", target)
     brain = preprocessed(tmp_path, "mask", mask)
     output = tmp_path / "sub-1.safetensors"
-    extract(channels, truth, brain, str(output))
+    extract(channels, brain, str(output), target=truth)
     np.testing.assert_array_equal(Store(output).whole()["source"], source)
     assert Store(output).range == 1.0
     # One contrast that cannot be used, and nobody draws from the store.
     write_json(sidecar(channels[2]), {"Excluded": "no brain was found"})
-    extract(channels, truth, brain, str(output))
+    extract(channels, brain, str(output), target=truth)
     assert len(Store(output).centres) == 0
     moved = np.diag([2.0, 2, 2, 1])
     moved[0, 3] = 5
     channels[1] = preprocessed(tmp_path, "c1", source[1], moved)
     with refused("c1.nii.gz", "not on one grid"):
-        extract(channels, truth, brain, str(output))
+        extract(channels, brain, str(output), target=truth)
 
 
 # Training and prediction.

@@ -4,7 +4,7 @@ from upfield.bids import dicom, sidecar
 from upfield.files import read_json
 from upfield.image import nifti
 from upfield.image.nifti import Volume
-from upfield.preprocess import stage as preprocess
+from upfield.preprocess import derivatives, masks
 from upfield.preprocess.registration import LPS
 
 PERSON = {"PatientName": "Doe^Jane", "PatientID": "4711", "PatientBirthDate": "19700101", "InstitutionName": "Clinic"}
@@ -89,5 +89,5 @@ def test_a_series_that_is_not_one_image_is_excluded(volume, tmp_path, number):
     dicom.convert(series, output)
     assert f"made {number} images" in read_json(sidecar(output))["Excluded"]
     # The mark travels on, and nothing stops.
-    preprocess.extract_brain(output, tmp_path / "mask.nii.gz", {"method": "none"})
-    assert f"made {number} images" in preprocess.excluded(tmp_path / "mask.nii.gz")
+    masks.extract_brain(output, tmp_path / "mask.nii.gz", {"method": "none"})
+    assert f"made {number} images" in derivatives.excluded(tmp_path / "mask.nii.gz")

@@ -5,6 +5,7 @@ import psutil
 import pytest
 import torch
 from upfield import methods
+from upfield.errors import UpfieldError
 from upfield.methods import Method
 from upfield.predict import inference
 from upfield.study.config import method_settings
@@ -210,3 +211,50 @@ def test_methods_are_evaluated_without_gradients():
     np.testing.assert_array_equal(first, second)
     assert first.shape == (16, 17, 18)
     assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
+
+
+# -- out of memory -------------------------------------------------------------------------------------------------
+
+
+class Greedy(Function):
+    """A method that runs out of memory with more than `most` voxels."""
+
+    def __init__(self, most, dims=3):
+        super().__init__()
+        self.most = most
+        self.dims = dims
+
+    def forward(self, source):
+        if source.numel() > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
+        return super().forward(source)
+
+
+def test_windows_are_halved_where_memory_runs_out_and_the_log_says_so(caplog):
+    method, source = Greedy(33**3), noise(72, 80, 70)
+    result = enhance(method, source, window=128)
+    np.testing.assert_allclose(result, source, rtol=1e-5, atol=1e-6)
+    assert set(method.shapes) == {(32, 32, 32)}
+    assert [record.getMessage() for record in caplog.records] == [
+        "out of memory with windows of 128 voxels; going on with windows of 64 voxels",
+        "out of memory with windows of 64 voxels; going on with windows of 32 voxels",
+    ]
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+def test_a_whole_volume_that_does_not_fit_after_all_is_predicted_in_windows(caplog):
+    method, source = Greedy(40**3), noise(64, 64, 64)
+    np.testing.assert_allclose(enhance(method, source), source, rtol=1e-5, atol=1e-6)
+    assert "windows of 64 voxels; going on with windows of 32 voxels" in caplog.text
+
+
+def test_fewer_slices_are_shown_at_once_where_memory_runs_out(caplog):
+    method, source = Greedy(2 * 16 * 16, dims=2), noise(16, 16, 9)
+    np.testing.assert_array_equal(enhance(method, source), source)
+    assert {len(seen) for seen in method.seen} == {1, 2}
+    assert "stacks of 4 slices; going on with stacks of 2 slices" in caplog.text
+
+
+def test_too_little_memory_for_the_smallest_window_is_one_line():
+    with pytest.raises(UpfieldError, match=r"out of memory with windows of 32 voxels.*CPU$"):
+        enhance(Greedy(10), noise(40, 40, 40), window=40)

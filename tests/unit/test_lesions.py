@@ -9,7 +9,7 @@ from upfield.evaluate.lesions import CONTRASTS, GAP, LESIONS, RADII, Lesion
 from upfield.files import write_json
 from upfield.image import nifti
 from upfield.image.nifti import Grid, Volume
-from upfield.preprocess.stage import landmarks_of
+from upfield.preprocess.derivatives import landmarks_of
 
 AFFINE = np.array([[-1.5, 0, 0, 60], [0, 1.5, 0.2, -50], [0, -0.2, 2, -40], [0, 0, 0, 1]])
 AFFINE_OF_SOURCE = np.array([[2.0, 0, 0, -60], [0, 2, 0, -60], [0, 0, 3, -60], [0, 0, 0, 1]])

@@ -9,7 +9,8 @@ from upfield.image import nifti
 from upfield.image.intensity import fit
 from upfield.image.nifti import Volume
 from upfield.phantom import anatomy
-from upfield.preprocess import stage as preprocess
+from upfield.preprocess import derivatives, masks, register, simulation, standardize
+from upfield.preprocess import grid as grids
 
 
 @pytest.fixture
@@ -30,21 +31,21 @@ def centres(volume):
 
 @pytest.mark.parametrize("spacing", [1.0, 2.0, "native"])
 def test_working_grid_holds_the_brain_with_room_around(mask, spacing):
-    grid = preprocess.working_grid(mask, spacing)
+    grid = grids.working_grid(mask, spacing)
     assert nib.aff2axcodes(grid.affine) == ("R", "A", "S")
     inside = to_voxels(grid, centres(mask))
     room = np.minimum(inside.min(axis=0), np.array(grid.shape) - 1 - inside.max(axis=0)) * grid.spacing
     # A voxel's half at most is lost where the two lattices differ.
     slack = grid.spacing / 2 + nifti.reorient(mask).grid.spacing / 2
-    assert (room >= preprocess.MARGIN - slack).all()
-    assert (room <= preprocess.MARGIN + grid.spacing + slack).all()
+    assert (room >= grids.MARGIN - slack).all()
+    assert (room <= grids.MARGIN + grid.spacing + slack).all()
     if spacing != "native":
         own = nifti.reorient(mask).grid.spacing
         np.testing.assert_allclose(grid.spacing, np.where(own > 2 * spacing, own, spacing))
 
 
 def test_native_grid_shares_the_targets_voxels(mask):
-    grid = preprocess.working_grid(mask, "native")
+    grid = grids.working_grid(mask, "native")
     corners = np.array([[0, 0, 0], [3, 5, 7], np.array(grid.shape) - 1])
     world = (grid.affine @ np.c_[corners, np.ones(3)].T)[:3].T
     native = to_voxels(mask.grid, world)
@@ -56,7 +57,7 @@ def test_slices_are_not_invented():
     """Four slices of 10 mm stay four slices, voxel for voxel, however fine the grid is in plane."""
     image = Volume(np.zeros((60, 64, 4), np.float32), np.diag([-1.0, 1, 10, 1]))
     mask = image.with_data(np.ones_like(image.data))
-    grid = preprocess.working_grid(mask, 0.5)
+    grid = grids.working_grid(mask, 0.5)
     assert grid.shape == (120, 128, 4)
     np.testing.assert_allclose(grid.spacing, [0.5, 0.5, 10])
     values = image.with_data(image.data + np.array([10.0, 20, 30, 40], np.float32))
@@ -67,7 +68,7 @@ def test_there_and_back_changes_less_than_a_percent(head):
     """Native to working grid (half the voxel size) and back, with the brain's own transform both ways."""
     image = head.high.with_data(ndimage.gaussian_filter(head.high.data, 0.6))
     inside = ndimage.binary_erosion(head.brain.data > 0, iterations=2)
-    grid = preprocess.working_grid(head.brain, 1.0)
+    grid = grids.working_grid(head.brain, 1.0)
     pose = np.eye(4)
     pose[:3, :3] = anatomy.rotation(np.array([3.0, -2, 4]))
     pose[:3, 3] = 2, -3, 1
@@ -81,33 +82,33 @@ def test_there_and_back_changes_less_than_a_percent(head):
 def test_working_grid_ends_where_the_image_ends():
     data = np.zeros((20, 30, 40), np.float32)
     data[0:5, 10:20, 36:40] = 1
-    grid = preprocess.working_grid(Volume(data, np.eye(4)), 1.0)
+    grid = grids.working_grid(Volume(data, np.eye(4)), 1.0)
     assert grid.shape == (13, 26, 12)
     assert grid.affine[:3, 3].tolist() == [0, 2, 28]
 
 
 def test_empty_mask_is_refused(mask, refused):
     with refused("mask is empty", kind=ScanError):
-        preprocess.working_grid(mask.with_data(np.zeros_like(mask.data)), 1.0)
+        grids.working_grid(mask.with_data(np.zeros_like(mask.data)), 1.0)
     with refused("mask is empty", kind=ScanError):
-        preprocess.normalised(mask, mask.data > 9, mask.grid, None, "percentile")
+        grids.normalized(mask, mask.data > 9, mask.grid, None, "percentile")
 
 
 def test_same_image_as_source_and_as_target_coincides(awkward, mask):
-    grid = preprocess.working_grid(mask, 1.0)
+    grid = grids.working_grid(mask, 1.0)
     inside = mask.data > 0
-    target, _ = preprocess.normalised(awkward, inside, grid, None, "percentile")
+    target, _ = grids.normalized(awkward, inside, grid, None, "percentile")
     # The same scan, acquired with the head elsewhere in the world: the transform leads there.
     pose = np.eye(4)
     pose[:3, :3] = anatomy.rotation(np.array([7.0, -5, 12]))
     pose[:3, 3] = 8, -6, 4
     elsewhere = Volume(awkward.data, pose @ awkward.affine)
-    source, scaling = preprocess.normalised(elsewhere, inside, grid, pose, "percentile")
+    source, scaling = grids.normalized(elsewhere, inside, grid, pose, "percentile")
     np.testing.assert_allclose(source.data, target.data, atol=1e-4)
     assert source.grid.matches(target.grid)
     assert scaling == fit(awkward.data, inside, "percentile")
     # And with its rim kept, it still coincides in the brain.
-    with_rim, _ = preprocess.normalised(elsewhere, inside, grid, pose, "percentile", preprocess.SOURCE_RIM)
+    with_rim, _ = grids.normalized(elsewhere, inside, grid, pose, "percentile", grids.SOURCE_MARGIN)
     # The cubic spline rings for two voxels (of 3 mm) at the edge of the stripped brain, so only its core is compared.
     core = ndimage.distance_transform_edt(nifti.resample(mask, grid).data > 0.5, sampling=grid.spacing) > 6
     assert core.sum() * grid.spacing.prod() > 1000
@@ -116,8 +117,8 @@ def test_same_image_as_source_and_as_target_coincides(awkward, mask):
 
 
 def test_world_stays_where_it_is(awkward, mask, centroid):
-    grid = preprocess.working_grid(mask, 1.0)
-    moved, scaling = preprocess.normalised(awkward, mask.data > 0, grid, None, "percentile")
+    grid = grids.working_grid(mask, 1.0)
+    moved, scaling = grids.normalized(awkward, mask.data > 0, grid, None, "percentile")
     stripped = awkward.with_data(awkward.data * (mask.data > 0))
     intensities = moved.with_data(scaling.invert(moved.data))
     assert np.linalg.norm(centroid(intensities) - centroid(stripped)) < 0.3
@@ -125,8 +126,8 @@ def test_world_stays_where_it_is(awkward, mask, centroid):
 
 def test_normalised_in_the_mask_and_zero_intensity_outside(awkward, mask):
     inside = mask.data > 0
-    grid = preprocess.working_grid(mask, "native")
-    moved, scaling = preprocess.normalised(awkward, inside, grid, None, "percentile")
+    grid = grids.working_grid(mask, "native")
+    moved, scaling = grids.normalized(awkward, inside, grid, None, "percentile")
     there = nifti.resample(mask, grid, order=0).data > 0
     np.testing.assert_allclose(np.percentile(moved.data[there], [0.5, 99.5]), [0, 1], atol=1e-3)
     np.testing.assert_allclose(moved.data[~there], scaling.background, atol=1e-5)
@@ -136,7 +137,7 @@ def test_normalised_in_the_mask_and_zero_intensity_outside(awkward, mask):
 def test_rim_is_measured_in_mm(awkward, mask):
     inside = mask.data > 0
     image = awkward.with_data(np.random.default_rng(0).uniform(50, 100, awkward.data.shape).astype(np.float32))
-    near, scaling = preprocess.normalised(image, inside, awkward.grid, None, "percentile", rim=6.0)
+    near, scaling = grids.normalized(image, inside, awkward.grid, None, "percentile", margin=6.0)
     kept = scaling.invert(near.data) > 25
     assert kept[inside].all()
     outside = centres(awkward.with_data((kept & ~inside).astype(float)))
@@ -153,14 +154,14 @@ def run_pair(folder, source, target):
     """Preprocess a pair of images from files to files; the paths of the two results."""
     for name, volume in (("source", source), ("target", target)):
         nifti.save(volume, folder / f"{name}.nii.gz")
-        preprocess.extract_brain(folder / f"{name}.nii.gz", folder / f"{name}_mask.nii.gz", {"method": "none"})
+        masks.extract_brain(folder / f"{name}.nii.gz", folder / f"{name}_mask.nii.gz", {"method": "none"})
     files = [(str(folder / f"{name}.nii.gz"), str(folder / f"{name}_mask.nii.gz")) for name in ("source", "target")]
     transforms = str(folder / "forward_xfm.txt"), str(folder / "inverse_xfm.txt")
-    preprocess.register(*files, transforms, {"transform": "none", "seed": 1})
+    register.register(*files[0], *files[1], *transforms, {"transform": "none", "seed": 1})
     results = []
     for (image, mask), transform in zip(files, (transforms[0], None), strict=True):
         output = image.replace(".nii.gz", "_desc-preproc.nii.gz")
-        preprocess.standardise(image, mask, files[1][1], transform, output, SETTINGS)
+        standardize.standardize(image, mask, files[1][1], output, SETTINGS, transform)
         results.append(output)
     return results
 
@@ -178,11 +179,11 @@ def test_pair_ends_on_one_grid_with_its_intensities_written_down(stripped, tmp_p
     one, other = nifti.load(source), nifti.load(target)
     assert one.grid.matches(other.grid)
     real = (
-        preprocess.scaling_of(source).invert(one.data).mean(),
-        preprocess.scaling_of(target).invert(other.data).mean(),
+        derivatives.scaling_of(source).invert(one.data).mean(),
+        derivatives.scaling_of(target).invert(other.data).mean(),
     )
     assert real[0] == pytest.approx(7 * real[1], rel=0.02)
-    assert preprocess.excluded(source) is None
+    assert derivatives.excluded(source) is None
 
 
 @pytest.mark.parametrize("broken", ["source", "target"])
@@ -192,11 +193,11 @@ def test_scan_without_a_brain_is_marked_to_the_end(stripped, tmp_path, refused, 
     pair = {"source": stripped, "target": stripped, broken: stripped.with_data(speck)}
     results = run_pair(tmp_path, pair["source"], pair["target"])
     # The pair is unusable as soon as one side is; every file exists and is an image.
-    assert "brain extraction" in preprocess.excluded(results[0])
+    assert "brain extraction" in derivatives.excluded(results[0])
     assert "brain extraction" in read_json(sidecar(tmp_path / f"{broken}_mask.nii.gz"))["Excluded"]
     assert all(np.isfinite(nifti.load(path).data).all() for path in results)
     with refused("brain extraction", kind=ScanError):
-        preprocess.scaling_of(results[0])
+        derivatives.scaling_of(results[0])
 
 
 # -- two grids -----------------------------------------------------------------------------------------------------
@@ -204,9 +205,9 @@ def test_scan_without_a_brain_is_marked_to_the_end(stripped, tmp_path, refused, 
 
 @pytest.mark.parametrize("spacing", [2.0, "native"])
 def test_working_grid_is_made_of_whole_blocks(mask, spacing):
-    plain = preprocess.working_grid(mask, spacing)
+    plain = grids.working_grid(mask, spacing)
     multiple = (4, 2, 3)
-    grid = preprocess.working_grid(mask, spacing, multiple)
+    grid = grids.working_grid(mask, spacing, multiple)
     low = np.rint(to_voxels(grid, plain.affine[None, :3, 3]))[0]
     assert (np.array(grid.shape) % multiple == 0).all()
     assert ((low >= 0) & (low < multiple)).all()
@@ -221,29 +222,29 @@ def test_decimated_scan_is_not_interpolated_again(awkward, tmp_path, kind, scale
     """With `spacing: native` each voxel of the source is one that the simulation made, to the bit."""
     stripped = awkward.with_data(np.where(awkward.data > 10, awkward.data, 0))
     nifti.save(stripped, tmp_path / "target.nii.gz")
-    simulation = {"kind": kind, "factor": scale[0], "blur": 0.5, "noise": 0.0, "seed": 1}
-    preprocess.simulate(tmp_path / "target.nii.gz", tmp_path / "source.nii.gz", simulation, "sub-01")
+    settings = {"kind": kind, "factor": scale[0], "blur": 0.5, "noise": 0.0, "seed": 1}
+    simulation.simulate(tmp_path / "target.nii.gz", tmp_path / "source.nii.gz", settings, "sub-01")
     made = nifti.load(tmp_path / "source.nii.gz")
     for name, image in (("source", made), ("target", stripped)):
         brain = image.with_data(image.data > 10)
-        preprocess.save_image(brain, tmp_path / f"{name}_mask.nii.gz", {}, np.uint8)
+        derivatives.save_image(brain, tmp_path / f"{name}_mask.nii.gz", {}, np.uint8)
     paths = {name: str(tmp_path / f"{name}.nii.gz") for name in ("source", "source_mask", "target", "target_mask")}
     transforms = str(tmp_path / "forward_xfm.txt"), str(tmp_path / "inverse_xfm.txt")
-    preprocess.register(
-        (paths["source"], paths["source_mask"]), (paths["target"], paths["target_mask"]), transforms,
+    register.register(
+        *(paths[name] for name in ("source", "source_mask", "target", "target_mask")), *transforms,
         {"transform": "none", "seed": 1},
     )  # fmt: skip
     settings = {"spacing": "native", "normalize": {"method": "percentile"}}
     output = str(tmp_path / "small.nii.gz")
-    preprocess.standardise(
-        paths["source"], paths["source_mask"], paths["target_mask"], transforms[0], output, settings, scale, scale
+    standardize.standardize(
+        paths["source"], paths["source_mask"], paths["target_mask"], output, settings, transforms[0], scale, scale
     )
-    result, scaling = nifti.load(output), preprocess.scaling_of(output)
+    result, scaling = nifti.load(output), derivatives.scaling_of(output)
     assert "Resolution" in read_json(sidecar(output))
-    target = preprocess.working_grid(nifti.load_mask(paths["target_mask"]), "native", scale)
+    target = grids.working_grid(nifti.load_mask(paths["target_mask"]), "native", scale)
     assert result.grid.matches(nifti.coarsen(target, scale))
     inside = nifti.load_mask(paths["source_mask"]).data
-    near = ndimage.distance_transform_edt(~inside, sampling=made.grid.spacing) <= preprocess.SOURCE_RIM
+    near = ndimage.distance_transform_edt(~inside, sampling=made.grid.spacing) <= grids.SOURCE_MARGIN
     corner = np.rint(to_voxels(made.grid, result.affine[None, :3, 3]))[0].astype(int)
     expected = np.pad(scaling.apply(np.where(near, made.data, 0)), 8, constant_values=np.float32(scaling.background))
     box = tuple(slice(8 + c, 8 + c + n) for c, n in zip(corner, result.data.shape, strict=True))
@@ -254,8 +255,8 @@ def test_decimated_scan_is_not_interpolated_again(awkward, tmp_path, kind, scale
 def test_real_head(real_data, centroid):
     volume = nifti.load(next((real_data / "ds002748").glob("sub-*/anat/*_T1w.nii.gz")))
     mask = volume.with_data((volume.data > 0).astype(np.float32))
-    grid = preprocess.working_grid(mask, 1.0)
+    grid = grids.working_grid(mask, 1.0)
     assert all(120 < n < 230 for n in grid.shape)
-    moved, scaling = preprocess.normalised(volume, mask.data > 0, grid, None, "percentile")
+    moved, scaling = grids.normalized(volume, mask.data > 0, grid, None, "percentile")
     intensities = moved.with_data(scaling.invert(moved.data))
     assert np.linalg.norm(centroid(intensities) - centroid(volume)) < 0.5

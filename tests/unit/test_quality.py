@@ -4,13 +4,13 @@ import pytest
 import yaml
 from scipy import ndimage
 from upfield import phantom
-from upfield.bids import Pair, Scan
+from upfield.bids import Index, Pair, Scan
 from upfield.files import read_json, write_json, write_tsv
 from upfield.image import nifti
 from upfield.image.nifti import Volume
-from upfield.preprocess import registration
-from upfield.preprocess import stage as preprocess
-from upfield.quality import PICTURES, pair, scan, stage, verdict
+from upfield.preprocess import derivatives, registration, standardize
+from upfield.quality import PICTURES, judging, pair, scan, stage
+from upfield.study import designs
 from upfield.study.config import ROOT
 
 DEFAULTS = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
@@ -174,7 +174,7 @@ def test_thresholds_exclude_or_warn():
         "snr": {"min": 5, "action": "warn"}, "cjv": {"max": 0.8, "action": "warn"}, "ncc": RULE, "efc": RULE,
         "mask_dice": None,
     }  # fmt: skip
-    rows = verdict.judge(found, limits)
+    rows = judging.judge(found, limits)
     assert [(row["role"], row["metric"], row["action"]) for row in rows] == [
         ("pair", "ncc", "exclude"),
         ("source", "snr", "warn"),
@@ -186,10 +186,10 @@ def test_thresholds_exclude_or_warn():
 
 def test_robust_z_by_hand():
     # Median 3, median absolute deviation 1.
-    z = verdict.robust_z(np.array([1.0, 2, 3, 4, 100]))
+    z = judging.robust_z(np.array([1.0, 2, 3, 4, 100]))
     np.testing.assert_allclose(z, 1 / 1.4826 * np.array([-2.0, -1, 0, 1, 97]))
-    assert np.isnan(verdict.robust_z(np.array([1.0, 2, 3, 100]))).all()
-    assert np.isnan(verdict.robust_z(np.array([1.0, 1, 1, 1, 9]))).all()
+    assert np.isnan(judging.robust_z(np.array([1.0, 2, 3, 100]))).all()
+    assert np.isnan(judging.robust_z(np.array([1.0, 1, 1, 1, 9]))).all()
 
 
 def test_table_flags_those_who_are_worse_than_the_others():
@@ -199,12 +199,12 @@ def test_table_flags_those_who_are_worse_than_the_others():
 
     reports = [report(number, snr) for number, snr in enumerate([10, 11, 12, 13, 14, 1, 40])]
     reports[1]["Findings"] = [{"role": "source", "metric": "snr", "action": "warn"}]
-    table = verdict.table(reports, 3.5)
+    table = judging.table(reports, 3.5)
     assert list(table.columns) == ["participant_id", "role", "metric", "value", "z", "flag"]
     flags = table[table["metric"] == "snr"].set_index("participant_id")["flag"]
     # A high signal-to-noise ratio is not a fault.
     assert flags.to_dict() == dict.fromkeys(flags.index, "ok") | {"sub-1": "warn", "sub-5": "outlier"}
-    assert set(verdict.table(reports, None)["flag"]) == {"ok", "warn"}
+    assert set(judging.table(reports, None)["flag"]) == {"ok", "warn"}
 
 
 # -- the stage -----------------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def files(head, tmp_path):
     }  # fmt: skip
     paths = {name: str(tmp_path / f"{name}.nii.gz") for name in names}
     for name, volume in names.items():
-        preprocess.save_image(volume, paths[name], {})
+        derivatives.save_image(volume, paths[name], {})
     paths["transform"] = str(tmp_path / "xfm.txt")
     nifti.write_transform(paths["transform"], np.eye(4))
     write_json(tmp_path / "xfm.json", {"Excluded": "no brain was found"})
@@ -230,7 +230,7 @@ def test_a_pair_without_a_brain_is_measured_as_far_as_it_goes(files, tmp_path):
     def assess(thresholds):
         output = tmp_path / "quality.json"
         suffixes = {"source": "T1w", "target": "T1w"}
-        stage.assess(files, output, participant="sub-01", suffixes=suffixes, thresholds=thresholds)
+        stage.assess(output, "sub-01", suffixes, thresholds, **files)
         return read_json(output)
 
     # What another stage has excluded is not this stage's to judge.
@@ -246,12 +246,14 @@ def test_the_verdict_excludes_the_pair(files, tmp_path):
     judged, output = tmp_path / "v.json", tmp_path / "out.nii.gz"
     write_json(judged, {"participant_id": "sub-01", "Findings": [], "Excluded": "quality: bad", "Role": "pair"})
     settings = {"spacing": "native", "normalize": {"method": "percentile"}}
-    preprocess.standardise(
-        files["target"], files["target_mask"], files["target_mask"], None, str(output), settings, verdict=str(judged)
+    standardize.standardize(
+        files["target"], files["target_mask"], files["target_mask"], str(output), settings, decision=str(judged)
     )
-    assert preprocess.excluded(output) == "quality: bad"
+    assert derivatives.excluded(output) == "quality: bad"
     scans = {role: Scan("sub-01", role, f"/data/{role}.nii.gz", "sub-01/anat", role, "T1w") for role in stage.SIDES}
-    used, left_out = preprocess.cohort([Pair("sub-01", **scans)], lambda _: str(output), lambda _: str(judged))
+    index = Index([], [Pair("sub-01", **scans)], [], [])
+    images = (lambda _: str(output),) * 2
+    used, left_out = designs.known()["paired"].cohort(index, images, lambda _: str(judged))
     assert used == []
     (row,) = left_out
     assert (row.stage, row.role, row.reason, row.path) == ("qc", "pair", "quality: bad", "/data/target.nii.gz")
@@ -273,7 +275,7 @@ def test_a_pair_without_a_brain_gets_pictures_that_say_so(files, tmp_path):
     from upfield.report import gallery
 
     outputs = [tmp_path / f"{name}.webp" for name in PICTURES]
-    gallery.draw(files, outputs)
+    gallery.draw(**files, pictures=outputs)
     sizes = {name: Image.open(path).size for name, path in zip(PICTURES, outputs, strict=True)}
     assert sizes["target-mask"][1] > 300
     assert all(sizes[name][1] < 200 for name in PICTURES if name != "target-mask")
@@ -309,7 +311,7 @@ def test_doubtful_pairs_come_first(tmp_path):
         ("sub-4", "pair", "mirror_gain", 0.00, np.nan, "exclude"), ("sub-4", "pair", "ncc", 0.8, np.nan, "ok"),
         ("sub-4", "pair", "ncc_before", 0.2, np.nan, "ok"),
     ]  # fmt: skip
-    write_tsv(tmp_path / "qc/quality.tsv", pd.DataFrame(rows, columns=verdict.COLUMNS))
+    write_tsv(tmp_path / "qc/quality.tsv", pd.DataFrame(rows, columns=judging.COLUMNS))
     for _, person in {(row[0], row[0]) for row in rows}:
         for name in PICTURES:
             path = tmp_path / f"qc/figures/{person}_{name}.webp"

@@ -1,14 +1,25 @@
 """What jobs ask a scheduler for."""
 
 import pytest
+from upfield import step
 from upfield.study import resources
+
+# A step for each rule whose jobs were measured.
+STEPS = {
+    "phantom_subject": "phantom.steps.subject", "simulate": "preprocess.simulation.simulate",
+    "brain": "preprocess.masks.extract_brain", "bias": "preprocess.bias.correct_bias",
+    "register": "preprocess.register.register", "standardise": "preprocess.standardize.standardize",
+    "patch_store": "patches.store.extract", "quality": "quality.stage.assess",
+    "quality_figures": "report.gallery.draw", "train_model": "study.steps.train_model",
+    "interpolate": "predict.interpolate.interpolate", "measure": "evaluate.subject.measure",
+    "enhance": "predict.enhance.enhance",
+}  # fmt: skip
 
 
 def test_memory_is_the_measured_peak_with_a_margin_and_room_for_snakemake():
-    cost = resources.MEASURED["bias"]
-    asked = resources.memory("bias", 5.9)
-    peak = cost.memory + cost.memory_per_unit * 5.9
-    assert asked >= resources.SNAKEMAKE + 1.5 * peak
+    cost = step.declared(STEPS["bias"])
+    asked = cost.mem_mb(5.9)
+    assert asked >= step.SNAKEMAKE + 1.5 * (cost.memory[0] + cost.memory[1] * 5.9)
     assert asked % 100 == 0
 
 
@@ -25,17 +36,18 @@ def test_memory_is_the_measured_peak_with_a_margin_and_room_for_snakemake():
     ],
 )  # fmt: skip
 def test_measured_jobs_would_have_fitted(rule, megavoxels, peak, seconds):
-    cost = resources.MEASURED[rule]
-    assert cost.memory + cost.memory_per_unit * megavoxels >= 0.97 * peak
-    assert 60 * resources.minutes(rule, megavoxels) > 5 * seconds
+    cost = step.declared(STEPS[rule])
+    assert cost.memory[0] + cost.memory[1] * megavoxels >= 0.97 * peak
+    assert 60 * cost.runtime(megavoxels) > 5 * seconds
 
 
-@pytest.mark.parametrize("rule", sorted(resources.MEASURED))
-def test_every_further_attempt_and_every_larger_study_asks_for_more(rule):
-    for ask in (resources.memory, resources.minutes):
-        assert ask(rule, 6, 1) < ask(rule, 6, 2) < ask(rule, 6, 3)
-        assert ask(rule, 6, 1) <= ask(rule, 4000, 1)
-    assert resources.minutes(rule, 0.001) >= 5
+@pytest.mark.parametrize("name", sorted(STEPS.values()))
+def test_every_further_attempt_and_every_larger_study_asks_for_more(name):
+    cost = step.declared(name)
+    for ask in (cost.mem_mb, cost.runtime):
+        assert ask(6, 1) < ask(6, 2) < ask(6, 3)
+        assert ask(6, 1) <= ask(4000, 1)
+    assert cost.runtime(0.001) >= 5
 
 
 def test_size_of_a_scan_is_that_of_its_larger_grid():

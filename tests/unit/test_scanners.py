@@ -12,7 +12,9 @@ from upfield.files import write_json
 from upfield.image import nifti
 from upfield.image.nifti import Volume
 from upfield.predict import outputs as predict
-from upfield.preprocess.stage import save_image, standardise, working_grid
+from upfield.preprocess.derivatives import save_image
+from upfield.preprocess.grid import working_grid
+from upfield.preprocess.standardize import standardize
 
 from tests.unit.test_harmonisation import head
 
@@ -90,7 +92,7 @@ def scan(tmp_path, blob):
     save_image(volume.with_data(50 + volume.data), paths["T1w"], {})
     save_image(volume.with_data(volume.data > 30), paths["mask"], {}, np.uint8)
     settings = {"spacing": 2.0, "normalize": {"method": "percentile"}}
-    standardise(paths["T1w"], paths["mask"], paths["mask"], None, paths["preproc"], settings)
+    standardize(paths["T1w"], paths["mask"], paths["mask"], paths["preproc"], settings)
     return paths
 
 

@@ -4,6 +4,7 @@ import pytest
 import yaml
 from upfield.bids import sidecar
 from upfield.files import merged, write_json
+from upfield.study.card import card_of
 from upfield.study.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +40,7 @@ def test_unknown_brain_method_of_a_side_is_named(study, refused):
 
 def test_model_card_is_about_the_training_participants_alone(study):
     made = study(source={"brain": {"method": "none"}})
-    train, others = made.members("0", "train"), made.members("0", "val", "test")
+    train, others = made.folds.members("0", "train"), made.folds.members("0", "val", "test")
     for person, volume in [(name, 1300.0) for name in train] + [(name, 9999.0) for name in others]:
         for scan in (made.pairs[person].source, made.pairs[person].target):
             facts = {
@@ -51,7 +52,7 @@ def test_model_card_is_about_the_training_participants_alone(study):
                 "IntensityScale": volume,
             }
             write_json(sidecar(made.preprocessed(scan)), facts)
-    card = made.card("0")
+    card = card_of(made, "0")
     assert card["domain"]["source"]["scans"] == len(train) > 0
     assert card["domain"]["source"]["brain_volume"] == {"low": 1300.0, "high": 1300.0}
     assert card["domain"]["target"]["scale"] == 1300.0

@@ -12,9 +12,9 @@ from upfield.files import merged, read_json
 from upfield.image import nifti, transforms
 from upfield.image.nifti import Volume
 from upfield.phantom import anatomy
-from upfield.preprocess import stage as preprocess
-from upfield.preprocess import template
-from upfield.study import config
+from upfield.preprocess import derivatives, register, standardize, template
+from upfield.preprocess import grid as grids
+from upfield.study import config, designs
 
 SETTINGS = {"spacing": 2.5, "normalize": {"method": "percentile"}}
 # From the template's world to the person's: a nod of 8 degrees, a turn of 12, and a brain shifted by 20 mm.
@@ -58,7 +58,7 @@ def registered(person, icbm, folder, kind):
     """Paths of the transforms from a person to the template and back."""
     extension = transforms.EXTENSIONS[kind]
     outputs = tuple(str(folder / f"from-{a}_to-{b}_xfm{extension}") for a, b in (("target", "T"), ("T", "target")))
-    template.register(person, icbm, outputs, {"transform": kind, "seed": 42}, ("target", "T"))
+    register.register_to_template(*person, *icbm, *outputs, {"transform": kind, "seed": 42}, "target", "T")
     return outputs
 
 
@@ -112,11 +112,11 @@ def test_source_and_target_meet_in_the_template_in_one_interpolation(icbm, pair,
     monkeypatch.setattr(nifti, "resample", counted)
     outputs = [str(tmp_path / f"{name}_space-T_desc-preproc_T1w.nii.gz") for name in ("source", "target")]
     for files, transform, output in zip((source, target), (paths["transform"], None), outputs, strict=True):
-        preprocess.standardise(*files, icbm[1], transform, output, SETTINGS, to_template=paths["to_template"])
+        standardize.standardize(*files, icbm[1], output, SETTINGS, transform, to_template=paths["to_template"])
     assert calls == [3, 3], "one cubic interpolation for each scan"
     low, high = (nifti.load(path) for path in outputs)
     average, mask = nifti.load(icbm[0]), nifti.load_mask(icbm[1])
-    grid = preprocess.working_grid(mask, 2.5)
+    grid = grids.working_grid(mask, 2.5)
     assert low.grid.matches(grid) and high.grid.matches(grid), "the grid of the template's brain, for everybody"
     inside = nifti.mask_on(mask, grid)
     expected = resample(average, grid).data[inside]
@@ -124,15 +124,15 @@ def test_source_and_target_meet_in_the_template_in_one_interpolation(icbm, pair,
         assert np.corrcoef(image.data[inside], expected)[0, 1] > 0.95
     # What a chain of matrices does, their product does.
     product = transforms.read_matrix(paths["transform"]) @ transforms.read_matrix(paths["to_template"])
-    once, scaling = preprocess.normalised(
-        nifti.load(source[0]), nifti.load_mask(source[1]).data, grid, product, "percentile", preprocess.SOURCE_RIM
+    once, scaling = grids.normalized(
+        nifti.load(source[0]), nifti.load_mask(source[1]).data, grid, product, "percentile", grids.SOURCE_MARGIN
     )
     np.testing.assert_allclose(low.data, once.data, atol=1e-5)
     # It is sharper than a source that stops at the target on its way.
     stripped = nifti.load(source[0]).with_data(nifti.load(source[0]).data * nifti.load_mask(source[1]).data)
     halfway = resample(stripped, nifti.load(target[0]).grid, transforms.read_matrix(paths["transform"]), 3)
     twice = scaling.apply(resample(halfway, grid, transforms.read_matrix(paths["to_template"]), 3).data)
-    core = nifti.mask_on(mask.with_data(nifti.widened(mask.with_data(~mask.data), 6) == 0), grid)
+    core = nifti.mask_on(mask.with_data(nifti.dilated(mask.with_data(~mask.data), 6) == 0), grid)
     texture = [np.abs(np.diff(data, axis=0))[core[1:]].mean() for data in (low.data, twice)]
     assert texture[0] > 1.01 * texture[1]
     assert read_json(sidecar(outputs[0]))["SpatialReference"].endswith("mask.nii.gz")
@@ -147,14 +147,14 @@ def test_there_and_back_changes_little(icbm, pair, tmp_path):
     _, target, paths = pair
     output = str(tmp_path / "target_space-T_desc-preproc_T1w.nii.gz")
     fine = {**SETTINGS, "spacing": 1.5}
-    preprocess.standardise(*target, icbm[1], None, output, fine, to_template=paths["to_template"])
+    standardize.standardize(*target, icbm[1], output, fine, to_template=paths["to_template"])
     native, mask = nifti.load(target[0]), nifti.load_mask(target[1])
-    scaling = preprocess.scaling_of(output)
+    scaling = derivatives.scaling_of(output)
     there = nifti.load(output)
     back = nifti.resample(
         there.with_data(scaling.invert(there.data)), native.grid, nifti.read_transform(paths["from_template"]), order=3
     )
-    core = nifti.widened(mask.with_data(~mask.data), 4) == 0
+    core = nifti.dilated(mask.with_data(~mask.data), 4) == 0
     assert np.abs(back.data - native.data)[core].mean() < 0.01 * native.data[core].mean()
 
 
@@ -205,7 +205,7 @@ def test_what_a_template_does_not_go_with_is_named(refused):
     with refused("preprocess.spacing", "native"):
         template.check(study(preprocess={**named, "spacing": "native"}))
     with refused("preprocess.template", "unpaired"):
-        template.check(study(preprocess=named, pairing="unpaired"))
+        designs.known()["unpaired"].check(study(preprocess=named, pairing="unpaired"))
     with refused("preprocess.template.name", "MNI-152"):
         config.check_schema(study(preprocess={"template": {"name": "MNI-152"}}))
 

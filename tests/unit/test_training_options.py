@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 import signal
 
 import numpy as np
@@ -13,6 +14,7 @@ from upfield.catalogue.methods import RUNTIME_OPTIONS
 from upfield.files import read_json, read_tsv
 from upfield.methods import model
 from upfield.methods.unet3d import SupervisedUNet
+from upfield.patches import Store, write_store
 from upfield.study.config import method_settings
 from upfield.training.average import Average
 from upfield.training.loop import Stopped
@@ -257,3 +259,14 @@ def test_habits_change_no_weight_and_start_nothing_anew(stores, tmp_path, caplog
     assert previews == [2]
     lines = [record.getMessage() for record in caplog.records if "step" in record.getMessage()]
     assert [line.split(":")[0] for line in lines] == ["epoch 1, step 4", "epoch 2, step 8", "epoch 2, step 12"]
+
+
+def test_processes_that_read_patches_need_not_be_forked(tmp_path):
+    """Where they are started anew, as Python does from 3.14 on, stores are handed to them."""
+    target = np.random.default_rng(0).uniform(0.2, 1, (16, 16, 16)).astype(np.float32)
+    path = tmp_path / "store.safetensors"
+    write_store(path, target * 0.5, target, np.ones_like(target, bool), 1.0)
+    store, again = Store(path), pickle.loads(pickle.dumps(Store(path)))
+    corner, shape = (2, 3, 4), (8, 8, 8)
+    for side, image in store.read(corner, shape).items():
+        assert torch.equal(image, again.read(corner, shape)[side])

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
-from upfield.bids import ENTITY_KEYS
+from upfield.bids import ENTITY_KEYS, layout
 from upfield.catalogue import methods as catalogue
 from upfield.files import merged
 from upfield.study import config as study_config
@@ -292,11 +292,17 @@ def test_outputs_page_lists_every_table_column():
     assert set(columns) - page == set()
 
 
+def test_outputs_page_lists_every_kind_of_file():
+    page = (ROOT / "docs" / "outputs.md").read_text()
+    shown = page.split("<!-- layout: begin -->\n")[1].split("<!-- layout: end -->")[0]
+    assert shown == layout.table(), "python -m upfield.bids.layout prints it"
+
+
 def numbers():
     """(page, words that stand in it) with the numbers that the code works with."""
     from upfield.evaluate import audit, lesions
     from upfield.image import nifti
-    from upfield.preprocess import bias, registration, stage
+    from upfield.preprocess import bias, grid, registration
     from upfield.preprocess.brain import plausibility, template
     from upfield.quality import pair
 
@@ -305,10 +311,10 @@ def numbers():
     in_guide = [
         f"N4 in the mask, fitted at {bias.N4_SPACING:g} mm",
         f"mutual information of the brains at {registration.REGISTRATION_SPACING:g} mm",
-        f"its brain and {stage.MARGIN:g} mm around it",
-        f"its brain and {stage.MARGIN:g} mm around. Both directions",
-        f"of the source, {stage.SOURCE_RIM:g} mm around its mask are kept",
-        f"Farther than {stage.SOURCE_RIM:g} mm from the brain an output is 0",
+        f"its brain and {grid.MARGIN:g} mm around it",
+        f"its brain and {grid.MARGIN:g} mm around. Both directions",
+        f"of the source, {grid.SOURCE_MARGIN:g} mm around its mask are kept",
+        f"Farther than {grid.SOURCE_MARGIN:g} mm from the brain an output is 0",
         f"field of view thinner than {nifti.SLAB:g} mm",
         f"then of the brains and {template.NEAR:g} mm around",
         f"expected {low:g} to {high:g}",
@@ -317,7 +323,7 @@ def numbers():
         f"radius {', '.join(radii[:-1])} and {radii[-1]} mm, {lesions.CONTRASTS[1]:.0%} darker".replace("%", " %"),
     ]
     yield from (("docs/guide.md", words) for words in in_guide)
-    yield "docs/outputs.md", f"ends {stage.MARGIN:g} mm around the target's brain"
+    yield "docs/outputs.md", f"ends {grid.MARGIN:g} mm around the target's brain"
 
 
 def test_numbers_in_the_prose_are_those_of_the_code():
@@ -352,7 +358,7 @@ def test_no_other_page_lists_some_of_the_choices():
 
 
 def test_names_that_a_method_may_not_have_are_those_of_the_code():
-    from upfield.study.study import RESERVED
+    from upfield.study.methods import RESERVED
 
     page = " ".join(GUIDES["docs/adding-a-method.md"].split())
     (listed,) = re.findall(r"names of Upfield's own files: ([^.]+)\.", page)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from upfield import step
+from upfield.bids import layout
+from upfield.study import designs
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "workflow" / "scripts" / "upfield"
@@ -18,6 +21,7 @@ ORDER = [
     "errors",
     "files",
     "job",
+    "step",
     "program",
     "image",
     "catalogue",
@@ -87,9 +91,13 @@ ALL_RULES = [(path, name, body) for path in RULE_FILES for name, body in rules_o
 def test_rule_says_what_it_needs(path, name, body):
     assert body[0].startswith('"""') and len(body[0]) > 15, "a docstring first"
     sections = {match[1] for line in body if (match := re.match(r"(\w+):", line))}
+    if "output" not in sections:
+        assert "script" not in sections, "a target only"
+        return
     assert {"output", "log", "benchmark", "conda", "resources", "script"} - sections == set()
     text = "\n".join(body)
-    assert "mem_mb=" in text and "runtime=" in text
+    assert "**STEP.resources" in text or ('mem_mb=STEP.resources["mem_mb"]' in text and "runtime=" in text)
+    assert "**STEP.params" in text and "STEP.log" in text and "STEP.benchmark" in text
     (environment,) = re.findall(r'conda:\n    "(.*)"', text)
     (script,) = re.findall(r'script:\n    "(.*)"', text)
     assert (path.parent / environment).is_file()
@@ -101,8 +109,9 @@ def test_rule_file_opens_with_its_numbered_stages(path):
     docstring = re.match(r'"""(.+?)"""\n', path.read_text(), re.DOTALL)[1]
     title, *stages = docstring.rstrip().split("\n")
     assert title.endswith(".")
-    # A file of functions that others share has no stages.
     assert not stages or stages.pop(0) == ""
+    if not list(rules_of(path)):
+        return  # Functions that others share, and what keeps the plan quick.
     numbered = [re.match(r"(\d+)\. ([\w, ]+?)  +\S", stage) for stage in stages]
     assert [int(match[1]) for match in numbered] == list(range(1, len(stages) + 1))
     named = [name for match in numbered for name in match[2].split(", ")]
@@ -114,9 +123,49 @@ def test_rule_files_are_those_the_snakefile_includes():
     assert sorted(included) == [str(path.relative_to(ROOT)) for path in RULE_FILES]
 
 
-def test_every_adapter_belongs_to_a_rule():
-    used = {Path(line).name for path in RULE_FILES for line in re.findall(r'"(.*\.py)"', path.read_text())}
-    assert used == {path.name for path in LIBRARY.parent.glob("*.py")}
+def test_one_adapter_runs_every_step():
+    assert [path.name for path in LIBRARY.parent.glob("*.py")] == ["step.py"]
+    scripts = {line for path in RULE_FILES for line in re.findall(r'"(.*\.py)"', path.read_text())}
+    assert scripts == {"../workflow/scripts/step.py"}
+
+
+def test_every_step_is_declared_and_run_by_a_rule():
+    named = {name for path in RULE_FILES for name in re.findall(r'step\(\s*"([\w.]+)"', path.read_text())}
+    for name in named:
+        assert step.declared(name).version >= 0
+    marked = {
+        f"{module}.{node.name}"
+        for module, tree in parsed().items()
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        for mark in node.decorator_list
+        if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "step"
+    }
+    assert marked == named
+
+
+def test_no_path_pattern_stands_in_a_rule():
+    """Where files are is said once, in bids/layout.py; a phantom is written into a dataset that is not the study's."""
+    pattern = re.compile(r'f"[^"]*\{(ROOT|STUDY\.root|PHANTOM_DIR)\}[^"]*"')
+    found = [line.strip() for path in RULE_FILES for line in path.read_text().splitlines() if pattern.search(line)]
+    assert [line for line in found if "PHANTOM_DIR" not in line and "{path}" not in line] == []
+    templates = [kind.template for kind in layout.KINDS.values()]
+    assert len(set(templates)) == len(templates)
+
+
+def test_nothing_but_the_designs_asks_for_the_kind_of_pairing():
+    """A branch on it anywhere else would be a second place that says what a kind of pairing is."""
+    kinds = "|".join(designs.known())
+    asked = re.compile(rf"""pairing["']\]? *(?:==|!=|in\b)|[=!]= *["'](?:{kinds})["']|\.unpaired\b|\.simulated and\b""")
+    files = [*modules().values(), *RULE_FILES, ROOT / "Snakefile"]
+    wrong = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in files
+        if path.parent.name != "designs"
+        for line in path.read_text().splitlines()
+        if asked.search(line)
+    ]
+    assert wrong == []
 
 
 # -- configuration -------------------------------------------------------------------------------------------------

@@ -4,9 +4,9 @@ from upfield.bids.choose import choose
 from upfield.bids.cohorts import assemble_cohorts, cohort_label, companions, read_links
 from upfield.bids.contrasts import contrast_names, contrasts, with_contrasts
 from upfield.bids.find import ENTITY_KEYS, brain_masks, find, inspect
-from upfield.bids.index import build_index, read_scans
-from upfield.bids.names import derivative, label, link, reconstructed, sidecar, uri
-from upfield.bids.pairing import assemble, pair, simulated_source
+from upfield.bids.index import read_scans
+from upfield.bids.names import label, link, reconstructed, sidecar, uri
+from upfield.bids.pairing import assemble, pair, simulated_sources
 from upfield.bids.samples import read_samples
 from upfield.bids.scan import SIMULATED, Exclusion, Index, Pair, Scan
 from upfield.bids.tables import (
@@ -31,13 +31,11 @@ __all__ = [
     "assemble",
     "assemble_cohorts",
     "brain_masks",
-    "build_index",
     "choose",
     "cohort_label",
     "companions",
     "contrast_names",
     "contrasts",
-    "derivative",
     "describe_converted",
     "excluded_table",
     "find",
@@ -53,7 +51,7 @@ __all__ = [
     "read_scans",
     "reconstructed",
     "sidecar",
-    "simulated_source",
+    "simulated_sources",
     "uri",
     "validation_table",
     "with_contrasts",

@@ -13,6 +13,7 @@ from upfield.errors import ScanError
 from upfield.files import write_json
 from upfield.image import nifti
 from upfield.image.nifti import Volume
+from upfield.step import step
 
 # Seconds that one series may take.
 LIMIT = 900
@@ -28,8 +29,9 @@ KEPT = (
 )  # fmt: skip
 
 
-def convert(series: str | Path, output: str | Path) -> None:
-    """Write the 3-D image of a DICOM series (a folder) to `output` with its sidecar.
+@step(version=0, memory=(300, 0.2), minutes=(0.5, 0.001))
+def convert(series: str | Path, converted: str | Path) -> None:
+    """Write the 3-D image of a DICOM series (a folder) to `converted` with its sidecar.
 
     A series that gives no image, or more than one, becomes a tiny placeholder whose sidecar says `Excluded` and why, so
     that one bad scan does not stop the others.
@@ -39,8 +41,8 @@ def convert(series: str | Path, output: str | Path) -> None:
     except ScanError as error:
         volume = Volume(np.arange(8, dtype=np.float32).reshape(2, 2, 2), np.eye(4))
         fields = {"Excluded": str(error)}
-    nifti.save(volume, output)
-    write_json(sidecar(output), fields)
+    nifti.save(volume, converted)
+    write_json(sidecar(converted), fields)
 
 
 def _image(series: Path) -> tuple[Volume, dict[str, Any]]:

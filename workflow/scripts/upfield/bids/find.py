@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import bids2table as b2t
 import numpy as np
 
 from upfield.bids.choose import acquisition_time
@@ -34,6 +33,9 @@ KEPT_METADATA = ("MagneticFieldStrength", "Manufacturer", "ManufacturersModelNam
 
 def listing(bids_dir: str | Path) -> dict[str, list[Any]]:
     """The files of a dataset with their entities: one list per column of bids2table."""
+    # Imported where it is used, as in `find`: training and prediction know names of files and look for none.
+    import bids2table as b2t
+
     logging.getLogger("bids2table").setLevel(logging.ERROR)
     columns: dict[str, list[Any]] = b2t.index_dataset(Path(bids_dir).resolve()).to_pydict()
     return columns
@@ -52,6 +54,8 @@ def find(
     numbers, both included. Metadata are read with BIDS inheritance. `columns` is the dataset's `listing`, if it has
     been made already. Raises UpfieldError for an unknown entity name, and for a range that holds no number.
     """
+    import bids2table as b2t
+
     root = Path(bids_dir).resolve()
     columns = listing(root) if columns is None else columns
     count = len(columns.get("path", []))

@@ -1,33 +1,15 @@
-"""The index of a study, kept in a file: unchanged scans are not opened again."""
+"""The scans of a study, kept in a file: unchanged ones are not opened again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from upfield.bids.choose import choose
-from upfield.bids.cohorts import assemble_cohorts, read_links
-from upfield.bids.contrasts import contrast_names, contrasts
+from upfield.bids.contrasts import contrasts
 from upfield.bids.find import find, inspect, listing
-from upfield.bids.pairing import assemble
 from upfield.bids.samples import read_samples
-from upfield.bids.scan import Index, Scan, changed
+from upfield.bids.scan import Scan, changed
 from upfield.files import digest, read_json, write_json
-
-
-def build_index(config: Mapping[str, Any], cache: Path | None = None, rescan: bool = True) -> Index:
-    """Find, inspect and pair the scans of a study; `cache` and `rescan` as for `read_scans`.
-
-    Raises UpfieldError if no pair is left, or, in an unpaired study, no scan of one side.
-    """
-    sides = ["target"] if config["pairing"] == "simulated" else ["source", "target"]
-    scans = read_scans(config, sides, cache, rescan)
-    wanted = choose(scans, config["participants"], config["duplicates"])
-    if config["pairing"] == "unpaired":
-        return assemble_cohorts(wanted, read_links(config["pairs"]) if config["pairs"] is not None else [])
-    return assemble(wanted, config["pairing"], contrast_names(config["source"]))
 
 
 def read_scans(
@@ -77,6 +59,8 @@ def _listed(config: Mapping[str, Any], sides: Sequence[str]) -> list[Scan]:
 
 
 def _inspect_all(scans: list[Scan], known: Mapping[str, Mapping[str, Any]]) -> list[Scan]:
+    from tqdm import tqdm
+
     result = []
     fresh = [scan for scan in scans if not _unchanged(scan, known)]
     bar = tqdm(total=len(fresh), desc="reading scans", unit="scan", disable=len(fresh) < 20)

@@ -2,18 +2,6 @@
 
 from pathlib import Path
 
-from upfield.bids.scan import Scan
-
-
-def derivative(root: str | Path, scan: Scan, description: str, suffix: str | None = None, extra: str = "") -> str:
-    """Path of a derivative: `<root>/<folder>/<name>[_extra]_desc-<description>_<suffix>.nii.gz`.
-
-    BIDS allows only letters and digits in a label, so anything else is dropped (`unet3d_patchgan` becomes
-    `unet3dpatchgan`).
-    """
-    middle = f"_{extra}" if extra else ""
-    return f"{root}/{scan.folder}/{scan.name}{middle}_desc-{label(description)}_{suffix or scan.suffix}.nii.gz"
-
 
 def label(text: str) -> str:
     """`text` as a BIDS label: letters and digits only."""

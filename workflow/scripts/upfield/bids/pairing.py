@@ -44,20 +44,23 @@ def _named_apart(found: Pair) -> Pair:
     return Pair(found.participant, changed(found.source, name=reconstructed(found.source.name, "source")), found.target)
 
 
-def simulated_source(target: Scan) -> Scan:
-    """The scan that degradation will make from `target`."""
-    return changed(target, role="source", name=reconstructed(target.name, "simulated"), path=SIMULATED, metadata={})
+def simulated_sources(targets: Iterable[Scan]) -> list[Scan]:
+    """The scans that degradation will make from the usable ones of `targets`."""
+    return [
+        changed(target, role="source", name=reconstructed(target.name, "simulated"), path=SIMULATED, metadata={})
+        for target in targets
+        if not target.problem
+    ]
 
 
-def assemble(scans: Sequence[Scan], pairing: str, names: Sequence[str] = ("",)) -> Index:
-    """Pair scans; for `simulated` pairing every usable target gets a source that degradation will make.
+def assemble(scans: Sequence[Scan], names: Sequence[str] = ("",), found: Sequence[Scan] | None = None) -> Index:
+    """Pair scans by participant; `names` are those of the source's contrasts.
 
-    `names` are those of the source's contrasts.
+    `found` are the scans that the filters match, where those to pair (sources to be simulated) are not they. Raises
+    UpfieldError if no pair is left, or a scan is on both sides.
     """
     targets = [scan for scan in scans if scan.role == "target"]
     sources = [scan for scan in scans if scan.role == "source"]
-    if pairing == "simulated":
-        sources = [simulated_source(scan) for scan in targets if not scan.problem]
     pairs, excluded = pair([scan for scan in sources if scan.channel == 0], targets)
     # A duplicate target's simulated twin is not a scan that anybody acquired: one row is enough.
     excluded = [row for row in excluded if row.path != SIMULATED]
@@ -69,4 +72,9 @@ def assemble(scans: Sequence[Scan], pairing: str, names: Sequence[str] = ("",)) 
     if not pairs:
         reasons = "; ".join(f"{row.participant}: {row.reason}" for row in excluded[:3]) or "no scan matches the filters"
         raise UpfieldError(f"config: no pair of source and target scans was found ({reasons})")
-    return Index(scans, pairs, excluded, [scan for found in pairs for scan in (*found.sources, found.target)])
+    return Index(
+        scans if found is None else found,
+        pairs,
+        excluded,
+        [scan for found in pairs for scan in (*found.sources, found.target)],
+    )

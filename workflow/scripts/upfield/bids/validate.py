@@ -3,17 +3,25 @@
 import json
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from upfield import program
+from upfield.files import write_tsv
+from upfield.step import step
 
 COLUMNS = ["dataset", "severity", "code", "files", "example", "message"]
 PROGRAM = "bids-validator-deno"
 # A network drive with a thousand participants takes minutes.
 SECONDS = 1800
+
+
+@step(version=0, memory=(400, 0.5), minutes=(0.5, 0.01))
+def validate(datasets: Sequence[str], validation: str) -> None:
+    """Write what the validator says of some datasets."""
+    write_tsv(validation, validation_table(datasets))
 
 
 def validation_table(folders: Iterable[str | Path]) -> pd.DataFrame:

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from jsonschema import Draft202012Validator
-
 from upfield.catalogue import settings as described
-from upfield.catalogue.rules import Strict, filled, hint, one_line, raise_first, suits
+from upfield.catalogue.rules import hint, one_line, raise_first, strict, suits
 from upfield.catalogue.settings import Setting
 from upfield.errors import UpfieldError
 from upfield.files import merged, read_yaml
@@ -31,8 +29,8 @@ SUPERVISED = "unet3d"
 NEED_A_TARGET = ("spline", SUPERVISED)
 # Keys of `train` that change how training is watched, fed and spread, and no weight.
 RUNTIME_OPTIONS = ("save_every", "preview_every", "log_every", "workers", "processes")
-# How source and target of a study belong together; a method that says nothing learns from the first two.
-PAIRINGS = ("paired", "simulated", "unpaired")
+# Kinds of pairing that a method learns from whose file does not say.
+LEARNS_FROM = ("paired", "simulated")
 # Sizes in a method's file: a number, or a power of two of a setting, perhaps and one: `2**levels + 1`.
 SIZE = re.compile(r"(\d+)\*\*([a-z_]+)(?: \+ (\d+))?")
 
@@ -67,7 +65,7 @@ class Facts:
     @property
     def pairings(self) -> tuple[str, ...]:
         """Values of `pairing` that the method can learn from."""
-        return tuple(self.document.get("pairings", PAIRINGS[:2]))
+        return tuple(self.document.get("pairings", LEARNS_FROM))
 
     @property
     def multichannel(self) -> bool:
@@ -126,11 +124,11 @@ def _size(given: int | str, values: Mapping[str, Any]) -> int:
 
 
 def _holds(condition: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-    return suits({"properties": condition, "required": list(condition)}, dict(values))
+    return all(name in values and suits(rule, values[name]) for name, rule in condition.items())
 
 
 def _raise(rule: Mapping[str, Any], value: Any, key: str) -> None:
-    errors = sorted(Strict(dict(rule)).iter_errors(value), key=lambda error: len(error.absolute_path))
+    errors = sorted(strict(rule).iter_errors(value), key=lambda error: len(error.absolute_path))
     if errors:
         raise UpfieldError(one_line(errors[0], "config", key))
 
@@ -148,30 +146,24 @@ def method_file(name: str) -> Path:
 def facts(name: str) -> Facts:
     """What is known of a method. Raises UpfieldError for an unknown one, and for a file with a mistake."""
     path = method_file(name).resolve()
-    return _read(path, path.stat().st_mtime_ns)
+    return _read(path, path.stat().st_mtime_ns, checked=True)
 
 
 def built_in(name: str) -> Facts:
-    """Facts of a method that comes with Upfield, for its own code."""
+    """Facts of a method that comes with Upfield, for its own code; its file is not checked again."""
     path = BUILT_IN / f"{name}.yaml"
-    return _read(path, path.stat().st_mtime_ns)
+    return _read(path, path.stat().st_mtime_ns, checked=False)
 
 
 @functools.cache
-def _read(path: Path, changed: int) -> Facts:
+def _read(path: Path, changed: int, checked: bool) -> Facts:
     # Rules ask for settings many times while a study is planned.
     document = read_yaml(path)
-    raise_first(Draft202012Validator(schema()).iter_errors(document), str(path))
+    if checked:
+        raise_first(strict(read_yaml(SCHEMA)).iter_errors(document), str(path))
     found = Facts(path.stem, document)
     try:
         _ = found.settings
     except UpfieldError as error:
         raise UpfieldError(f"{path}: settings.{error}") from None
     return found
-
-
-@functools.cache
-def schema() -> dict[str, Any]:
-    """The schema of a method's file."""
-    document: dict[str, Any] = filled(read_yaml(SCHEMA), {"pairings": PAIRINGS})
-    return document

@@ -1,15 +1,15 @@
 """Values checked against rules in the words of JSON Schema; what is wrong is said in one line."""
 
 import difflib
+import functools
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-from jsonschema.validators import extend
+from typing import TYPE_CHECKING, Any
 
 from upfield.errors import UpfieldError
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 LONGEST = 300
 
@@ -22,16 +22,25 @@ def _finite(checker: Any, value: Any) -> bool:
     return _whole(checker, value) or (isinstance(value, float) and math.isfinite(value))
 
 
-# JSON Schema takes 4.0 for an integer, which `range` does not, and knows nothing of NaN, which passes every limit.
-Strict = extend(
-    Draft202012Validator,
-    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _whole).redefine("number", _finite),
-)
+@functools.cache
+def _strict() -> Any:
+    # Imported where it is used: training and prediction read files of methods, and check nothing.
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
+
+    # JSON Schema takes 4.0 for an integer, which `range` does not, and knows nothing of NaN, which passes every limit.
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", _whole).redefine("number", _finite)
+    return extend(Draft202012Validator, type_checker=types)
+
+
+def strict(rule: Mapping[str, Any]) -> Any:
+    """A validator of JSON Schema for which 4.0 is no integer and NaN no number."""
+    return _strict()(dict(rule))
 
 
 def suits(rule: Mapping[str, Any], value: Any) -> bool:
     """Whether a value keeps a rule."""
-    return bool(Strict(dict(rule)).is_valid(value))
+    return bool(strict(rule).is_valid(value))
 
 
 def filled(schema: Any, choices: Mapping[str, Iterable[str]]) -> Any:
@@ -44,7 +53,7 @@ def filled(schema: Any, choices: Mapping[str, Iterable[str]]) -> Any:
     return result | ({"enum": list(choices[schema["choices"]])} if isinstance(schema.get("choices"), str) else {})
 
 
-def raise_first(errors: Iterable[ValidationError], where: str) -> None:
+def raise_first(errors: Iterable["ValidationError"], where: str) -> None:
     """Raise UpfieldError for the first of jsonschema's errors (shallowest path first), if there is one.
 
     `where` opens the message: a file, or `config`.
@@ -54,7 +63,7 @@ def raise_first(errors: Iterable[ValidationError], where: str) -> None:
         raise UpfieldError(one_line(found[0], where))
 
 
-def one_line(error: ValidationError, where: str, prefix: str = "") -> str:
+def one_line(error: "ValidationError", where: str, prefix: str = "") -> str:
     """The key (under `prefix`), what was found and what was expected."""
     key = ".".join(str(part) for part in (*prefix.split("."), *error.absolute_path) if part != "")
     if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
@@ -77,7 +86,7 @@ def one_line(error: ValidationError, where: str, prefix: str = "") -> str:
     return f"{where}: {key or 'the file'} is {found}; {expected(error)}"[:LONGEST]
 
 
-def expected(error: ValidationError) -> str:
+def expected(error: "ValidationError") -> str:
     """What a rule wants, as the end of a sentence; a rule may say it in its own words (`expected`)."""
     if isinstance(error.schema, Mapping) and "expected" in error.schema:
         return f"expected {error.schema['expected']}"

@@ -39,6 +39,12 @@ def region_names(path: str | Path) -> dict[int, str]:
     return {int(label): name for label, name in zip(table["index"], names, strict=True)}
 
 
+def in_template(config: Mapping[str, Any]) -> bool:
+    """Whether the label image of a study is one for all, in its template's space."""
+    pattern = config["evaluate"]["atlas"]["images"]
+    return pattern is not None and PLACE not in pattern
+
+
 def check(config: Mapping[str, Any], participants: Iterable[str]) -> None:
     """Raise UpfieldError, one line that names the key, if the atlas of a study cannot be used."""
     atlas = config["evaluate"]["atlas"]
@@ -48,8 +54,6 @@ def check(config: Mapping[str, Any], participants: Iterable[str]) -> None:
     if images is None or names is None:
         missing = "images" if images is None else "names"
         raise UpfieldError(f"config: evaluate.atlas.{missing} is not set; images and names belong together")
-    if config["pairing"] == "unpaired":
-        raise UpfieldError("config: evaluate.atlas is set, but pairing is unpaired, where nothing has a truth")
     if PLACE not in images and not template.given(config["preprocess"]["template"]):
         raise UpfieldError(
             f"config: evaluate.atlas.images is {images}; expected a path with {PLACE} in it, or a preprocess.template"

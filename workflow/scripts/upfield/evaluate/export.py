@@ -1,10 +1,13 @@
 """Tables for other programs, made from the study's own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-# Column by metric, in the order in which LoHiResGAN writes them. Its NRMSE is by the range of the truth (though off by
+from upfield.files import read_tsv, write_text
+from upfield.step import step
+
+# Column by metric, in the order in which LoHiResGAN writes them. Its NRMSE is by the range of the target (though off by
 # a factor of 255), its NMSE by the variance.
 LOHIRESGAN = {
     "mae": "mae",
@@ -24,6 +27,14 @@ LOHIRESGAN = {
     "laplacian_variance": "laplacian_variance",
     "fsim": "feature_similarity_index",
 }
+
+
+@step(version=0, memory=(300, 1), minutes=(0.1, 0.01))
+def export(values: str, tables: Sequence[str], files: Mapping[str, Mapping[str, str]]) -> None:
+    """Write the table of each method of `files` (name of each participant's prediction by method) as CSV."""
+    measured = read_tsv(values)
+    for (method, names), path in zip(files.items(), tables, strict=True):
+        write_text(path, lohiresgan(measured, method, names).to_csv(index=False, float_format="%.9g"))
 
 
 def lohiresgan(values: pd.DataFrame, method: str, files: Mapping[str, str]) -> pd.DataFrame:

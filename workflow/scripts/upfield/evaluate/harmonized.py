@@ -1,6 +1,6 @@
-"""Evaluation of an unpaired study, from files to tables: no truth exists, so scans are compared with cohorts.
+"""Evaluation of harmonized scans, from files to tables: no reference exists, so scans are compared with cohorts.
 
-Everything is measured on the source's working grid in normalised values: outputs as they were written, read back
+Everything is measured on the source's working grid in normalized values: outputs as they were written, read back
 through the scaling of their sidecar.
 """
 
@@ -12,29 +12,28 @@ import pandas as pd
 
 from upfield.bids import sidecar
 from upfield.errors import ScanError, UpfieldError
-from upfield.evaluate import harmonization as harmonisation
-from upfield.evaluate import metrics
-from upfield.evaluate.subject import COLUMNS, seed_label
-from upfield.files import read_json
+from upfield.evaluate import harmonization, metrics
+from upfield.evaluate.case import Case, Said
+from upfield.evaluate.subject import COLUMNS
+from upfield.evaluate.tables import gathered
+from upfield.files import read_json, read_tsv, write_tsv
 from upfield.image import histograms, nifti
 from upfield.image.nifti import Array, Volume, mask_on
-from upfield.preprocess.stage import excluded, scaling_of
+from upfield.preprocess.derivatives import excluded, scaling_of
 from upfield.quality.pair import dice
+from upfield.step import step
 
 # A preprocessed image and the native brain mask of the same scan.
 Images = tuple[str, str]
 
 
-def measure(
-    outputs: Mapping[str, str],
-    source: Images,
-    targets: Sequence[Images],
-    *,
-    participant: str,
-    suffix: str,
-    fold: str,
-    seeds: Mapping[str, Sequence[int]],
-) -> pd.DataFrame:
+@step(version=0, memory=(400, 250), minutes=(0.1, 0.1))
+def measure(case: Said, targets: Sequence[str], target_masks: Sequence[str], harmonized: str) -> None:
+    """Write what `measured` gives of a test participant; `targets` are preprocessed."""
+    write_tsv(harmonized, measured(Case.of(case), list(zip(targets, target_masks, strict=True))))
+
+
+def measured(case: Case, targets: Sequence[Images]) -> pd.DataFrame:
     """Long table of one test participant of the source; no rows if the scan was excluded.
 
     `ssim_source`, `gradient_correlation`: structure shared with the source; `tissue_dice`: mean overlap of the tissue
@@ -42,68 +41,85 @@ def measure(
     lead back; `wasserstein`: distance of the intensities to the mean distribution of `targets`, the test participants
     of the target in this fold, who taught nobody anything.
     """
-    if excluded(source[0]) is not None:
+    if case.excluded is not None:
         return pd.DataFrame(columns=COLUMNS)
-    original = nifti.load(source[0])
-    mask = nifti.load_mask(source[1])
-    inside = mask_on(mask, original.grid)
+    original = nifti.load(case.source)
+    inside = mask_on(case.brain_mask, original.grid)
     usable = [images for images in targets if excluded(images[0]) is None]
     reference = histograms.fit_histogram(map(_in_brain, usable)) if usable else None
-    own = _tissues_if_any(original, inside, suffix)
+    own = _tissues_if_any(original, inside, case.suffix)
     rows = []
-    for method, path in outputs.items():
-        seed = seed_label(seeds.get(method, []))
-        output = read_back(path, mask, source[0])
+    for method, path in case.outputs.items():
+        output = read_back(case, method)
         try:
-            values = harmonisation.structure(original.data, output, inside)
+            values = harmonization.structure(original.data, output, inside)
         except ScanError as error:
             raise UpfieldError(f"{path}: {error}; rerun the prediction") from None
         cycle = read_json(sidecar(path)).get("CycleError")
         values |= {} if cycle is None else {"cycle_error": cycle}
-        found = _tissues_if_any(original.with_data(output), inside, suffix) if own else {}
+        found = _tissues_if_any(original.with_data(output), inside, case.suffix) if own else {}
         values |= {"tissue_dice": float(np.mean([dice(found[name], own[name]) for name in own]))} if found else {}
-        values |= {} if reference is None else {"wasserstein": harmonisation.wasserstein(output, inside, reference)}
-        rows += [(participant, method, fold, seed, "test", "brain", name, value) for name, value in values.items()]
+        values |= {} if reference is None else {"wasserstein": harmonization.wasserstein(output, inside, reference)}
+        rows += [(*case.row(method), "test", "brain", name, value) for name, value in values.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def appearance(
-    outputs: Mapping[str, str], scan: Images, *, participant: str, scanner: str, suffix: str
-) -> pd.DataFrame:
-    """`harmonisation.COLUMNS` of one scan as it is (method `identity`) and as each method made it.
+@step(version=0, memory=(400, 250), minutes=(0.1, 0.1))
+def appearance(case: Said, scanner: str, appearance: str) -> None:
+    """Write what `seen` gives of a scan."""
+    write_tsv(appearance, seen(Case.of(case), scanner))
+
+
+def seen(case: Case, scanner: str) -> pd.DataFrame:
+    """`harmonization.COLUMNS` of one scan as it is (method `identity`) and as each method made it.
 
     Tissues are those found in each image by itself. No rows, and a warning, for a scan that was excluded and for an
     image whose brain cannot be cut into tissues or slabs.
     """
-    reason = excluded(scan[0])
+    reason = case.excluded
     if reason is not None:
-        logging.warning("%s has no features: %s", participant, reason)
-        return pd.DataFrame(columns=harmonisation.COLUMNS)
-    original, mask = nifti.load(scan[0]), nifti.load_mask(scan[1])
-    inside = mask_on(mask, original.grid)
+        logging.warning("%s has no features: %s", case.participant, reason)
+        return pd.DataFrame(columns=harmonization.COLUMNS)
+    original = nifti.load(case.source)
+    inside = mask_on(case.brain_mask, original.grid)
     images = {"identity": original.data}
-    images |= {method: read_back(path, mask, scan[0]) for method, path in outputs.items() if method != "identity"}
+    images |= {method: read_back(case, method) for method in case.outputs if method != "identity"}
     tables = []
     for method, data in images.items():
         try:
-            tissues = metrics.tissue_regions(original.with_data(data), inside, suffix)
-            features = harmonisation.appearance(data, inside, tissues, original.grid.spacing.tolist())
+            tissues = metrics.tissue_regions(original.with_data(data), inside, case.suffix)
+            features = harmonization.appearance(data, inside, tissues, original.grid.spacing.tolist())
         except ScanError as error:
-            logging.warning("%s has no features of %s: %s", participant, method, error)
+            logging.warning("%s has no features of %s: %s", case.participant, method, error)
             continue
-        tables.append(features.assign(participant_id=participant, scanner=scanner, method=method))
+        tables.append(features.assign(participant_id=case.participant, scanner=scanner, method=method))
     if not tables:
-        return pd.DataFrame(columns=harmonisation.COLUMNS)
-    return pd.concat(tables, ignore_index=True)[harmonisation.COLUMNS]
+        return pd.DataFrame(columns=harmonization.COLUMNS)
+    return pd.concat(tables, ignore_index=True)[harmonization.COLUMNS]
 
 
+@step(version=0, memory=(300, 1), minutes=(0.1, 0.01))
 def scanners(
-    values: pd.DataFrame, splits: pd.DataFrame, together: Mapping[str, str], seed: int
+    parts: Sequence[str],
+    splits: str,
+    appearance: str,
+    harmonization: str,
+    same_person: Mapping[str, str],
+    seed: int,
+) -> None:
+    """Write what `compared` gives, from the features of every scan, a file in `parts` each."""
+    tables = compared(gathered(parts), read_tsv(splits), same_person, seed)
+    for path, table in zip((appearance, harmonization), tables, strict=True):
+        write_tsv(path, table)
+
+
+def compared(
+    values: pd.DataFrame, splits: pd.DataFrame, same_person: Mapping[str, str], seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The features of all test participants, with those after ComBat, and the table of the two cohorts.
 
     ComBat is fitted on the training participants of each fold and applied to its test participants; a fold with too
-    few to learn from has none. `together` names target participants who are a source participant too.
+    few to learn from has none. `same_person` names target participants who are a source participant too.
     """
     tested = values[values["participant_id"].isin(splits[splits["split"] == "test"]["participant_id"])]
     before = values[values["method"] == "identity"]
@@ -116,26 +132,25 @@ def scanners(
         if not len(given):
             continue
         try:
-            adjusted.append(harmonisation.combat(learned, given))
+            adjusted.append(harmonization.combat(learned, given))
         except UpfieldError as error:
             logging.warning("fold %s: %s", fold, error)
     table = pd.concat([tested, *adjusted], ignore_index=True)
-    table["participant_id"] = table["participant_id"].replace(dict(together))
-    return table, harmonisation.cohort_table(table, seed)
+    table["participant_id"] = table["participant_id"].replace(dict(same_person))
+    return table, harmonization.cohort_table(table, seed)
 
 
-def read_back(path: str, mask: Volume, source: str) -> Array:
-    """A native output on the working grid of its preprocessed `source`, (X, Y, Z) normalised.
+def read_back(case: Case, method: str) -> Array:
+    """A native output on the working grid of the case's preprocessed source, (X, Y, Z) normalized.
 
     Stripped and interpolated as the source was, with the same value outside the brain: the scan itself comes back as
-    it went, so what differs is the method's doing.
+    it went, so what differs is the method's doing. Errors as for `Case.output`.
     """
-    volume, grid = nifti.load(path), nifti.load(source).grid
-    if not volume.grid.matches(mask.grid):
-        raise UpfieldError(f"{path} is not on the grid of its source; rerun the prediction")
-    outside = scaling_of(source).background
-    stripped = np.where(mask.data, scaling_of(path).apply(volume.data), np.float32(outside))
-    return nifti.resample(volume.with_data(stripped), grid, order=3, background=outside).data
+    data, grid = case.output(method), nifti.load(case.source).grid
+    outside = scaling_of(case.source).background
+    values = scaling_of(case.outputs[method]).apply(data)
+    stripped = case.brain_mask.with_data(np.where(case.brain, values, np.float32(outside)))
+    return nifti.resample(stripped, grid, order=3, background=outside).data
 
 
 def _tissues_if_any(image: Volume, inside: Array, suffix: str) -> dict[str, Array]:

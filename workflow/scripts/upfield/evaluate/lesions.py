@@ -1,8 +1,8 @@
 """The lesion test: synthetic lesions in the source of a test participant, and how much of them is in the output.
 
 A network that learned from healthy brains may paint over what it does not know. So lesions of known place, size and
-contrast are put into the source and, for reference, into the truth; both are processed again as before, and the change
-that the lesion makes in the output is compared with the change that it makes in the truth.
+contrast are put into the source and, for reference, into the target; both are processed again as before, and the change
+that the lesion makes in the output is compared with the change that it makes in the target.
 """
 
 import logging
@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,13 +19,15 @@ from scipy import ndimage
 from upfield.bids import sidecar
 from upfield.catalogue.methods import MODEL_FREE
 from upfield.evaluate import metrics
-from upfield.evaluate.subject import load_prediction, seed_label
-from upfield.files import digest, read_json, write_json
+from upfield.evaluate.case import Case, Said, on_grid
+from upfield.files import digest, read_json, write_json, write_tsv
 from upfield.image import nifti
 from upfield.image.nifti import Array, Grid, Volume
 from upfield.image.transforms import Transform
-from upfield.predict import outputs as predict
-from upfield.preprocess.stage import excluded, scaling_of
+from upfield.predict.enhance import enhance
+from upfield.predict.interpolate import interpolate
+from upfield.preprocess.derivatives import scaling_of
+from upfield.step import step
 
 LESIONS = [
     "participant_id", "method", "fold", "seed", "lesion", "radius_mm", "contrast", "x_mm", "y_mm", "z_mm",
@@ -93,34 +95,89 @@ def insert(image: Volume, change: Volume, transform: Transform | None = None) ->
     return image.with_data((image.data * (1 + own.data)).astype(np.float32))
 
 
+@step(version=2, memory=(2000, 500), minutes=(1, 3))  # Every network once more.
 def lesion_test(
-    files: Mapping[str, str],
-    predictions: Mapping[str, str],
+    case: Said,
+    source: str,
+    source_mask: str,
+    transform: str,
+    inverse: str,
+    source_preprocessed: str,
+    target_preprocessed: str,
     models: Mapping[str, Sequence[str]],
     network_inputs: Mapping[str, Sequence[str]],
-    *,
-    sidecars: Sequence[str],
-    participant: str,
-    fold: str,
-    seeds: Mapping[str, Sequence[int]],
+    lesions: str,
     seed: int,
-    run: predict.Inference,
-) -> pd.DataFrame:
-    """Every lesion of one test participant by every method; no rows if the pair was excluded.
+    inference: Mapping[str, Any],
+    memory: int | None = None,
+    to_template: str | None = None,
+    from_template: str | None = None,
+) -> None:
+    """Write every lesion of one test participant by every method, columns `LESIONS`; no rows if it was excluded.
 
     Parameters
     ----------
-    files
-        `source`, `source_mask`, `target`, `target_mask`: native, bias-corrected; `transform` and `inverse`;
-        `source_preproc`, `target_preproc`; in a template's space `to_template` and `from_template`, those of the
-        target.
-    predictions, models, network_inputs
-        By method: its output without lesions; the files of its models (for those that have any); its preprocessed
-        source, a file for each contrast (for networks). The lesions are in the first contrast alone.
+    source, source_mask, transform, inverse, source_preprocessed, target_preprocessed
+        The pair, as for `predict.interpolate`; the inverse leads from the source's world to the target's.
+    to_template, from_template
+        Transforms of the target, where networks work in a template's space.
+    models, network_inputs
+        By method: the files of its weights (for those that have any); its preprocessed source, a file for each
+        contrast (for networks). The lesions are in the first contrast alone.
     seed
         Of the places.
-    run
-        How networks are run.
+    inference, memory
+        How networks are run, see `Inference`.
+
+    """
+    said = Case.of(case)
+    if said.excluded is not None:
+        write_tsv(lesions, pd.DataFrame(columns=LESIONS))
+        return
+    assert said.reference is not None
+    placed = place(said.brain_mask, seed, said.participant)
+    change = field(placed, said.reference_image.grid)
+    outputs: dict[str, Array] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        altered, output = str(Path(folder) / "source.nii.gz"), str(Path(folder) / "output.nii.gz")
+        nifti.save(insert(nifti.load(source), change, nifti.read_transform(inverse)), altered)
+        moves = [path for path in (to_template, transform) if path is not None]
+        for method in said.outputs:
+            if method in MODEL_FREE:
+                interpolate(
+                    source=altered,
+                    source_mask=source_mask,
+                    target=said.reference,
+                    transform=transform,
+                    source_preprocessed=source_preprocessed,
+                    target_preprocessed=target_preprocessed,
+                    prediction=output,
+                    method=method,
+                    models=models.get(method, []),
+                )
+            else:
+                first, *others = network_inputs[method]
+                shown = str(Path(folder) / "input.nii.gz")
+                _alter_input(first, source, altered, shown, moves, scaling_of(source_preprocessed).scale)
+                enhance(
+                    source=altered,
+                    target=said.reference,
+                    transform=transform,
+                    target_preprocessed=target_preprocessed,
+                    network_input=[shown, *others],
+                    models=models[method],
+                    prediction=output,
+                    method=method,
+                    inference=inference,
+                    memory=memory,
+                    from_template=from_template,
+                )
+            outputs[method] = on_grid(output, said.brain_mask.grid, said.mask)
+    write_tsv(lesions, changes(said, placed, outputs))
+
+
+def changes(case: Case, placed: Sequence[Lesion], outputs: Mapping[str, Array]) -> pd.DataFrame:
+    """What lesions change: in the outputs by method, (X, Y, Z), against those of the case, and in the target.
 
     Returns
     -------
@@ -128,71 +185,45 @@ def lesion_test(
         Which lesion; its place in the target's world.
     truth_change, output_change
         Mean change of intensity in the core of the lesion (where at least half of it is), as a share of R, the data
-        range of the truth.
+        range of the target.
     recovered
-        output_change / truth_change: 1 if the output shows the lesion as the truth does, 0 if it was painted over,
+        output_change / truth_change: 1 if the output shows the lesion as the target does, 0 if it was painted over,
         above 1 if it was exaggerated. That of `identity` is what the source itself lets through.
     elsewhere
         Root mean square change of the output farther than `GAP` mm from every lesion, as a share of R: what lesions
         change where there are none. The same for all lesions of a method.
 
     """
-    if any(excluded(path) is not None for path in sidecars):
-        return pd.DataFrame(columns=LESIONS)
-    target, brain = nifti.load(files["target"]), nifti.load_mask(files["target_mask"])
-    data_range = metrics.reference_range(target.data, brain.data)
-    lesions = place(brain, seed, participant)
-    change = field(lesions, target.grid)
-    cores = [lesion.profile(target.grid) >= 0.5 for lesion in lesions]
-    far = brain.data.copy()
-    for lesion in lesions:
-        far &= _distance(target.grid, lesion.centre) > lesion.radius + GAP
-    in_truth = target.data * change.data / data_range
+    target, grid = case.reference_image, case.reference_image.grid
+    data_range = metrics.reference_range(target.data, case.brain)
+    cores = [lesion.profile(grid) >= 0.5 for lesion in placed]
+    far = case.brain.copy()
+    for lesion in placed:
+        far &= _distance(grid, lesion.centre) > lesion.radius + GAP
+    in_target = target.data * field(placed, grid).data / data_range
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        altered = _altered(files, change, Path(folder))
-        for method, path in predictions.items():
-            output = str(Path(folder) / "output.nii.gz")
-            if method in MODEL_FREE:
-                predict.interpolate(method, SimpleNamespace(**altered, models=models.get(method, [])), output)
-            else:
-                first, *others = network_inputs[method]
-                network_input = [_altered_input(first, files, altered, Path(folder)), *others]
-                names = SimpleNamespace(**altered, models=models[method], network_input=network_input)
-                predict.enhance(method, names, output, run)
-            clean = load_prediction(path, target, files["target"])
-            in_output = (load_prediction(output, target, files["target"]) - clean) / data_range
-            elsewhere = float(np.sqrt(np.mean(np.square(in_output[far], dtype=np.float64)))) if far.any() else np.nan
-            named = seed_label(seeds.get(method, []))
-            for number, (lesion, core) in enumerate(zip(lesions, cores, strict=True), start=1):
-                before, after = (float(part[core].mean(dtype=np.float64)) for part in (in_truth, in_output))
-                who = [participant, method, fold, named, number, lesion.radius, lesion.contrast, *lesion.centre]
-                rows.append([*who, before, after, after / before if before else np.nan, elsewhere])
+    for method, output in outputs.items():
+        in_output = (output - case.output(method)) / data_range
+        elsewhere = float(np.sqrt(np.mean(np.square(in_output[far], dtype=np.float64)))) if far.any() else np.nan
+        for number, (lesion, core) in enumerate(zip(placed, cores, strict=True), start=1):
+            before, after = (float(part[core].mean(dtype=np.float64)) for part in (in_target, in_output))
+            which = [*case.row(method), number, lesion.radius, lesion.contrast, *lesion.centre]
+            rows.append([*which, before, after, after / before if before else np.nan, elsewhere])
     return pd.DataFrame(rows, columns=LESIONS)
 
 
-def _altered(files: Mapping[str, str], change: Volume, folder: Path) -> dict[str, str]:
-    """The files of a pair with a source that has the lesions."""
-    source = insert(nifti.load(files["source"]), change, nifti.read_transform(files["inverse"]))
-    nifti.save(source, folder / "source.nii.gz")
-    return {**files, "source": str(folder / "source.nii.gz")}
+def _alter_input(clean: str, source: str, altered: str, path: str, moves: Sequence[str], scale: float) -> None:
+    """Write a preprocessed source with the lesions: the `clean` one, plus what they add, interpolated likewise.
 
-
-def _altered_input(clean: str, files: Mapping[str, str], altered: Mapping[str, str], folder: Path) -> str:
-    """A preprocessed source with the lesions: the clean one, plus what the lesions add, interpolated likewise.
-
-    Preprocessing is linear once the two numbers of the normalisation are fixed, and those are kept.
+    `source` and `altered` are the native source without and with lesions, `moves` the transforms to it, `scale` that of
+    its normalization. Preprocessing is linear once the two numbers of the normalization are fixed, and those are kept.
     """
-    before, after, known = nifti.load(files["source"]), nifti.load(altered["source"]), nifti.load(clean)
-    added = after.with_data(after.data - before.data)
-    moves = [nifti.read_transform(files[name]) for name in ("to_template", "transform") if name in files]
-    moved = nifti.cut_out(added, known.grid, moves) or nifti.resample(added, known.grid, moves, order=3)
-    scale = scaling_of(files["source_preproc"]).scale
-    path = str(folder / "input.nii.gz")
+    before, after, known = nifti.load(source), nifti.load(altered), nifti.load(clean)
+    added, through = after.with_data(after.data - before.data), [nifti.read_transform(file) for file in moves]
+    moved = nifti.cut_out(added, known.grid, through) or nifti.resample(added, known.grid, through, order=3)
     nifti.save(known.with_data((known.data + moved.data / scale).astype(np.float32)), path)
     # The landmarks of Nyúl's method stand in it: those of the clean image.
     write_json(sidecar(path), read_json(sidecar(clean)))
-    return path
 
 
 def _world(grid: Grid) -> list[Array]:

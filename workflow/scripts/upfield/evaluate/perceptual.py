@@ -1,41 +1,31 @@
 """LPIPS of one participant, where the user gives its weights."""
 
-from collections.abc import Mapping, Sequence
-
 import pandas as pd
 
+from upfield.evaluate.case import Case, Said
 from upfield.evaluate.metrics import BRAIN
 from upfield.evaluate.metrics.lpips import lpips
-from upfield.evaluate.subject import COLUMNS, load_prediction, seed_label
-from upfield.image import nifti
-from upfield.preprocess.stage import excluded
-from upfield.training import device
+from upfield.evaluate.subject import COLUMNS
+from upfield.files import write_tsv
+from upfield.step import step
+from upfield.training.device import choose
 
 
-def measure(
-    predictions: Mapping[str, str],
-    truth: str,
-    mask: str,
-    weights: str,
-    *,
-    sidecars: Sequence[str],
-    participant: str,
-    fold: str,
-    seeds: Mapping[str, Sequence[int]],
-    run_on: str,
-) -> pd.DataFrame:
+# A VGG16 on every axial slice of six methods and the target.
+@step(version=2, memory=(1500, 150), minutes=(0.5, 0.8))
+def measure(case: Said, weights: str, perceptual: str, device: str) -> None:
+    """Write what `measured` gives of a test participant."""
+    write_tsv(perceptual, measured(Case.of(case), weights, device))
+
+
+def measured(case: Case, weights: str, device: str) -> pd.DataFrame:
     """Rows of the metric `lpips`, in the brain; none if the pair was excluded.
 
-    Arguments and errors as for `evaluate.measure`; `weights` is a file that `weights.lpips` accepts, `run_on` auto, cpu
-    or cuda.
+    `weights` is a file that `weights.lpips` accepts, `device` auto, cpu or cuda. Errors as for `Case.output`.
     """
-    if any(excluded(path) is not None for path in sidecars):
+    if case.excluded is not None:
         return pd.DataFrame(columns=COLUMNS)
-    target, brain = nifti.load(truth), nifti.load_mask(mask).data
-    outputs = {method: load_prediction(path, target, truth) for method, path in predictions.items()}
-    found = lpips(outputs, target.data, brain, weights, device.choose(run_on))
-    rows = [
-        [participant, method, fold, seed_label(seeds.get(method, [])), "test", BRAIN, "lpips", value]
-        for method, value in found.items()
-    ]
+    outputs = {method: case.output(method) for method in case.outputs}
+    found = lpips(outputs, case.reference_image.data, case.brain, weights, choose(device))
+    rows = [[*case.row(method), "test", BRAIN, "lpips", value] for method, value in found.items()]
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -7,47 +7,66 @@ from typing import Any
 
 import pandas as pd
 
-from upfield.errors import ScanError, UpfieldError
+from upfield.errors import ScanError
 from upfield.evaluate import metrics as quality
+from upfield.evaluate.atlas import region_names
+from upfield.evaluate.case import Case, Said
 from upfield.evaluate.metrics.regions import regions_of
 from upfield.evaluate.metrics.volume import WholeVolume
+from upfield.evaluate.tissues import label_names
+from upfield.files import write_tsv
 from upfield.image import nifti
 from upfield.image.nifti import Array, Volume
-from upfield.preprocess.stage import excluded
+from upfield.step import step
 
 COLUMNS = ["participant_id", "method", "fold", "seed", "split", "region", "metric", "value"]
-OWN = ["participant_id", "region", "metric", "value"]
+REFERENCE_COLUMNS = ["participant_id", "region", "metric", "value"]
 # What the whole volume is computed from.
 BASIS = ["mse", "mae"]
 
 
+@step(version=2, memory=(400, 250), minutes=(0.1, 0.1))  # Two methods at once; every metric, of six methods.
 def measure(
-    predictions: Mapping[str, str],
-    truth: str,
-    mask: str,
+    case: Said,
+    values: str,
+    reference_values: str,
+    metrics: Sequence[str],
+    tissues: str | None = None,
+    atlas: str | None = None,
+    names: str | None = None,
+    from_template: str | None = None,
+    threads: int = 1,
+) -> None:
+    """Write what `measured` gives: the table of a test participant, and that of its reference image.
+
+    `tissues` is the label image of `segment_reference`, `atlas` one of the user's with its table of `names`, in the
+    space of a template if `from_template` leads from there to the target.
+    """
+    labels = {} if tissues is None else {tissues: label_names(tissues)}
+    if atlas is not None and names is not None:
+        labels[atlas] = region_names(names)
+    moves = {} if atlas is None or from_template is None else {atlas: from_template}
+    tables = measured(Case.of(case), labels, metrics, threads, moves)
+    for path, table in zip((values, reference_values), tables, strict=True):
+        write_tsv(path, table)
+
+
+def measured(
+    case: Case,
     labels: Mapping[str, Mapping[int, str]],
-    *,
-    sidecars: Sequence[str],
-    participant: str,
-    fold: str,
-    seeds: Mapping[str, Sequence[int]],
     metrics: Sequence[str],
     threads: int = 1,
     from_template: Mapping[str, str] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Long table of one test participant, and the truth's own values; no rows if the pair was excluded.
+    """Long table of one test participant, and the reference image's values; no rows if the pair was excluded.
 
     Parameters
     ----------
-    predictions
-        File by method, on the grid of `truth`: the bias-corrected target on its native grid.
     labels
         Label images in that world: the name of each label by file. On another grid they are resampled, nearest
         neighbour. A label that does not occur is left out, and so is an image that cannot be read.
     from_template
         For label images in the space of a template: the transform that leads from it to the target's, by file.
-    seeds
-        Of each trained method; see `seed_label`.
     metrics
         Names; regions are brain, those of the label images, and volume (see `metrics.volume`).
     threads
@@ -56,46 +75,27 @@ def measure(
     Raises UpfieldError if a prediction is missing, broken or not on the target's grid.
 
     """
-    if any(excluded(path) is not None for path in sidecars):
-        return pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=OWN)
-    target, brain = nifti.load(truth), nifti.load_mask(mask).data
+    if case.excluded is not None:
+        return pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=REFERENCE_COLUMNS)
+    target, brain = case.reference_image, case.brain
     regions = {"brain": brain} | _regions(labels, target, brain, from_template or {})
     data_range = quality.reference_range(target.data, brain)
     reference = quality.Reference(target.data, regions, data_range)
     whole = WholeVolume(target.data, brain, data_range)
 
     def rows(method: str) -> list[tuple[Any, ...]]:
-        output = load_prediction(predictions[method], target, truth)
+        output = case.output(method)
         found = reference.measure(output, [*metrics, *(name for name in BASIS if name not in metrics)])
         in_brain = {metric: value for region, metric, value in found if region == quality.BRAIN}
         found += whole.measure(output, in_brain, metrics)
-        seed = seed_label(seeds.get(method, []))
         return [
-            (participant, method, fold, seed, "test", region, metric, value)
-            for region, metric, value in found
-            if metric in metrics
+            (*case.row(method), "test", region, metric, value) for region, metric, value in found if metric in metrics
         ]
 
     with ThreadPoolExecutor(threads) as pool:
-        values = [row for part in pool.map(rows, predictions) for row in part]
-    own = [(participant, *row) for row in reference.own(metrics)]
-    return pd.DataFrame(values, columns=COLUMNS), pd.DataFrame(own, columns=OWN)
-
-
-def seed_label(seeds: Sequence[int]) -> str:
-    """The `seed` of a row: those whose models were averaged (`42+43`), n/a where nothing was trained."""
-    return "+".join(map(str, seeds)) or "n/a"
-
-
-def load_prediction(path: str, target: Volume, truth: str) -> Array:
-    """Values of a prediction. Raises UpfieldError if it cannot be read or is not on the grid of `target`."""
-    try:
-        output = nifti.load(path)
-    except ScanError as error:
-        raise UpfieldError(f"{path}: {error}; rerun the prediction") from None
-    if not output.grid.matches(target.grid):
-        raise UpfieldError(f"{path} is not on the grid of {truth}; rerun the prediction")
-    return output.data
+        values = [row for part in pool.map(rows, case.outputs) for row in part]
+    own = [(case.participant, *row) for row in reference.own(metrics)]
+    return pd.DataFrame(values, columns=COLUMNS), pd.DataFrame(own, columns=REFERENCE_COLUMNS)
 
 
 def _regions(

@@ -1,10 +1,10 @@
-"""Tissues as a test of anatomy: what a segmentation finds in an output against what it finds in the truth.
+"""Tissues as a test of anatomy: what a segmentation finds in an output against what it finds in the target.
 
 An error of intensity that a metric hardly sees can move a boundary; one that it punishes may move none.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,20 +12,25 @@ import pandas as pd
 
 from upfield.bids import sidecar
 from upfield.errors import ScanError
+from upfield.evaluate.case import Case, Said
 from upfield.evaluate.metrics.regions import labelled, regions_of, tissue_regions
-from upfield.evaluate.subject import load_prediction, seed_label
-from upfield.files import read_json
+from upfield.files import read_json, write_tsv
 from upfield.image import nifti
-from upfield.preprocess.stage import excluded, save_image
+from upfield.preprocess.derivatives import save_image
 from upfield.quality.pair import dice
+from upfield.step import step
 
 SEGMENTATION = ["participant_id", "method", "fold", "seed", "tissue", "dice", "output_ml", "truth_ml"]
 
 
-def segment_truth(truth: str, mask: str, output: str, suffix: str) -> None:
+@step(version=2, memory=(350, 60), minutes=(0.1, 0.1))
+def segment_reference(reference: str, mask: str, tissues: str, suffix: str, judged_by: Sequence[str] = ()) -> None:
     """Tissue classes of a target as a label image; without a label, and with the reason, where none are found."""
-    volume = nifti.load(truth)
-    metadata: dict[str, Any] = {"Sources": [truth, mask], "Segmentation": "Atropos, three classes from dark to bright"}
+    volume = nifti.load(reference)
+    metadata: dict[str, Any] = {
+        "Sources": [reference, mask],
+        "Segmentation": "Atropos, three classes from dark to bright",
+    }
     labels = np.zeros(volume.data.shape, np.uint8)
     try:
         regions = tissue_regions(volume, nifti.load_mask(mask).data, suffix)
@@ -34,7 +39,7 @@ def segment_truth(truth: str, mask: str, output: str, suffix: str) -> None:
     except ScanError as error:
         logging.warning("only the whole brain is measured: %s", error)
         metadata["NoLabels"] = str(error)
-    save_image(volume.with_data(labels), output, metadata, np.uint8)
+    save_image(volume.with_data(labels), tissues, metadata, np.uint8, judged_by)
 
 
 def label_names(path: str) -> dict[int, str]:
@@ -42,42 +47,35 @@ def label_names(path: str) -> dict[int, str]:
     return {int(label): name for label, name in read_json(sidecar(path)).get("Labels", {}).items()}
 
 
-def segment_outputs(
-    predictions: Mapping[str, str],
-    truth: str,
-    mask: str,
-    tissues: str,
-    *,
-    sidecars: Sequence[str],
-    participant: str,
-    fold: str,
-    seeds: Mapping[str, Sequence[int]],
-    suffix: str,
-) -> pd.DataFrame:
-    """Dice and volumes of the tissues of every output; no rows if the pair was excluded or the truth has no tissues.
+@step(version=2, memory=(350, 60), minutes=(0.1, 0.6))
+def segment_outputs(case: Said, tissues: str, segmentation: str) -> None:
+    """Write what `segmented` gives of a test participant."""
+    write_tsv(segmentation, segmented(Case.of(case), tissues))
 
-    Arguments as for `measure`; `tissues` is what `segment_truth` wrote. Each output is segmented by itself, in the
-    same way as the truth. Columns `SEGMENTATION`: `dice` 0 to 1, volumes in ml; NaN where no tissues were found.
+
+def segmented(case: Case, tissues: str) -> pd.DataFrame:
+    """Dice and volumes of the tissues of every output; no rows if the pair was excluded or no tissues are known.
+
+    `tissues` is what `segment_reference` wrote. Each output is segmented by itself, in the same way as the target.
+    Columns `SEGMENTATION`: `dice` 0 to 1, volumes in ml; NaN where no tissues were found. Errors as for `Case.output`.
     """
     names = label_names(tissues)
-    if not names or any(excluded(path) is not None for path in sidecars):
+    if not names or case.excluded is not None:
         return pd.DataFrame(columns=SEGMENTATION)
-    target, brain = nifti.load(truth), nifti.load_mask(mask).data
+    target = case.reference_image
     ml = float(abs(np.linalg.det(target.affine[:3, :3]))) / 1000
     expected = regions_of(nifti.load_labels(tissues).data, names)
     rows: list[list[Any]] = []
-    for method, path in predictions.items():
+    for method in case.outputs:
         try:
-            output = target.with_data(load_prediction(path, target, truth))
-            found = tissue_regions(output, brain, suffix)
+            found = tissue_regions(target.with_data(case.output(method)), case.brain, case.suffix)
         except ScanError as error:
             logging.warning("%s: %s", method, error)
             found = {}
-        seed = seed_label(seeds.get(method, []))
         for name, region in expected.items():
             own = found.get(name)
             values = [np.nan, np.nan] if own is None else [dice(own, region), own.sum() * ml]
-            rows.append([participant, method, fold, seed, name, *values, region.sum() * ml])
+            rows.append([*case.row(method), name, *values, region.sum() * ml])
     return pd.DataFrame(rows, columns=SEGMENTATION)
 
 

@@ -265,11 +265,11 @@ def mask_on(mask: Volume, grid: Grid, transform: Transform | None = None) -> Arr
     return np.asarray(moved.data > 0.5)
 
 
-def widened(mask: Volume, rim: float) -> Array:
-    """A boolean mask and all that is within `rim` mm of it."""
-    if rim <= 0:
+def dilated(mask: Volume, margin: float) -> Array:
+    """A boolean mask and all that is within `margin` mm of it."""
+    if margin <= 0:
         return np.asarray(mask.data)
-    return np.asarray(ndimage.distance_transform_edt(~mask.data, sampling=mask.grid.spacing) <= rim)
+    return np.asarray(ndimage.distance_transform_edt(~mask.data, sampling=mask.grid.spacing) <= margin)
 
 
 def regrid(volume: Volume, spacing: float | tuple[float, float, float]) -> Grid:

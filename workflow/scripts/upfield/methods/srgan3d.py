@@ -134,7 +134,6 @@ class SRGAN3D(PairedGAN):
         if factor not in (1, 2, 4):
             raise ValueError(f"factor is {factor!r}; expected 1, 2 or 4")
         super().__init__(scale=FACTS.scale({"factor": factor}), **shared)
-        self.smallest_patch = FACTS.smallest_patch({"content": shared["content"]})
         tanh = variant == "nn" and not self.input_residual
         residual = self.input_residual
         self.generator = Generator(self.in_channels, filters, blocks, factor, variant, dropout, residual, tanh)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from upfield.files import atomic, read_json
 from upfield.image import nifti
 from upfield.image.intensity import Curve, standard_scale
 from upfield.image.nifti import SAME, Array, Scale, mask_on
-from upfield.preprocess.stage import excluded, landmarks_of
+from upfield.preprocess.derivatives import landmarks_of, why_excluded
+from upfield.step import step
 
 # The two sides of a study, as the tensors of a store are called.
 SOURCE, TARGET = "source", "target"
@@ -34,7 +36,7 @@ def write_store(
     target: Array | None,
     mask: Array,
     range_: float,
-    reduced: Mapping[Scale, Array] | None = None,
+    downsampled: Mapping[Scale, Array] | None = None,
     landmarks: Mapping[str, Sequence[float]] | None = None,
 ) -> None:
     """Write the store of a pair, or of one scan, atomically.
@@ -50,7 +52,7 @@ def write_store(
     range_
         Robust width of the intensities of the image that the mask belongs to, in normalised units: the data range of
         validation PSNR.
-    reduced
+    downsampled
         The source on coarser grids, by scale, with the same channels: sizes times scale are those of the target.
     landmarks
         Of the images, by side, where Nyúl's method wants them.
@@ -67,7 +69,7 @@ def write_store(
         # What lies outside the volume: the value of its corner, which is background on the cropped grid.
         "background": torch.cat([image[:, 0, 0, 0] for image in images.values()]),
     }
-    for scale, image in (reduced or {}).items():
+    for scale, image in (downsampled or {}).items():
         tensors[source_key(scale)] = _channels(image)
     for side, values in (landmarks or {}).items():
         tensors[f"landmarks_{side}"] = torch.tensor(values, dtype=torch.float64)
@@ -107,6 +109,14 @@ class Store:
             if name in self._file.keys()  # noqa: SIM118
         }
         self.curves: dict[str, Curve] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the open file: processes that read patches may be started anew, and open it themselves."""
+        return {name: value for name, value in vars(self).items() if name != "_file"}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+        self._file = safe_open(self.path, framework="pt")
 
     @property
     def paired(self) -> bool:
@@ -178,20 +188,22 @@ def standardised(train: Sequence[Store], others: Sequence[Store]) -> dict[str, l
     return scales
 
 
+@step(version=0, memory=(310, 30), minutes=(0.2, 0.02))
 def extract(
     source: Sequence[str],
-    target: str | None,
     mask: str,
-    output: str,
-    reduced: Mapping[Scale, Sequence[str]] | None = None,
+    store: str,
+    scales: Sequence[Scale] = (),
+    downsampled: Sequence[Sequence[str]] = (),
+    target: str | None = None,
     to_template: str | None = None,
 ) -> None:
     """Write the store of a preprocessed pair, or of one preprocessed scan.
 
     `source` names an image for each contrast, `target` one; all are on one working grid, and a scan without a
-    counterpart leaves the other side empty. `mask` is the native mask of the target, or of the only scan; `reduced`
-    names the source on coarser grids, by scale; `to_template` moves the target to the space of the images, if that is
-    a template's. An excluded pair or scan gets a store without brain. Raises
+    counterpart leaves the other side empty. `mask` is the native mask of the target, or of the only scan; `downsampled`
+    names the source on coarser grids, a list of contrasts for each of `scales`; `to_template` moves the target to the
+    space of the images, if that is a template's. An excluded pair or scan gets a store without brain. Raises
     UpfieldError if the grids do not belong together.
     """
     paths = [*source] if target is None else [target, *source]
@@ -203,11 +215,12 @@ def extract(
         raise UpfieldError(f"{other} and {paths[0]} are not on one grid; rerun the stage preprocess")
     data = [image.data for image in images]
     a, b = (np.stack(data[-len(source) :]) if source else None), (None if target is None else data[0])
-    if any(excluded(path) is not None for path in paths):
-        write_store(output, a, b, np.zeros(grid.shape, dtype=bool), 1.0)
+    if why_excluded(paths) is not None:
+        write_store(store, a, b, np.zeros(grid.shape, dtype=bool), 1.0)
         return
     small = {}
-    for scale, channels in (reduced or {}).items():
+    for (x, y, z), channels in zip(scales, downsampled, strict=True):
+        scale = (x, y, z)
         found = [nifti.load(path) for path in channels]
         coarse = nifti.coarsen(grid, scale)
         other = next((p for p, image in zip(channels, found, strict=True) if not image.grid.matches(coarse)), None)
@@ -221,4 +234,4 @@ def extract(
     single = {SOURCE: source[0] if len(source) == 1 else None, TARGET: target}
     marks = {side: landmarks_of(path) for side, path in single.items() if path is not None}
     known = {side: values for side, values in marks.items() if values is not None}
-    write_store(output, a, b, inside, (high - low) / metadata["IntensityScale"], small, known)
+    write_store(store, a, b, inside, (high - low) / metadata["IntensityScale"], small, known)

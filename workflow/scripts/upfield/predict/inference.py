@@ -1,17 +1,24 @@
-"""Prediction of whole volumes: at once where memory allows, else in overlapping windows, blended; or by slices."""
+"""Prediction of whole volumes: at once where memory allows, else in overlapping windows, blended; or by slices.
 
-from collections.abc import Sequence
+Where an estimate of the memory was too good, windows (or stacks of slices) are halved until they fit, and the log says
+so.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from monai.inferers import sliding_window_inference
 from torch import Tensor
 from torch.nn import functional
 
+from upfield.errors import UpfieldError
 from upfield.image.nifti import Array
 from upfield.methods import Method
 from upfield.methods.dropout import has_dropout, sampled
@@ -64,14 +71,15 @@ def ensemble(
         Also predict the left-right mirror image and average.
     window
         Edge of the sliding window in voxels of the source; None takes the whole volume, or the largest window that
-        fits. A 2-D method is shown whole axial slices in any case.
+        fits. A 2-D method is shown whole axial slices in any case. Halved where memory runs out.
     memory
         Bytes that this process may hold in all, which a scheduler enforces; None for what the machine has.
     reverse
         From target to source, by methods that can.
 
     Returns two volumes (X, Y, Z) times `scale`, float32 in normalised target units. The standard deviation has n - 1
-    in its denominator; it is None if there is one member only. Mirror images are averaged within a member.
+    in its denominator; it is None if there is one member only. Mirror images are averaged within a member. Raises
+    UpfieldError if the device has too little memory for the smallest window.
 
     """
     volume = torch.from_numpy(np.ascontiguousarray(source, dtype=np.float32))
@@ -125,25 +133,62 @@ def _run(
     padded = torch.cat(parts, dim=1)
     network = partial(_forward, method, device, dtype)
     if method.dims == 2:
-        stack = padded[0].movedim(-1, 0).split(SLICES)
-        result = torch.cat([network(slices).cpu() for slices in stack]).movedim(0, -1)[None]
+        result = _fitting(partial(_by_slices, network, padded), SLICES, 1, 1, "stacks of {} slices")
         return result[:, :, :x, :y]
-    edge = window or _window(method, padded, dtype, memory)
-    if edge is None:
-        result = network(padded).cpu()
-    else:
-        edges = [min(edge, size) for size in padded.shape[2:]]
-        result = sliding_window_inference(  # type: ignore[assignment]
-            padded.cpu(),
-            edges,
-            sw_batch_size=1,
-            predictor=network,
-            overlap=overlap,
-            roi_weight_map=_weights(edges),
-            sw_device=device,
-            device="cpu",
-        )
+    edge = window or _window(method, padded, dtype, memory) or max(padded.shape[2:])
+    attempt = partial(_by_windows, network, padded, overlap)
+    result = _fitting(attempt, edge, _smallest_window(method), method.divisor, "windows of {} voxels")
     return result[:, :, :x, :y, :z]
+
+
+def _fitting(attempt: Callable[[int], Tensor], size: int, smallest: int, step: int, what: str) -> Tensor:
+    """`attempt(size)`; whenever the device runs out of memory, again with half the size, a multiple of `step`.
+
+    `what` names the size in the log. Raises UpfieldError if not even `smallest` fits.
+    """
+    while True:
+        try:
+            return attempt(size)
+        except torch.OutOfMemoryError as error:
+            if size <= smallest:
+                raise UpfieldError(
+                    f"out of memory with {what.format(size)}, the least there is; free the GPU, or predict on a CPU"
+                ) from error
+        # After the handler, whose error holds on to what was computed so far.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        smaller = max(size // 2 // step * step, smallest)
+        logging.warning("out of memory with %s; going on with %s", what.format(size), what.format(smaller))
+        size = smaller
+
+
+def _by_slices(network: Callable[[Tensor], Tensor], padded: Tensor, count: int) -> Tensor:
+    """A 2-D network on all axial slices of (1, C, X, Y, Z), `count` at a time."""
+    stack = padded[0].movedim(-1, 0).split(count)
+    return torch.cat([network(slices).cpu() for slices in stack]).movedim(0, -1)[None]
+
+
+def _by_windows(network: Callable[[Tensor], Tensor], padded: Tensor, overlap: float, edge: int) -> Tensor:
+    """A 3-D network on (1, C, X, Y, Z): at once if a window of `edge` voxels holds all of it, else in windows."""
+    if edge >= max(padded.shape[2:]):
+        return network(padded).cpu()
+    edges = [min(edge, size) for size in padded.shape[2:]]
+    result = sliding_window_inference(
+        padded.cpu(),
+        edges,
+        sw_batch_size=1,
+        predictor=network,
+        overlap=overlap,
+        roi_weight_map=_weights(edges),
+        sw_device=padded.device,
+        device="cpu",
+    )
+    assert isinstance(result, Tensor)
+    return result
+
+
+def _smallest_window(method: Method) -> int:
+    return -(-SMALLEST_WINDOW // method.divisor) * method.divisor
 
 
 def _weights(edges: Sequence[int]) -> Tensor:
@@ -168,7 +213,7 @@ def _window(method: Method, volume: Tensor, dtype: torch.dtype, memory: int | No
     if per_voxel * volume[0, 0].numel() <= free:
         return None
     edge = int((free / per_voxel) ** (1 / 3)) // method.divisor * method.divisor
-    return max(edge, -(-SMALLEST_WINDOW // method.divisor) * method.divisor)
+    return max(edge, _smallest_window(method))
 
 
 def activation_bytes(method: Method, device: torch.device, dtype: torch.dtype) -> float:
@@ -193,6 +238,12 @@ def activation_bytes(method: Method, device: torch.device, dtype: torch.dtype) -
 def free_memory(device: torch.device, allowed: int | None = None) -> int:
     """Bytes that can be taken now; on a CPU no more than this process is `allowed` to hold in all."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    free = int(psutil.virtual_memory().available)
-    return free if allowed is None else min(free, max(allowed - psutil.Process().memory_info().rss, 0))
+        # What torch keeps of earlier volumes is free as well: else a second volume would get smaller windows.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024
+    if allowed is None:
+        return free
+    held = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return min(free, max(allowed - held, 0))

@@ -12,15 +12,16 @@ import numpy as np
 from upfield.bids import Scan
 from upfield.errors import UpfieldError
 from upfield.image.intensity import PROFILE
+from upfield.preprocess.derivatives import MARK
 
 Described = tuple[Scan, Mapping[str, Any]]
 
-# A scan is out of range beyond the training scans' lowest and highest value and this much more, since a few people
-# do not span what a scanner or a population gives. Relative, voxel sizes and brain volumes:
+# A scan is out of range beyond the training scans' lowest and highest value and this much more, since a few
+# participants do not span what a scanner or a population gives. Relative, voxel sizes and brain volumes:
 SLACK = 0.25
 # Relative, field strengths: 2.89 T and 3 T are one.
 FIELD_SLACK = 0.1
-# A factor: intensities are in arbitrary units and are normalised, so only another order of magnitude is strange.
+# A factor: intensities are in arbitrary units and are normalized, so only another order of magnitude is strange.
 UNITS = 10.0
 # Of the distribution of intensities, in units of the brain's robust range.
 PROFILE_SLACK = 0.15
@@ -31,14 +32,14 @@ def describe(sources: Sequence[Described], targets: Sequence[Described]) -> dict
 
     Each scan comes with the sidecar of its preprocessed image; excluded scans are left out. Voxel sizes are in mm
     along right, anterior, superior; brain volumes in cm3; `intensity` is the width of the robust range. The targets'
-    `offset` and `scale` are the medians of their normalisation: what gives an output intensities where there is no
+    `offset` and `scale` are the medians of their normalization: what gives an output intensities where there is no
     target. Raises UpfieldError if all scans of a side are excluded.
     """
-    source, target = ([_facts(scan, sidecar) for scan, sidecar in side if "Excluded" not in sidecar]
+    source, target = ([_facts(scan, sidecar) for scan, sidecar in side if MARK not in sidecar]
                       for side in (sources, targets))  # fmt: skip
     for side, scans, left in (("source", sources, source), ("target", targets, target)):
         if not left:
-            reason = scans[0][1]["Excluded"] if scans else "there is none"
+            reason = scans[0][1][MARK] if scans else "there is none"
             raise UpfieldError(
                 f"no usable training scan of the {side}: {len(scans)} excluded, the first because {reason}; see"
                 " excluded.tsv and qc/figures"
@@ -62,9 +63,9 @@ def describe(sources: Sequence[Described], targets: Sequence[Described]) -> dict
     }
 
 
-def joined(domains: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def joined(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The ranges of several models together: whatever one of them has seen; typical values are averaged."""
-    sources, targets = ([domain[side] for domain in domains] for side in ("source", "target"))
+    sources, targets = ([one[side] for one in models] for side in ("source", "target"))
     ranges = {
         name: {
             "low": np.min([source[name]["low"] for source in sources], axis=0).tolist(),
@@ -82,12 +83,12 @@ def joined(domains: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"source": {**sources[0], **listed, **ranges}, "target": {**targets[0], **typical}}
 
 
-def check(scan: Scan, sidecar: Mapping[str, Any], domain: Mapping[str, Any]) -> list[str]:
+def check(scan: Scan, sidecar: Mapping[str, Any], training_range: Mapping[str, Any]) -> list[str]:
     """One line (what was found, what the model has seen) for everything that sets a scan apart; empty if nothing does.
 
     What the sidecars do not say, such as a field strength, cannot be judged and is no reason to warn.
     """
-    seen, found = domain["source"], _facts(scan, sidecar)
+    seen, found = training_range["source"], _facts(scan, sidecar)
     warnings = []
     if found["suffix"] not in seen["suffix"]:
         warnings.append(f"contrast {found['suffix']} (the model has seen {', '.join(seen['suffix'])})")

@@ -10,13 +10,15 @@ from upfield.errors import ScanError
 from upfield.image import nifti
 from upfield.image.nifti import Array, Volume
 from upfield.preprocess import registration
-from upfield.preprocess.stage import excluded, save_image
+from upfield.preprocess.derivatives import require_usable, save_image
+from upfield.step import step
 
 # An acquisition that correlates less with the first after registration is another head, or no head.
 ALIKE = 0.8
 
 
-def average(images: Sequence[str | Path], output: str | Path, seed: int) -> None:
+@step(version=4, memory=(400, 60), minutes=(0.5, 0.1))
+def average(images: Sequence[str], averaged: str, seed: int) -> None:
     """Write the mean of all `images`, on the grid and in the intensities of the first.
 
     The others are moved onto the first (rigid, whole heads) and multiplied by the factor that brings them nearest to
@@ -29,9 +31,7 @@ def average(images: Sequence[str | Path], output: str | Path, seed: int) -> None
     used, left_out = [str(images[0])], {}
     for path in images[1:]:
         try:
-            reason = excluded(path)
-            if reason is not None:
-                raise ScanError(reason)
+            require_usable(path)
             moved, there = _onto(first, nifti.load(path), seed)
         except ScanError as error:
             left_out[Path(path).name] = str(error)
@@ -40,12 +40,9 @@ def average(images: Sequence[str | Path], output: str | Path, seed: int) -> None
         count[there] += 1
         used.append(str(path))
     metadata: dict[str, Any] = {"Sources": used, "Averaged": len(used)}
-    reason = excluded(images[0])
-    if reason is not None:
-        metadata["Excluded"] = reason
     if left_out:
         metadata["LeftOut"] = left_out
-    save_image(first.with_data((total / count).astype(np.float32)), output, metadata)
+    save_image(first.with_data((total / count).astype(np.float32)), averaged, metadata)
 
 
 def _onto(first: Volume, other: Volume, seed: int) -> tuple[Array, Array]:

@@ -13,9 +13,21 @@ from scipy import fft, ndimage
 from upfield.files import digest
 from upfield.image import nifti
 from upfield.image.nifti import Array, Scale, Volume
+from upfield.preprocess.derivatives import excluded, save_image
+from upfield.step import step
 
 # Kinds that put one voxel in the place of a block of voxels, and along which axes.
 DECIMATING = {"gaussian": (True, True, True), "kspace": (True, True, True), "inplane": (True, True, False)}
+
+
+@step(version=4, memory=(300, 45), minutes=(0.1, 0.02))
+def simulate(target: str, simulated: str, settings: Mapping[str, Any], participant: str) -> None:
+    """Make the source scan of `pairing: simulated` from a target scan; a target that is excluded is copied."""
+    metadata: dict[str, Any] = {"Sources": [target], "Simulated": True, "Simulation": dict(settings)}
+    image = nifti.load(target)
+    if excluded(target) is None:
+        image = degrade(image, settings, participant)
+    save_image(image, simulated, metadata)
 
 
 def degrade(volume: Volume, settings: Mapping[str, Any], participant: str) -> Volume:

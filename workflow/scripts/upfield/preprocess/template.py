@@ -11,11 +11,12 @@ from upfield.files import atomic
 from upfield.image import nifti, transforms
 from upfield.image.nifti import Volume
 from upfield.image.transforms import Transform
-from upfield.preprocess import stage as preprocess
+from upfield.preprocess.grid import MARGIN
+from upfield.step import step
 
 # What files of a template are called that has no name.
 SPACE = "template"
-# A brain may reach beyond the working grid, which ends `preprocess.MARGIN` around the template's, by this share.
+# A brain may reach beyond the working grid, which ends `grid.MARGIN` around the template's, by this share.
 BEYOND = 0.01
 
 
@@ -57,13 +58,12 @@ def check(config: Mapping[str, Any]) -> None:
     for name, path in paths.items():
         if not Path(path).is_file():
             raise UpfieldError(f"{key}.{name} is {path}, which is no file; expected the path of an image")
-    if config["pairing"] == "unpaired":
-        raise UpfieldError(f"{key} is set, but pairing is unpaired, where every scan keeps a space of its own")
     if config["preprocess"]["spacing"] == "native":
         raise UpfieldError("config: preprocess.spacing is native; expected mm, since pairs meet in a template's space")
 
 
-def fetch(name: str, image: str | Path, mask: str | Path) -> None:
+@step(version=0, memory=(300, 0.2), minutes=(0.2, 0.02))
+def fetch(name: str, image: str, mask: str) -> None:
     """Copy a template of TemplateFlow (Ciric et al. 2022, https://doi.org/10.1038/s41592-022-01681-2) and its mask.
 
     They come from the folder TEMPLATEFLOW_HOME (default: the user's cache), and are downloaded into it if they are not
@@ -97,17 +97,6 @@ def fetch(name: str, image: str | Path, mask: str | Path) -> None:
             temporary.write_bytes(path.read_bytes())
 
 
-def register(
-    target: tuple[str, str],
-    template: tuple[str, str],
-    outputs: tuple[str, str],
-    settings: Mapping[str, Any],
-    names: tuple[str, str],
-) -> None:
-    """A target onto the template; parameters as for `preprocess.register`, which excludes what `fits` refuses."""
-    preprocess.register(target, template, outputs, settings, names, accept=fits)
-
-
 def fits(fixed: Volume, moving: Volume, inverse: Transform) -> None:
     """Raise ScanError if a brain (`moving`) is a slab, or lies beyond the working grid around the template's (`fixed`).
 
@@ -116,7 +105,7 @@ def fits(fixed: Volume, moving: Volume, inverse: Transform) -> None:
     if moving.grid.slab_axis is not None:
         raise ScanError("a few slices cannot be registered to a template; expected a field of view of at least 80 mm")
     low, high = nifti.bounding_box(fixed.data > 0)
-    room = preprocess.MARGIN / fixed.grid.spacing
+    room = MARGIN / fixed.grid.spacing
     points = transforms.apply_matrix(moving.affine, np.argwhere(moving.data > 0)[::50].T)
     where = transforms.apply_matrix(np.linalg.inv(fixed.affine), transforms.move(inverse, points)).T
     share = float(((where < low - room) | (where > high - 1 + room)).any(axis=1).mean())

@@ -4,11 +4,9 @@ Drawn by matplotlib through `Figure` (no pyplot, no display), charts once per co
 where a chart is drawn, so that the training loop can import `triptych` for little.
 """
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -18,11 +16,10 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
 from upfield.evaluate.metrics import LABELS
-from upfield.files import atomic
 from upfield.image.nifti import Array
+from upfield.image.pictures import png
 
 
 @dataclass(frozen=True)
@@ -43,32 +40,6 @@ DARK = Theme("#16191d", "#dde1e6", "#31363d", "#74b3ea", "#9aa2ab", ("#74b3ea", 
 
 # The density of fewer values would be invented.
 VIOLIN = 5
-
-
-def write_triptych(path: Path, panels: Mapping[str, Array]) -> None:
-    """Write a training preview, atomically; the window is the 1 to 99 percentile of the truth, or else of all."""
-    shown = [panels["truth"]] if "truth" in panels else list(panels.values())
-    low, high = np.percentile(np.concatenate([np.ravel(panel) for panel in shown]), (1, 99))
-    with atomic(path) as temporary:
-        temporary.write_bytes(triptych(panels, (float(low), float(max(high, low + 1e-6)))))
-
-
-def triptych(panels: Mapping[str, Array], window: tuple[float, float]) -> bytes:
-    """PNG of 2-D panels side by side, titled by their keys, in one grey window (low, high).
-
-    Each panel is (A, B) as cut from an array in RAS+ order: the first axis points right, the second up.
-    """
-    ratios = [np.shape(panel)[0] / np.shape(panel)[1] for panel in panels.values()]
-    height, title_height = 2.2, 0.25
-    figure = Figure(figsize=(height * sum(ratios), height + title_height), facecolor="black")
-    top = height / (height + title_height)
-    figure.subplots_adjust(left=0, right=1, bottom=0, top=top, wspace=0.02)
-    axes = figure.subplots(1, len(panels), squeeze=False, width_ratios=ratios)[0]
-    for axis, (title, panel) in zip(axes, panels.items(), strict=True):
-        axis.imshow(np.asarray(panel).T, origin="lower", cmap="gray", vmin=window[0], vmax=window[1])
-        axis.set_title(title, color="white", fontsize=9)
-        axis.set_axis_off()
-    return png(figure)
 
 
 def subject_values(
@@ -257,13 +228,3 @@ def canvas(theme: Theme, size: tuple[float, float]) -> Iterator[Figure]:
     }  # fmt: skip
     with mpl.rc_context(style):
         yield Figure(figsize=size, dpi=190, layout="constrained")
-
-
-def png(figure: Figure) -> bytes:
-    """PNG of a figure with a palette of 256 colours: a quarter of the size, and no difference to see."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    picture = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    result = io.BytesIO()
-    picture.save(result, "PNG", optimize=True)
-    return result.getvalue()

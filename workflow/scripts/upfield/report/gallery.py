@@ -6,7 +6,7 @@ brain mask is ever drawn: enough to see whether a mask cuts into the brain or ta
 
 import gc
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,10 @@ from upfield.files import atomic
 from upfield.image import nifti
 from upfield.image.nifti import Array, Volume
 from upfield.image.transforms import Transform
-from upfield.preprocess.stage import excluded
+from upfield.preprocess.derivatives import excluded
 from upfield.quality import PICTURES, pair
 from upfield.quality.pair import Brain
+from upfield.step import step
 
 # mm around the brain that is drawn.
 RIM = 10.0
@@ -32,32 +33,42 @@ CUTS = (0.2, 0.4, 0.6, 0.8)
 CONTOUR = "#ff9d3b"
 
 
-def draw(files: Mapping[str, str], outputs: Sequence[str | Path]) -> None:
-    """Draw the pictures of one pair, WebP, in the order of `PICTURES`.
+@step(version=0, memory=(400, 60), minutes=(0.3, 0.02))
+def draw(
+    source: str,
+    source_mask: str,
+    target: str,
+    target_mask: str,
+    transform: str,
+    pictures: Sequence[str | Path],
+    template_mask: str | None = None,
+    to_template: str | None = None,
+) -> None:
+    """Draw the `pictures` of one pair, WebP, in the order of `PICTURES`.
 
-    `files` are those of `quality.stage.assess`. A scan without a brain, and a pair that could not be registered,
-    get a picture that says so.
+    Files are as for `quality.stage.assess`; a template's are not drawn. A scan without a brain, and a pair that could
+    not be registered, get a picture that says so.
     """
     # nilearn collects garbage dozens of times; what is there already need not be looked through each time.
     gc.freeze()
-    written = dict(zip(PICTURES, outputs, strict=True))
+    written = dict(zip(PICTURES, pictures, strict=True))
     brains = {}
-    for side in ("source", "target"):
-        image, mask = nifti.load(files[side]), nifti.load_mask(files[f"{side}_mask"])
+    for side, path, brain in (("source", source, source_mask), ("target", target, target_mask)):
+        image, mask = nifti.load(path), nifti.load_mask(brain)
         if not mask.data.any():
-            _write(written[f"{side}-mask"], _words(excluded(files[f"{side}_mask"]) or "no brain"))
+            _write(written[f"{side}-mask"], _words(excluded(brain) or "no brain"))
             continue
         _write(written[f"{side}-mask"], mask_contours(image, mask))
         brains[side] = pair.brain(image, mask)
-    reason = excluded(files["transform"])
+    reason = excluded(transform)
     if len(brains) < 2 or reason is not None:
         for name in PICTURES[2:]:
             _write(written[name], _words(reason or "no pair to show"))
         return
-    matrix = nifti.read_transform(files["transform"])
+    moves = nifti.read_transform(transform)
     _write(written["before"], edges(brains["source"], brains["target"], np.eye(4)))
-    _write(written["after"], edges(brains["source"], brains["target"], matrix))
-    _write(written["checkerboard"], checkerboard(brains["source"], brains["target"], matrix))
+    _write(written["after"], edges(brains["source"], brains["target"], moves))
+    _write(written["checkerboard"], checkerboard(brains["source"], brains["target"], moves))
 
 
 def mask_contours(image: Volume, mask: Volume) -> bytes:
@@ -68,7 +79,7 @@ def mask_contours(image: Volume, mask: Volume) -> bytes:
     box = nifti.bounding_box(inside, np.ceil(RIM / image.grid.spacing).astype(int))
     part = tuple(map(slice, *box))
     affine = nifti.crop(image.grid, *box).affine
-    shown = np.where(nifti.widened(mask.with_data(inside), RIM), image.data, min(low, 0.0))[part]
+    shown = np.where(nifti.dilated(mask.with_data(inside), RIM), image.data, min(low, 0.0))[part]
     picture, outline = (nifti.to_nibabel(Volume(data, affine)) for data in (shown, inside[part].astype(np.float32)))
     corners = [(image.affine @ np.append(corner, 1.0))[:3] for corner in nifti.bounding_box(inside)]
     figure = Figure(figsize=(6.4, 4.8), facecolor="black")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from upfield.files import read_tsv
 from upfield.quality import PICTURES
-from upfield.quality.verdict import COLUMNS, METRICS, PAIR
+from upfield.quality.judging import COLUMNS, METRICS, PAIR
 
 # How much a flag tells a reader, the most first.
 FLAGS = ("exclude", "warn", "outlier", "ok")

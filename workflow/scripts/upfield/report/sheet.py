@@ -6,12 +6,14 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from upfield.files import atomic
+from upfield.step import step
 
 # Pixels: a row of pictures, and the name above it.
 HEIGHT, TITLE = 200, 18
 
 
-def contact_sheet(pictures: Mapping[str, Sequence[str | Path]], output: str | Path) -> None:
+@step(version=0, memory=(250, 0), minutes=(0.2, 0))
+def contact_sheet(pictures: Mapping[str, Sequence[str | Path]], contact_sheet: str | Path) -> None:
     """Write a WebP with one row of pictures, left to right, for each name."""
     rows = {name: [_small(path) for path in paths] for name, paths in pictures.items()}
     width = max(sum(image.width for image in row) for row in rows.values())
@@ -23,7 +25,7 @@ def contact_sheet(pictures: Mapping[str, Sequence[str | Path]], output: str | Pa
         for image in row:
             sheet.paste(image, (left, top + TITLE))
             left += image.width
-    with atomic(output) as temporary:
+    with atomic(contact_sheet) as temporary:
         sheet.save(temporary, "WEBP", quality=70, method=6)
 
 

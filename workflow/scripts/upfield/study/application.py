@@ -12,16 +12,17 @@ from jsonschema import Draft202012Validator
 from safetensors import SafetensorError, safe_open
 
 from upfield import bids
-from upfield.bids import Exclusion, Index, Scan, derivative, label, sidecar
+from upfield.bids import Exclusion, Scan, label, sidecar
 from upfield.catalogue.methods import facts
 from upfield.catalogue.rules import raise_first
 from upfield.errors import UpfieldError
-from upfield.files import merged, read_json, read_yaml
+from upfield.files import merged, read_json, read_yaml, write_text, write_tsv
 from upfield.image.nifti import Scale
-from upfield.predict import training_range as domain
+from upfield.predict import training_range
 from upfield.preprocess import template
-from upfield.study import config, splits
-from upfield.study.study import Study
+from upfield.step import step
+from upfield.study import config, designs
+from upfield.study.scans import Scans
 
 # What a user may say beside `model`; everything else stands in the model card.
 OWN = ("model", "bids_dir", "out_of_range", "study", "output_dir", "participants", "report", "predict.overlap",
@@ -111,47 +112,29 @@ def _same(folders: Sequence[str], cards: Sequence[Mapping[str, Any]]) -> None:
                 raise UpfieldError(f"config: model names {folders[0]} and {folder}, which differ in {key}")
 
 
-class Application(Study):
-    """Everything the rules ask for when a trained model enhances scans that have no target.
+class Application(Scans):
+    """Everything the rules ask for when a trained model enhances scans that have no target: each by itself.
 
-    A study without pairs, so nothing is trained and nobody tested. `settings` are those that `resolve` returns.
+    `settings` are those that `resolve` returns.
     """
 
     def __init__(self, settings: Mapping[str, Any], rescan: bool = True) -> None:
         """Read the cards and index the dataset. Raises UpfieldError."""
-        super().__init__(settings, rescan)
-        # Scans are taken one by one, whatever the model has learned from.
-        self.unpaired = False
-        self.folders = folders_of(settings["model"])
-        self.cards = [read_card(folder) for folder in self.folders]
-        self.domain = domain.joined([card["domain"] for card in self.cards])
-        left_out = {row.path for row in self.index.excluded}
-        self.scans = {scan.name: scan for scan in self.index.scans if scan.path not in left_out}
-
-    def _check(self, settings: Mapping[str, Any]) -> None:
         config.check_dataset("bids_dir", settings["bids_dir"])
         template.check(settings)
+        super().__init__(settings, designs.of(settings))
+        self.folders = folders_of(settings["model"])
+        self.cards = [read_card(folder) for folder in self.folders]
+        self.training_range = training_range.joined([card["domain"] for card in self.cards])
+        every = bids.read_scans(settings, ["source"], Path(self.paths("index")), rescan)
+        self.found = bids.choose(every, settings["participants"], "first")
+        self.excluded = _unusable(self.found)
+        left_out = {row.path for row in self.excluded}
+        self.scans = {scan.name: scan for scan in self.found if scan.path not in left_out}
 
-    def _find(self, rescan: bool) -> Index:
-        """Every scan that the filters match; each that can be read is enhanced."""
-        every = bids.read_scans(self.config, ["source"], self.cache, rescan)
-        found = bids.choose(every, self.config["participants"], "first")
-        excluded = []
-        taken: dict[str, str] = {}
-        for scan in found:
-            first = taken.setdefault(scan.name, scan.path) if not scan.problem else scan.path
-            reason = scan.problem or (f"{Path(first).name} has the same entities" if first != scan.path else "")
-            if reason:
-                excluded.append(Exclusion(scan.participant, "source", scan.path, "ingest", reason))
-        if len(excluded) == len(found):
-            why = "; ".join(f"{row.participant}: {row.reason}" for row in excluded[:3]) or "no scan matches the filters"
-            raise UpfieldError(f"config: no scan was found to apply the model to ({why})")
-        return Index(found, [], excluded, [])
-
-    @property
-    def splits(self) -> pd.DataFrame:
-        """Nobody is split."""
-        return pd.DataFrame(columns=list(splits.COLUMNS))
+    def native(self, scan: Scan) -> str:
+        """The scan as acquired."""
+        return scan.path
 
     @property
     def method(self) -> str:
@@ -164,32 +147,37 @@ class Application(Study):
         return label(self.method)
 
     @property
-    def enlarged(self) -> Scale:
+    def scale(self) -> Scale:
         """Size of the models' output relative to their input."""
         x, y, z = self.cards[0]["scale"]
         return x, y, z
 
-    def standardised(self, scan: Scan) -> str:
-        """Normalised, skull stripped, on the grid that the networks take."""
-        return derivative(self.root, scan, "preproc", extra="" if self.template is None else f"space-{self.space}")
+    @property
+    def preprocessed_kind(self) -> str:
+        """The kind of file that networks see: on a grid of its own, or in the space of a template."""
+        return "preprocessed_alone" if self.template is None else "preprocessed"
+
+    def preprocessed(self, scan: Scan) -> str:
+        """Normalized, skull stripped, on the grid that the networks take."""
+        return self.paths(self.preprocessed_kind, scan)
 
     def enhanced(self, scan: Scan) -> str:
         """The models' output; named after the scan, with the suffix of what the models were trained to make."""
-        return derivative(self.root, scan, self.method, self.domain["target"]["suffix"][0])
+        return self.paths("enhanced", scan, method=self.method, suffix=self.training_range["target"]["suffix"][0])
 
     def screened(self) -> pd.DataFrame:
         """applied.tsv: every scan found, what sets it apart from the training scans, and whether it is enhanced.
 
         Reads the sidecars of the preprocessed images, which must exist.
         """
-        reasons = {row.path: row.reason for row in self.index.excluded}
+        reasons = {row.path: row.reason for row in self.excluded}
         rows = []
-        for scan in self.index.scans:
+        for scan in self.found:
             reason, warnings = reasons.get(scan.path), []
             if reason is None:
-                found = read_json(sidecar(self.standardised(scan)))
-                reason = found.get("Excluded")
-                warnings = [] if reason else domain.check(scan, found, self.domain)
+                sidecar_of = read_json(sidecar(self.preprocessed(scan)))
+                reason = sidecar_of.get("Excluded")
+                warnings = [] if reason else training_range.check(scan, sidecar_of, self.training_range)
             if warnings and self.config["out_of_range"] == "refuse":
                 reason = "out of the model's range"
             output = None if reason else str(Path(self.enhanced(scan)).relative_to(self.root))
@@ -198,3 +186,27 @@ class Application(Study):
                  "; ".join(warnings) or None, reason, output)
             )  # fmt: skip
         return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _unusable(found: Sequence[Scan]) -> list[Exclusion]:
+    """The scans that cannot be read, or that have the names of others. Raises UpfieldError if no other is left."""
+    excluded = []
+    taken: dict[str, str] = {}
+    for scan in found:
+        first = taken.setdefault(scan.name, scan.path) if not scan.problem else scan.path
+        reason = scan.problem or (f"{Path(first).name} has the same entities" if first != scan.path else "")
+        if reason:
+            excluded.append(Exclusion(scan.participant, "source", scan.path, "ingest", reason))
+    if len(excluded) == len(found):
+        why = "; ".join(f"{row.participant}: {row.reason}" for row in excluded[:3]) or "no scan matches the filters"
+        raise UpfieldError(f"config: no scan was found to apply the model to ({why})")
+    return excluded
+
+
+@step(version=0, memory=(300, 0.2), minutes=(0.2, 0.001))
+def screen(table: str, description: str, ignore: str, config: Mapping[str, Any]) -> None:
+    """Write applied.tsv, and what makes the folder a BIDS derivative dataset."""
+    application = Application(config, rescan=False)
+    write_tsv(table, application.screened())
+    bids.write_description(description, application.config)
+    write_text(ignore, bids.IGNORED)

@@ -5,17 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from upfield.catalogue.methods import MODEL_FREE, NEED_A_TARGET, PAIRINGS, ROOT, SUPERVISED, facts
-from upfield.catalogue.rules import Strict, filled, hint, raise_first, suits
+from upfield.catalogue.methods import MODEL_FREE, ROOT, SUPERVISED, Facts, facts
+from upfield.catalogue.rules import filled, hint, raise_first, strict, suits
 from upfield.errors import UpfieldError
-from upfield.evaluate.metrics import registry
 from upfield.files import read_yaml
-from upfield.image import intensity, transforms
-from upfield.phantom.scanner import SCANNERS
-from upfield.preprocess import simulation
-from upfield.preprocess.brain.tool import tools
-from upfield.quality import verdict
-from upfield.study import aliases
+from upfield.study import aliases, designs
 
 SCHEMAS = ROOT / "workflow" / "schemas"
 
@@ -29,14 +23,22 @@ def schema() -> dict[str, Any]:
 
     A node `choices: <name>` of workflow/schemas/config.schema.yaml has the `enum` of that name.
     """
+    # Imported here: training and prediction read methods, and need none of these.
+    from upfield.evaluate.metrics import registry
+    from upfield.image import intensity, transforms
+    from upfield.phantom.scanner import SCANNERS
+    from upfield.preprocess import simulation
+    from upfield.preprocess.brain.tool import tools
+    from upfield.quality import judging
+
     choices = {
-        "pairings": PAIRINGS,
+        "pairings": designs.known(),
         "simulations": simulation.KINDS,
         "brain tools": tools(),
         "registrations": transforms.EXTENSIONS,
         "template registrations": [kind for kind in transforms.EXTENSIONS if kind != "none"],
         "normalizations": intensity.KINDS,
-        "quality metrics": [*verdict.METRICS, *aliases.NAMES["qc", "thresholds"]],
+        "quality metrics": [*judging.METRICS, *aliases.NAMES["qc", "thresholds"]],
         "metrics": registry.METRICS,
         "phantom fields": SCANNERS,
     }
@@ -95,14 +97,14 @@ def check(config: Mapping[str, Any]) -> None:
         raise UpfieldError(f"config: method_overrides.{free} has no effect; {free} has no settings")
     for name in dict.fromkeys([SUPERVISED, *config["methods"], *config["method_overrides"]]):
         check_method(config, name)
-    shown = [*methods(config), *([] if config["pairing"] == "unpaired" else [TRUTH])]
+    shown = [*methods(config), *([TRUTH] if designs.of(config).has_reference else [])]
     for name in (name for pair in config["reader_study"]["pairs"] for name in pair if name not in shown):
         raise UpfieldError(f"config: reader_study.pairs names {name!r}{hint(name, shown)}")
 
 
 def check_schema(config: Mapping[str, Any]) -> None:
     """Raise UpfieldError for the first unknown key or value of a wrong type."""
-    raise_first(Strict(schema()).iter_errors(aliases.resolved(config, warn=False)), "config")
+    raise_first(strict(schema()).iter_errors(aliases.resolved(config, warn=False)), "config")
 
 
 def check_dataset(key: str, folder: str | None) -> None:
@@ -120,23 +122,17 @@ def _check_datasets(config: Mapping[str, Any]) -> None:
     if config["samples"] is not None:
         _check_samples(config)
     else:
-        sides = ["target"] if config["pairing"] == "simulated" else ["source", "target"]
-        for side in sides:
+        for side in designs.of(config).sides:
             folder = config[side]["bids_dir"]
             if config["phantom"] is None or folder is None:
                 check_dataset(f"{side}.bids_dir", folder)
-    if config["pairs"] is not None and config["pairing"] != "unpaired":
-        raise UpfieldError(f"config: pairs is for pairing: unpaired; pairing is {config['pairing']}")
-    if config["phantom"] is not None and config["pairing"] != "paired":
-        raise UpfieldError(f"config: phantom makes paired scans; pairing is {config['pairing']}")
+    designs.of(config).check(config)
     _check_channels(config)
 
 
 def _check_channels(config: Mapping[str, Any]) -> None:
     """Several contrasts are scans of one participant, and not the same ones."""
     channels = config["source"]["channels"]
-    if channels and config["pairing"] != "paired":
-        raise UpfieldError(f"config: source.channels is for pairing: paired; pairing is {config['pairing']}")
     if channels and config["samples"] is not None:
         raise UpfieldError(
             "config: source.channels names contrasts, but samples names one source each; set one to null"
@@ -156,8 +152,6 @@ def _check_samples(config: Mapping[str, Any]) -> None:
     """The table of scans is there, and nothing else says where scans are."""
     if config["phantom"] is not None:
         raise UpfieldError("config: samples and phantom both say where scans are; one of them must be null")
-    if config["pairing"] == "unpaired":
-        raise UpfieldError("config: samples is for pairing: paired or simulated; pairing is unpaired")
     if not Path(config["samples"]).is_file():
         raise UpfieldError(f"config: samples is {config['samples']}, which is no file; expected a table")
 
@@ -168,17 +162,16 @@ def methods(config: Mapping[str, Any]) -> list[str]:
 
 
 def baselines(config: Mapping[str, Any]) -> list[str]:
-    """What models are compared with: in an unpaired study only what needs no target to compare with."""
-    every = [*MODEL_FREE, SUPERVISED]
-    return [name for name in every if config["pairing"] != "unpaired" or name not in NEED_A_TARGET]
+    """What models are compared with."""
+    return list(designs.of(config).baselines)
 
 
 def reading_pairs(config: Mapping[str, Any]) -> list[list[str]]:
     """Names of the two images of each case of the reader study; by default every model beside the target.
 
-    In an unpaired study no scan has a target, and the other image is the source.
+    Without a target the other image is the source.
     """
-    other = "identity" if config["pairing"] == "unpaired" else TRUTH
+    other = TRUTH if designs.of(config).has_reference else "identity"
     return config["reader_study"]["pairs"] or [[other, name] for name in config["methods"] or [SUPERVISED]]
 
 
@@ -195,18 +188,23 @@ def method_settings(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """
     if name in MODEL_FREE:
         return {}
-    known = facts(name)
-    overrides = dict(config["method_overrides"].get(name, {}))
+    return resolved(facts(name), config["method_overrides"].get(name, {}))
+
+
+def resolved(known: Facts, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a method from what its file says, with a study's `overrides`.
+
+    Returns and raises what `method_settings` does.
+    """
+    where = f"config: method_overrides.{known.name}"
+    overrides = dict(overrides)
     preset = overrides.pop("preset", known.document["preset"])
     presets = known.document["presets"]
     if preset not in presets:
-        raise UpfieldError(
-            f"config: method_overrides.{name}.preset is {preset!r}; expected one of {', '.join(presets)}"
-        )
+        raise UpfieldError(f"{where}.preset is {preset!r}; expected one of {', '.join(presets)}")
     unknown = next((key for key in overrides if key not in known.settings), None)
     if unknown is not None:
-        where = f"method_overrides.{name}.{unknown}"
-        raise UpfieldError(f"config: {where} is not a known setting{hint(unknown, list(known.settings))}")
+        raise UpfieldError(f"{where}.{unknown} is not a known setting{hint(unknown, list(known.settings))}")
     return {"module": known.document["module"], "preset": preset, **known.resolved(preset, overrides)}
 
 
@@ -219,6 +217,9 @@ def check_method(config: Mapping[str, Any], name: str) -> None:
     if not settings:
         return
     known, where = facts(name), f"method_overrides.{name}"
+    unknown = next((pairing for pairing in known.pairings if pairing not in designs.known()), None)
+    if unknown is not None:
+        raise UpfieldError(f"{name}.yaml: pairings has {unknown!r}{hint(unknown, list(designs.known()))}")
     for key, value in config["method_overrides"].get(name, {}).items():
         if key != "preset" and known.settings[key].rule is None:
             _check_kind(f"{where}.{key}", value, known.settings[key].default)

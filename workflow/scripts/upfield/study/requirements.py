@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from upfield.catalogue import weights
-from upfield.catalogue.methods import MODEL_FREE, NEED_A_TARGET, PAIRINGS, facts
+from upfield.catalogue.methods import LEARNS_FROM, MODEL_FREE, facts
 from upfield.catalogue.rules import hint
 from upfield.errors import UpfieldError
 from upfield.image.intensity import UNIT
 from upfield.image.nifti import SAME, Scale
 from upfield.preprocess import simulation
 from upfield.preprocess.brain.tool import tools
+from upfield.study import designs
 from upfield.study.config import method_settings, methods
 
 MODEL_PARTS = ("model.safetensors", "model.json")
@@ -36,19 +37,17 @@ def of(config: Mapping[str, Any], name: str) -> Requirements:
     Raises UpfieldError for a scale that is not made of whole numbers.
     """
     if name in MODEL_FREE:
-        return Requirements(SAME, PAIRINGS[:2], None, True)
+        return Requirements(SAME, LEARNS_FROM, None, True)
     settings, known = method_settings(config, name), facts(name)
     return Requirements(known.scale(settings), known.pairings, known.normalize(settings), known.multichannel)
 
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise UpfieldError, one line that names the key, if the study's methods and data do not go together."""
-    check_simulation(config)
+    _check_simulation(config)
     _check_brain(config)
-    check_unpaired(config)
     for name in [name for name in methods(config) if name not in MODEL_FREE]:
         _check_method(config, name)
-        check_scale(config, name)
         _check_features(config, name)
         _check_patches(config, name)
     _check_training(config)
@@ -122,30 +121,6 @@ def _check_uncertainty(config: Mapping[str, Any]) -> None:
             )
 
 
-def check_unpaired(config: Mapping[str, Any]) -> None:
-    """What an unpaired study cannot have."""
-    if config["pairing"] != "unpaired":
-        return
-    useless = next((name for name in config["methods"] if name in NEED_A_TARGET), None)
-    if useless is not None:
-        raise UpfieldError(
-            f"config: pairing is unpaired; {useless} in methods needs source and target of one participant"
-        )
-    if config["preprocess"]["spacing"] == "native":
-        raise UpfieldError(
-            "config: preprocess.spacing is native; expected mm, since the scans of an unpaired study share no grid"
-        )
-    if config["evaluate"]["lpips_weights"] is not None:
-        raise UpfieldError(
-            "config: evaluate.lpips_weights is set; expected null in an unpaired study, where outputs have no target"
-        )
-    if config["predict"]["uncertainty"]:
-        raise UpfieldError(
-            f"config: predict.uncertainty is {config['predict']['uncertainty']}; expected 0 in an unpaired study, where"
-            " outputs have no target to judge it by"
-        )
-
-
 def _check_training(config: Mapping[str, Any]) -> None:
     """Methods named by `train` are trained, and models to start from are there."""
     processes, accumulate = (config["train"][key] for key in ("processes", "accumulate"))
@@ -185,29 +160,15 @@ def _check_method(config: Mapping[str, Any], name: str) -> None:
         raise UpfieldError(
             f"config: preprocess.normalize.method is {method}; {name} needs {' or '.join(map(str, alike))}"
         )
+    designs.of(config).check_scale(config, name, required.scale)
 
 
-def check_simulation(config: Mapping[str, Any]) -> None:
+def _check_simulation(config: Mapping[str, Any]) -> None:
     """A kind of simulation that puts one voxel in the place of a block has whole blocks."""
     simulate = config["simulate"]
     if simulate["kind"] in simulation.DECIMATING and simulate["factor"] != int(simulate["factor"]):
         raise UpfieldError(
             f"config: simulate.factor is {simulate['factor']:g}; expected a whole number for kind {simulate['kind']}"
-        )
-
-
-def check_scale(config: Mapping[str, Any], name: str) -> None:
-    """A method enlarges simulated sources by as much as they were downsampled."""
-    required = of(config, name)
-    if config["pairing"] != "simulated" or required.scale == SAME:
-        return
-    simulate = config["simulate"]
-    factor = simulation.reduction(simulate)
-    if factor not in (None, required.scale):
-        by, times = (" x ".join(map(str, scale)) for scale in (factor or SAME, required.scale))
-        raise UpfieldError(
-            f"config: simulate.factor is {simulate['factor']:g} (kind {simulate['kind']} downsamples by {by});"
-            f" {name} enlarges by {times}, expected the same"
         )
 
 

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from upfield.errors import UpfieldError
 from upfield.files import digest
@@ -30,6 +29,7 @@ from upfield.training.device import autocast, choose, precision
 from upfield.training.feed import Options, load, to_device
 from upfield.training.log import Means, write_history
 from upfield.training.optimisers import Optimisers
+from upfield.training.progress import Bar, progress
 from upfield.training.unpaired import UnpairedValidation
 from upfield.training.validation import Validation
 
@@ -97,10 +97,9 @@ class Trainer:
 
     def fit(self, preview: Preview | None = None) -> Run:
         """Train to the end, or raise Stopped after SIGTERM or SIGUSR1 with a checkpoint written."""
-        shown: dict[str, Any] = {"desc": "training", "unit": "step", "disable": processes.rank() > 0}
         handlers = dict.fromkeys((signal.SIGTERM, signal.SIGUSR1), self._ask_to_stop)
-        bar = tqdm(total=self._total_steps(), initial=self.run.step, **shown)
-        with processes.handling(handlers), bar:
+        steps = progress(self._total_steps(), self.run.step, shown=processes.rank() == 0)
+        with processes.handling(handlers), steps as bar:
             while not self._finished():
                 self._epoch(bar, preview)
         return self.run
@@ -121,7 +120,7 @@ class Trainer:
         waited = patience is not None and self.run.epoch - self.run.best_epoch >= patience
         return waited or self.run.step >= self._total_steps()
 
-    def _epoch(self, bar: tqdm, preview: Preview | None) -> None:
+    def _epoch(self, bar: Bar, preview: Preview | None) -> None:
         run, options = self.run, self.options
         sampling = Sampling(
             options.patch, options.per_volume, options.foreground, options.seed, self.method.scale, options.brain_share
@@ -172,7 +171,7 @@ class Trainer:
             if processes.rank() == 0:
                 write_history(self.folder / "history.tsv", run.history)
 
-    def _close_epoch(self, bar: tqdm, rates: dict[str, float], started: float, preview: Preview | None) -> None:
+    def _close_epoch(self, bar: Bar, rates: dict[str, float], started: float, preview: Preview | None) -> None:
         """Validate, remember the best weights, draw; with averaged weights these are what is looked at and kept."""
         run, options = self.run, self.options
         criterion = self.validation.criterion

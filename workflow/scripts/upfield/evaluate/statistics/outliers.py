@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from upfield.evaluate.statistics.board import subject_table
-from upfield.quality.verdict import robust_z
+from upfield.quality.judging import robust_z
 
 OUTLIERS = ["participant_id", "method", "metric", "n", "value", "median", "robust_z", "outlier"]
 # Iglewicz and Hoaglin 1993, How to detect and handle outliers: modified z scores beyond this are outliers.

@@ -63,8 +63,8 @@ def without_scalp(mask: Volume, data: Array) -> Array:
     fat = mask.data & bright & (2 * inside < everywhere)[pieces]
     if not fat.any():
         return np.asarray(mask.data)
-    thinner = nifti.widened(mask.with_data(~mask.data | nifti.widened(mask.with_data(fat), PARTIAL)), THIN)
-    return np.asarray(mask.data & nifti.widened(mask.with_data(~thinner), THIN))
+    thinner = nifti.dilated(mask.with_data(~mask.data | nifti.dilated(mask.with_data(fat), PARTIAL)), THIN)
+    return np.asarray(mask.data & nifti.dilated(mask.with_data(~thinner), THIN))
 
 
 def _completed(volume: Volume) -> tuple[Array, tuple[slice, ...]]:

@@ -1,6 +1,5 @@
 """Whether a mask can be that of a brain."""
 
-import cc3d
 import numpy as np
 
 from upfield.errors import ScanError
@@ -22,6 +21,9 @@ def checked(mask: Array, grid: Grid, method: str) -> Array:
     if more than a tenth of it is disconnected, or if it meets a face of the image with more than 60 % of its largest
     cross-section, as masks of noise do (not asked of a slab across its slices).
     """
+    # Imported where it is used: training and prediction extract no brain.
+    import cc3d
+
     slab = grid.slab_axis
     low, high = PLAUSIBLE_CM3 if slab is None else (1.0, PLAUSIBLE_CM3[1])
     litre = abs(float(np.linalg.det(grid.affine[:3, :3]))) / 1000

@@ -37,7 +37,7 @@ def extract(volume: Volume, settings: Mapping[str, Any], given: Sequence[str]) -
 
 def _surroundings(volume: Volume, inside: Array) -> Volume:
     """An image cropped to a mask and `NEAR` mm around it, 0 farther off."""
-    near = nifti.widened(volume.with_data(inside), NEAR)
+    near = nifti.dilated(volume.with_data(inside), NEAR)
     box = nifti.bounding_box(near)
     data = np.where(near, volume.data, 0)[tuple(map(slice, *box))]
     return Volume(data.astype(np.float32), nifti.crop(volume.grid, *box).affine)

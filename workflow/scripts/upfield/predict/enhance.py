@@ -1,0 +1,84 @@
+"""Networks on pairs: the output on the target's native grid, and its standard deviation."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from upfield.image import nifti
+from upfield.image.nifti import Volume
+from upfield.predict import models as trained
+from upfield.predict.models import Inference
+from upfield.predict.native import ON_TARGET, save_prediction, save_unenhanced, template_to_target
+from upfield.preprocess.derivatives import scaling_of, why_excluded
+from upfield.step import step
+
+QUANTITY = "standard deviation over the trained models (seeds) and their samples with dropout"
+
+
+@step(version=0, memory=(2000, 500), minutes=(0.5, 0.5))
+def enhance(
+    source: str,
+    target: str,
+    transform: str,
+    target_preprocessed: str,
+    network_input: Sequence[str],
+    models: Sequence[str],
+    prediction: str,
+    method: str,
+    inference: Mapping[str, Any],
+    memory: int | None = None,
+    samples: int = 0,
+    std: str | None = None,
+    from_template: str | None = None,
+    judged_by: Sequence[str] = (),
+) -> None:
+    """A trained model's output, the mean over `models` (files of weights, one for each seed) and `samples` of dropout.
+
+    Parameters
+    ----------
+    source, target, transform
+        The native, bias-corrected pair and the transform between them; the output lies on the target's grid.
+    target_preprocessed
+        The working grid, and the numbers of the target's normalization.
+    network_input
+        The preprocessed source, a file for each contrast, on a coarser grid than the target's where the method
+        enlarges.
+    inference, memory
+        How networks are run, see `Inference`.
+    std
+        Where the standard deviation over models and samples is written, on the same grid and scale; there must be at
+        least two of them.
+    from_template
+        Transform from the space of a template to the target's, where the networks work in one.
+    judged_by
+        Files that exclude the pair, which then has its source alone, see `save_unenhanced`.
+
+    """
+    if why_excluded(judged_by) is not None:
+        save_unenhanced(source, target, transform, method, judged_by, prediction, std)
+        return
+    from upfield.predict.inference import ensemble
+
+    networks, cards = trained.load(models)
+    shown = np.stack([trained.network_input(path, cards[0]).data for path in network_input])
+    data, spread = ensemble(networks, shown, samples=samples, **Inference(**inference, memory=memory).options())
+    scale = scaling_of(target_preprocessed)
+    native, working = nifti.load(target).grid, nifti.load(target_preprocessed).affine
+    back = template_to_target(from_template)
+    metadata = {
+        "Sources": [source, target, transform, *network_input[1:]],
+        "SpatialReference": target,
+        "SkullStripped": True,
+        "Method": method,
+        "Models": trained.folders(models),
+        "Intensity": ON_TARGET,
+    }
+    # Interpolated as intensities: what lies beyond the working grid is then 0, as it is outside the brain.
+    result = nifti.resample(Volume(scale.invert(data), working), native, back, order=3)
+    save_prediction(result, prediction, metadata, judged_by)
+    if std is not None and spread is not None:
+        # Trilinear: a cubic interpolation of it could be negative.
+        result = nifti.resample(Volume(scale.scale * spread, working), native, back, order=1)
+        metadata |= {"Quantity": QUANTITY, "Samples": samples, "SpreadOf": prediction}
+        save_prediction(result, std, metadata, judged_by)

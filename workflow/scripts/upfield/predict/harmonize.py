@@ -1,0 +1,87 @@
+"""Source scans as the target's scanner would have given them, on their own grids."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from upfield.catalogue.methods import INTERPOLATION_ORDER
+from upfield.errors import ScanError
+from upfield.image import histograms, nifti
+from upfield.image.intensity import Scaling, robust_range
+from upfield.image.nifti import Volume, mask_on
+from upfield.predict import models as trained
+from upfield.predict.models import Inference
+from upfield.predict.native import changed, cohort_scaling, save_prediction
+from upfield.preprocess.derivatives import MARK, save_image, scaling_of
+from upfield.step import step
+
+
+@step(version=0, memory=(2000, 500), minutes=(0.5, 0.5))
+def harmonize(
+    image: str,
+    mask: str,
+    preprocessed: str,
+    models: Sequence[str],
+    targets: Sequence[str],
+    enhanced: str,
+    method: str,
+    inference: Mapping[str, Any],
+    memory: int | None = None,
+) -> None:
+    """A source scan of another cohort on its own native grid, in intensities of the target's scanner.
+
+    `models` are files of weights (none for `identity`), `targets` the sidecars of the preprocessed training
+    participants of the target. `identity` is the scan itself, its robust range put on that of the target's scanner as
+    every method's is, and not interpolated. Nor is the scan by networks: what they change on the working grid is added
+    to it, so its detail is kept (see `carried_back`). The sidecar of a network's output says how far the scan is from
+    where the way back leads, `CycleError`: mean absolute difference in the brain, relative to the scan's robust range.
+    """
+    native = nifti.load(image)
+    metadata: dict[str, Any] = {
+        "Sources": [image, mask, preprocessed],
+        "SpatialReference": image,
+        "Method": method,
+    }
+    try:
+        own, scale = scaling_of(preprocessed), cohort_scaling(targets)
+    except ScanError as error:
+        save_image(native, enhanced, metadata | {MARK: str(error), "SkullStripped": False})
+        return
+    brain, by_network = nifti.load_mask(mask), method not in INTERPOLATION_ORDER
+    if by_network:
+        how = Inference(**inference, memory=memory)
+        result, metadata["CycleError"] = _by_network(native, brain, preprocessed, models, scale, how)
+    else:
+        data = own.apply(native.data)
+        if method == "histogram_match":
+            data = histograms.match_histogram(data, brain.data, load_file(models[0])["quantiles"])
+        result = native.with_data(scale.invert(data))
+    metadata |= {
+        "SkullStripped": by_network,
+        "Models": trained.folders(models),
+        "Intensity": "intensities on the median scale of the target's training participants",
+        "IntensityOffset": scale.offset,
+        "IntensityScale": scale.scale,
+    }
+    save_prediction(result, enhanced, metadata)
+
+
+def _by_network(
+    native: Volume, brain: Volume, preprocessed: str, weights: Sequence[str], scale: Scaling, how: Inference
+) -> tuple[Volume, float]:
+    """The native scan with the mean change of several networks, 0 outside the brain, and their cycle error."""
+    from upfield.predict.inference import enhance
+
+    options = how.options()
+    networks, cards = trained.load(weights)
+    source = trained.network_input(preprocessed, cards[0])
+    outputs = [enhance([network], source.data, **options) for network in networks]
+    cycled = np.mean([enhance([n], o, reverse=True, **options) for n, o in zip(networks, outputs, strict=True)], axis=0)
+    inside = mask_on(brain, source.grid)
+    low, high = robust_range(source.data, inside)
+    error = float(np.abs(cycled - source.data)[inside].mean() / (high - low))
+    change = source.with_data(np.mean(outputs, axis=0) - source.data)
+    moved = changed(native, brain, change, preprocessed, cards[0], scale)
+    return moved.with_data(np.where(brain.data, moved.data, 0)), error

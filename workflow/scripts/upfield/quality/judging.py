@@ -1,0 +1,130 @@
+"""From measurements to a QC decision: what a study's thresholds say of a pair, and who stands apart from the others."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from upfield.files import read_json, write_tsv
+from upfield.image.nifti import Array
+from upfield.step import step
+
+SIDES, PAIR = ("source", "target"), "pair"
+# Makes the median absolute deviation a standard deviation for normal values.
+NORMAL = 1.4826
+COLUMNS = ["participant_id", "role", "metric", "value", "z", "flag"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measurement: of a scan or of a pair, its label, and which values are bad: `low`, `high` or both."""
+
+    name: str
+    of: str
+    label: str
+    bad: str
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("volume_cm3", "scan", "Brain volume (cm³)", "both"),
+        Metric("snr", "scan", "SNR", "low"),
+        Metric("snr_air", "scan", "SNR against air", "low"),
+        Metric("cnr", "scan", "CNR", "low"),
+        Metric("cjv", "scan", "CJV", "high"),
+        Metric("efc", "scan", "EFC", "high"),
+        Metric("fber", "scan", "FBER", "low"),
+        Metric("mutual_information", "pair", "Mutual information", "low"),
+        Metric("ncc", "pair", "NCC", "low"),
+        Metric("edge_overlap", "pair", "Edge overlap", "low"),
+        Metric("mask_dice", "pair", "Mask overlap", "low"),
+        Metric("mirror_gain", "pair", "Gain over mirror image", "low"),
+        Metric("slab_gain", "pair", "Gain over mirror image (slab)", "low"),
+        Metric("template_dice", "pair", "Overlap with the template", "low"),
+    )
+}
+
+
+def judge(
+    found: Mapping[str, Mapping[str, float]], thresholds: Mapping[str, Mapping[str, Any] | None]
+) -> list[dict[str, Any]]:
+    """What is beyond a threshold, as `role, metric, value, action, reason`, those that exclude first.
+
+    `found` maps `source`, `target` and `pair` to metrics; `thresholds` maps a metric to `min` and `max` (null for
+    none) and `action` (`exclude` or `warn`). What could not be measured (NaN) is beyond no threshold.
+    """
+    result = []
+    for name, limit in thresholds.items():
+        for role, values in found.items():
+            value = values.get(name, np.nan)
+            if limit is None or not np.isfinite(value):
+                continue
+            low, high = limit.get("min"), limit.get("max")
+            if low is not None and value < low:
+                bound = f"at least {low:g}"
+            elif high is not None and value > high:
+                bound = f"at most {high:g}"
+            else:
+                continue
+            where = "" if role == PAIR else f" of the {role}"
+            reason = f"quality: {METRICS[name].label}{where} is {value:.3g}; qc.thresholds.{name} expects {bound}"
+            result.append({"role": role, "metric": name, "value": value, "action": limit["action"], "reason": reason})
+    return sorted(result, key=lambda row: row["action"] != "exclude")
+
+
+def robust_z(values: Array) -> Array:
+    """Distance from the median in robust standard deviations, (x - median) / (1.4826 MAD); NaN where it has no meaning.
+
+    Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993). (N,) to (N,). Fewer than five finite values, or
+    values that are mostly equal, have no outliers.
+    """
+    finite = values[np.isfinite(values)]
+    if finite.size < 5:
+        return np.full(values.shape, np.nan)
+    middle = np.median(finite)
+    spread = np.median(np.abs(finite - middle))
+    if spread <= 1e-9 * max(abs(middle), 1e-30):
+        return np.full(values.shape, np.nan)
+    return np.asarray((values - middle) / (NORMAL * spread))
+
+
+@step(version=0, memory=(150, 0.2), minutes=(0.1, 0.001))
+def write_table(decisions: Sequence[str], quality_table: str, outlier: float | None) -> None:
+    """Write all measurements of a study, from the QC decisions on its pairs and scans."""
+    write_tsv(quality_table, table([read_json(path) for path in decisions], outlier))
+
+
+def table(reports: Sequence[Mapping[str, Any]], outlier: float | None) -> pd.DataFrame:
+    """All measurements of a study, long: `participant_id, role, metric, value, z, flag`.
+
+    `reports` are what the stage writes for each participant. `z` is robust over the participants;
+    `flag` is `exclude`, `warn`, `outlier` (|z| above `outlier` in the bad direction; None for never) or `ok`.
+    """
+    rows = [
+        (report["participant_id"], role, name, value)
+        for report in reports
+        for role in (*SIDES, PAIR)
+        for name, value in report.get(role, {}).items()
+    ]
+    result = pd.DataFrame(rows, columns=COLUMNS[:4]).astype({"value": float})
+    result["z"] = result.groupby(["role", "metric"])["value"].transform(lambda column: robust_z(column.to_numpy()))
+    found = {
+        (report["participant_id"], row["role"], row["metric"]): row["action"]
+        for report in reports
+        for row in reversed(report["Findings"])
+    }
+    result["flag"] = [
+        found.get((person, role, name)) or ("outlier" if _apart(name, z, outlier) else "ok")
+        for person, role, name, z in result[["participant_id", "role", "metric", "z"]].itertuples(index=False)
+    ]
+    return result[COLUMNS]
+
+
+def _apart(name: str, z: float, limit: float | None) -> bool:
+    bad = METRICS[name].bad if name in METRICS else "none"
+    if limit is None or not np.isfinite(z):
+        return False
+    return (bad in ("low", "both") and z < -limit) or (bad in ("high", "both") and z > limit)

@@ -1,0 +1,73 @@
+"""The steps that write reports."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from upfield.files import read_tsv
+from upfield.report.applied import Enhanced, build_applied
+from upfield.report.page import build, notices
+from upfield.report.subject import SubjectImages
+from upfield.step import step
+from upfield.study import splits
+from upfield.study.application import Application
+from upfield.study.provenance import record
+
+
+@step(version=0, memory=(600, 1), minutes=(0.3, 0.01))
+def html_report(report: str, images: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> None:
+    """Write the report of a study; `images` are the files of each test participant to show, by the names of them."""
+    root = Path(report).parents[1]
+    build(
+        root,
+        Path(report),
+        config=config,
+        provenance=record(config, splits.fingerprint(read_tsv(root / "splits.tsv"))),
+        images=[_shown(**files) for files in images],
+        notices=notices(config),
+    )
+
+
+def _shown(
+    participant_id: str,
+    outputs: Mapping[str, str],
+    deviations: Mapping[str, str],
+    reference: str | None,
+    mask: str,
+) -> SubjectImages:
+    return SubjectImages(
+        participant_id=participant_id,
+        source=Path(outputs["identity"]),
+        truth=None if reference is None else Path(reference),
+        mask=Path(mask),
+        outputs={method: Path(path) for method, path in outputs.items()},
+        deviations={method: Path(path) for method, path in deviations.items()},
+    )
+
+
+@step(version=0, memory=(600, 1), minutes=(0.3, 0.01))
+def applied_report(table: str, report: str, config: Mapping[str, Any]) -> None:
+    """Write the report of a trained model that was applied; `table` is applied.tsv."""
+    application = Application(config, rescan=False)
+    rows = read_tsv(table)
+    wanted = set(rows.loc[rows["status"] == "applied", "path"])
+    scans = [
+        Enhanced(
+            scan.key,
+            Path(application.paths("corrected", scan)),
+            Path(application.paths("mask", scan)),
+            Path(application.enhanced(scan)),
+        )
+        for scan in application.scans.values()
+        if scan.path in wanted
+    ]
+    build_applied(
+        Path(report),
+        config=config,
+        provenance=record(config, application.cards[0]["split_sha"]),
+        table=rows,
+        scans=scans[: config["report"]["subjects"]],
+        cards=application.cards,
+        domain=application.training_range,
+        benchmarks=Path(application.root) / "benchmarks",
+    )

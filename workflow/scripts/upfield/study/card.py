@@ -1,0 +1,31 @@
+"""What a model card says of its data, beside what the training says of itself."""
+
+from typing import Any
+
+from upfield import bids
+from upfield.bids import sidecar
+from upfield.files import read_json
+from upfield.predict import training_range
+from upfield.study.study import Study
+
+
+def card_of(study: Study, fold: str) -> dict[str, Any]:
+    """How scans are prepared, and what the training scans of a fold were like.
+
+    Reads the sidecars of the preprocessed training scans, which must exist. Raises UpfieldError if all are excluded.
+    """
+    config = study.config
+    used = study.training_scans(fold, study.described())
+    sources, targets = (
+        [(scan, read_json(sidecar(study.preprocessed(scan)))) for scan in used if scan.role == side]
+        for side in ("source", "target")
+    )
+    return {
+        "phantom": config["phantom"] is not None,
+        "pairing": study.design.name,
+        "channels": bids.contrast_names(config["source"]),
+        "simulate": config["simulate"] if any(scan.simulated for scan, _ in sources) else None,
+        # Of a source: a side may have brains of its own kind.
+        "preprocess": {**config["preprocess"], "brain": study.brain(sources[0][0])},
+        "domain": training_range.describe(sources, targets),
+    }

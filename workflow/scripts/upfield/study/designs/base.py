@@ -1,0 +1,184 @@
+"""What a kind of pairing decides; the defaults are those of a study in which each source has a target."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from upfield import bids
+from upfield.bids import Exclusion, Index, Pair, Scan
+from upfield.bids.layout import Layout
+from upfield.catalogue.methods import MODEL_FREE, SUPERVISED
+from upfield.errors import UpfieldError
+from upfield.files import read_json
+from upfield.image.nifti import SAME, Scale
+from upfield.preprocess.derivatives import excluded
+from upfield.study import splits
+
+# Role of the rows of excluded.tsv that leave the scans themselves in.
+PAIR = "pair"
+Paths = Callable[[Scan], str]
+
+
+class Content(NamedTuple):
+    """What a patch store or a QC decision is about: a pair, or one scan."""
+
+    source: Scan | None
+    target: Scan | None
+
+    @property
+    def scans(self) -> list[Scan]:
+        """Those that are there."""
+        return [scan for scan in self if scan is not None]
+
+    @property
+    def paired(self) -> bool:
+        """Whether it is a pair."""
+        return len(self.scans) == 2
+
+
+class Design:
+    """Which scans belong together, where their files are, what is compared with what: see the kinds beside this."""
+
+    name = ""
+    # For the guide and the schema.
+    meaning = ""
+    # The sides that have scans of their own.
+    sides: tuple[str, ...] = ("source", "target")
+    # What models are compared with.
+    baselines: tuple[str, ...] = (*MODEL_FREE, SUPERVISED)
+    # Whether an output can be compared with the image that it should have been.
+    has_reference = True
+    # Whether a network's output is the native scan and the change that the network made, see `predict`.
+    adds_change = False
+    # Whether a table of samples, several contrasts, or the phantom can be the scans.
+    takes_samples, takes_channels, takes_phantom = True, False, False
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Raise UpfieldError, one line that names the key, for what this kind of pairing cannot have."""
+        for key, allowed in (("samples", self.takes_samples), ("phantom", self.takes_phantom), ("pairs", False)):
+            if config[key] is not None and not allowed:
+                raise UpfieldError(f"config: {key} is set, but pairing is {self.name}; expected null")
+        if config["source"]["channels"] and not self.takes_channels:
+            raise UpfieldError(f"config: source.channels is set, but pairing is {self.name}; expected []")
+
+    def check_scale(self, config: Mapping[str, Any], method: str, scale: Scale) -> None:
+        """Raise UpfieldError if a method enlarges by another `scale` than the sources are smaller."""
+
+    # -- scans and splits ------------------------------------------------------------------------------------------
+
+    def assemble(self, scans: Sequence[Scan], config: Mapping[str, Any]) -> Index:
+        """The pairs of the scans that were chosen. Raises UpfieldError if there is none."""
+        return bids.assemble(scans, bids.contrast_names(config["source"]))
+
+    def participants_table(self, config: Mapping[str, Any]) -> pd.DataFrame:
+        """participants.tsv of both sides, laid under each other."""
+        return bids.participants_table({side: config[side]["bids_dir"] for side in ("source", "target")})
+
+    def assign(self, index: Index, config: Mapping[str, Any]) -> pd.DataFrame:
+        """`participant_id, fold, split`, before anything runs. Raises UpfieldError as `splits.assign`."""
+        participants = [pair.participant for pair in index.pairs]
+        return splits.assign(participants, config["splits"], self.participants_table(config))
+
+    def kept(self, index: Index, table: pd.DataFrame, left_out: pd.DataFrame) -> pd.DataFrame:
+        """The split without those whose scans were excluded; nobody else moves.
+
+        `left_out` are rows of excluded.tsv. Raises UpfieldError if a part is empty now.
+        """
+        lost = left_out[left_out["stage"].isin(["preprocess", "qc"])]["participant_id"]
+        result = table[~table["participant_id"].isin(lost)].reset_index(drop=True)
+        splits.check(result)
+        return result
+
+    def tested(self, index: Index, test_folds: Mapping[str, str]) -> dict[str, str]:
+        """The fold of each test participant that has a prediction, of those of all test participants."""
+        return dict(test_folds)
+
+    def cohorts(self, index: Index) -> tuple[list[str], list[str]]:
+        """Participants of the source and of the target, where they are different people."""
+        return [], []
+
+    def same_person(self, index: Index) -> dict[str, str]:
+        """Target participants who are source participants under another label, and which."""
+        return {}
+
+    # -- stores ----------------------------------------------------------------------------------------------------
+
+    def contents(self, index: Index) -> dict[str, Content]:
+        """What each patch store holds and each QC decision is about, by its name."""
+        return {pair.participant: Content(pair.source, pair.target) for pair in index.pairs}
+
+    def pair_names(self, index: Index) -> dict[str, Pair]:
+        """Every pair by the name of its store."""
+        return {pair.participant: pair for pair in index.pairs}
+
+    def drawn(self, index: Index, members: Sequence[str], role: str | None = None) -> list[str]:
+        """Names of the stores of some participants; with `role` only of those that hold this side."""
+        return list(members)
+
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    def preprocessed(self, paths: Layout, scan: Scan, scale: Scale = SAME) -> str:
+        """Where a scan is that networks see: on the working grid of its pair, or on that coarsened by `scale`."""
+        if scale == SAME:
+            return paths("preprocessed", scan)
+        return paths("downsampled", scan, scale="x".join(map(str, scale)))
+
+    def prediction(self, paths: Layout, pair_or_scan: Content, method: str) -> str:
+        """A method's output: named after the source, with the target's suffix."""
+        source, target = pair_or_scan
+        assert source is not None and target is not None
+        return paths("prediction", source, suffix=target.suffix, method=method)
+
+    def native(self, paths: Layout, scan: Scan) -> str:
+        """A scan as it was acquired, or as the mean of its acquisitions."""
+        return paths("average", scan) if scan.further else scan.path
+
+    # -- evaluation ------------------------------------------------------------------------------------------------
+
+    def tables(self, config: Mapping[str, Any]) -> list[str]:
+        """Names of the tables of metrics that this kind of study has beside those that all have."""
+        return [name for name in ("audit", "lesions") if config["evaluate"][name]]
+
+    def measured(self, config: Mapping[str, Any]) -> dict[str, str]:
+        """What `summarise` gathers of each test participant: its argument to the kind of file."""
+        kinds = {"values": "values", "reference_values": "reference_values"}
+        if config["evaluate"]["lpips_weights"] is not None:
+            kinds["perceptual"] = "perceptual"
+        if config["evaluate"]["segmentation"]:
+            kinds["segmentations"] = "segmentation"
+        return kinds
+
+    def cohort(
+        self, index: Index, images: tuple[Paths, Paths], decision: Callable[[str], str]
+    ) -> tuple[list[Pair], list[Exclusion]]:
+        """The pairs that preprocessing and quality control left over, and one row, with the reason, for each other.
+
+        `images` say where a scan's image is that networks see, and where it is on its pair's grid; `decision` where the
+        QC decision of a store is.
+        """
+        rows = {
+            name: fault(pair.participant, (*pair.sources, pair.target), images[0], decision(name))
+            for name, pair in self.pair_names(index).items()
+        }
+        used = [pair for name, pair in self.pair_names(index).items() if rows[name] is None]
+        return used, [row for row in rows.values() if row is not None]
+
+    # -- words -----------------------------------------------------------------------------------------------------
+
+    def notices(self, config: Mapping[str, Any]) -> list[str]:
+        """What a reader must know before any number."""
+        return []
+
+
+def fault(participant: str, scans: Sequence[Scan], image: Paths, decision: str) -> Exclusion | None:
+    """Why scans that are judged together cannot be used, if they cannot."""
+    judged = read_json(decision)
+    if "Excluded" in judged:
+        scan = next((scan for scan in scans if scan.role == judged["Role"]), scans[-1])
+        return Exclusion(participant, judged["Role"], scan.path, "qc", judged["Excluded"])
+    for scan in scans:
+        reason = excluded(image(scan))
+        if reason is not None:
+            return Exclusion(participant, scan.role, scan.path, "preprocess", reason)
+    return None

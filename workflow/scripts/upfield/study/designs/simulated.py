@@ -1,0 +1,50 @@
+"""Targets alone: the sources are made from them by `simulate`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from upfield import bids
+from upfield.bids import Index, Scan
+from upfield.bids.layout import Layout
+from upfield.errors import UpfieldError
+from upfield.image.nifti import SAME, Scale
+from upfield.preprocess import simulation
+from upfield.study.designs.base import Design
+
+
+class Simulated(Design):
+    """Each target has a source that degradation makes."""
+
+    name = "simulated"
+    meaning = "the source is made from the target by `simulate`"
+    sides = ("target",)
+
+    def check_scale(self, config: Mapping[str, Any], method: str, scale: Scale) -> None:
+        """Degradation reduces by as much as a method enlarges, or by what does not matter to it."""
+        simulate = config["simulate"]
+        reduced = simulation.reduction(simulate)
+        if scale != SAME and reduced not in (None, scale):
+            by, times = (" x ".join(map(str, factors)) for factors in (reduced or SAME, scale))
+            raise UpfieldError(
+                f"config: simulate.factor is {simulate['factor']:g} (kind {simulate['kind']} reduces by {by});"
+                f" {method} enlarges by {times}, expected the same"
+            )
+
+    def assemble(self, scans: Sequence[Scan], config: Mapping[str, Any]) -> Index:
+        """Every usable target with the source that will be made from it."""
+        targets = [scan for scan in scans if scan.role == "target"]
+        return bids.assemble([*bids.simulated_sources(targets), *targets], found=scans)
+
+    def native(self, paths: Layout, scan: Scan) -> str:
+        """A target as it was acquired; a source where `simulate` writes it."""
+        return paths("simulated", scan) if scan.simulated else super().native(paths, scan)
+
+    def notices(self, config: Mapping[str, Any]) -> list[str]:
+        """That nobody acquired the sources."""
+        return [
+            f"The source images are simulated from the target images ({config['simulate']['kind']}), not acquired."
+            " Results on acquired images will differ."
+        ]
+
+
+DESIGN = Simulated()

@@ -1,0 +1,111 @@
+"""The methods of a study: which there are, what each is trained with, what its models are called."""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from upfield.bids import label
+from upfield.catalogue.methods import MODEL_FREE, RUNTIME_OPTIONS
+from upfield.errors import UpfieldError
+from upfield.image.nifti import SAME, Scale
+from upfield.study import config as configuration
+from upfield.study import requirements
+
+# Labels in the names of files that are no method's.
+RESERVED = ("preproc", "biascorr", "simulated", "average", "brain", "tissues")
+
+
+class Methods:
+    """Every method of a study in report order: the baselines without a model, the supervised one, then the models."""
+
+    def __init__(self, config: Mapping[str, Any], has_reference: bool) -> None:
+        """`has_reference`: whether an output can be compared with a target. Raises UpfieldError for equal labels."""
+        self.config, self._has_reference = config, has_reference
+        self.names = configuration.methods(config)
+        self.baselines = configuration.baselines(config)
+        self.trained = configuration.trained_methods(config)
+        self.networks = [name for name in self.trained if name not in MODEL_FREE]
+        self.by_label = _labels(self.names)
+
+    # -- models ----------------------------------------------------------------------------------------------------
+
+    def seeds(self, method: str) -> list[int]:
+        """Histogram matching has nothing random in it, so one seed is enough."""
+        return list(self.config["train"]["seeds"])[: 1 if method in MODEL_FREE else None]
+
+    @cached_property
+    def all_seeds(self) -> dict[str, list[int]]:
+        """The seeds of every trained method."""
+        return {method: self.seeds(method) for method in self.trained}
+
+    def settings(self, method: str) -> dict[str, Any]:
+        """Resolved settings of a method."""
+        return configuration.method_settings(self.config, method)
+
+    def training(self, method: str) -> dict[str, Any]:
+        """What of the `train` block decides on a method's weights, besides seed and start."""
+        others = {"seeds", "init_from", *RUNTIME_OPTIONS}
+        block = self.config["train"]
+        kept = {key: value for key, value in block.items() if key not in others}
+        return kept | {"layer_lr": block["layer_lr"].get(method, {})}
+
+    def start(self, method: str) -> list[str]:
+        """Files of the trained model that a method's training starts from, if any."""
+        folder = self.config["train"]["init_from"].get(method)
+        return [] if folder is None else [f"{folder}/model.safetensors", f"{folder}/model.json"]
+
+    def features(self, method: str) -> list[str]:
+        """The file of VGG weights that a method's losses use, if any."""
+        path = requirements.feature_file(self.settings(method))
+        return [] if path is None else [path]
+
+    # -- grids -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def scale(self) -> dict[str, Scale]:
+        """Size of each method's output relative to its input."""
+        return {name: requirements.of(self.config, name).scale for name in self.names}
+
+    @property
+    def scales(self) -> list[Scale]:
+        """The scales that occur, without that of methods that keep the grid."""
+        return sorted(set(self.scale.values()) - {SAME})
+
+    @property
+    def multiple(self) -> Scale:
+        """What corner and size of the working grid are multiples of, so that every scale fits."""
+        x, y, z = (math.lcm(*(scale[axis] for scale in [SAME, *self.scales])) for axis in range(3))
+        return x, y, z
+
+    # -- uncertainty -----------------------------------------------------------------------------------------------
+
+    def samples(self, method: str) -> int:
+        """How many samples with dropout are drawn of each of a method's models; 0 predicts without dropout."""
+        return requirements.samples(self.config, method)
+
+    def outputs(self, method: str) -> int:
+        """How many outputs, of seeds and samples, a method's prediction is the mean of."""
+        return requirements.members(self.config, method)
+
+    @cached_property
+    def uncertain(self) -> list[str]:
+        """The methods whose predictions are means of several, and so have a standard deviation, in report order.
+
+        None without a target to judge a standard deviation by.
+        """
+        return [name for name in self.names if self.outputs(name) > 1] if self._has_reference else []
+
+
+def _labels(methods: Sequence[str]) -> dict[str, str]:
+    """Method by the label that stands in its files' names. Raises UpfieldError if two would have the same files."""
+    taken = {name: name for name in RESERVED}
+    result: dict[str, str] = {}
+    for method in methods:
+        # A method `x_std` would write the files of the standard deviation of a method `x`.
+        with_std = {f"{name}std": other for name, other in result.items()}
+        other = (taken | result | with_std).get(label(method)) or result.get(f"{label(method)}std")
+        if other is not None:
+            raise UpfieldError(f"config: methods {method} and {other} would write the same files; rename one")
+        result[label(method)] = method
+    return result

@@ -1,0 +1,118 @@
+"""The steps that see a study as a whole: what was found, what is left, who is where, and what is trained on whom."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from upfield import bids
+from upfield.catalogue.methods import RUNTIME_OPTIONS
+from upfield.files import read_tsv, write_text, write_tsv
+from upfield.step import step
+from upfield.study import splits as splitting
+from upfield.study.card import card_of
+from upfield.study.provenance import record
+from upfield.study.study import Study
+
+
+@step(version=0, memory=(300, 0.2), minutes=(0.2, 0.02))
+def inventory(inventory: str, description: str, ignore: str, config: Mapping[str, Any]) -> None:
+    """Write every scan found, with its geometry and field strength, and what makes the folder a BIDS dataset."""
+    study = Study(config, rescan=False)
+    write_tsv(inventory, bids.inventory_table(study.described()))
+    bids.write_description(description, study.config)
+    write_text(ignore, bids.IGNORED)
+    if study.series:
+        bids.describe_converted(f"{study.root}/sourcedata/raw", study.config["study"])
+
+
+@step(version=0, memory=(300, 0.2), minutes=(0.2, 0.001))
+def cohort(pairs: str, excluded: str, config: Mapping[str, Any]) -> None:
+    """Write the pairs that are used, and every scan that is not, with the reason."""
+    study = Study(config, rescan=False)
+    used, left_out = study.design.cohort(
+        study.index,
+        (study.preprocessed, lambda scan: study.paths("preprocessed", scan)),
+        lambda store: study.paths("quality", store=store),
+    )
+    write_tsv(pairs, bids.pairs_table(used))
+    write_tsv(excluded, bids.excluded_table([*study.index.excluded, *left_out]))
+
+
+@step(version=0, memory=(100, 0.1), minutes=(0.1, 0.001))
+def freeze_splits(excluded: str, splits: str, assignment: Sequence[Sequence[str]], config: Mapping[str, Any]) -> None:
+    """Write the split that was planned (`assignment`) without those who were excluded; nobody else moves."""
+    study = Study(config, rescan=False)
+    table = pd.DataFrame(assignment, columns=splitting.COLUMNS)
+    write_tsv(splits, study.design.kept(study.index, table, read_tsv(excluded)))
+
+
+@step(version=1, memory=(5000, 1), minutes=(0, 0))
+def train_model(
+    train_stores: Sequence[str],
+    val_stores: Sequence[str],
+    splits: str,
+    start: Sequence[str],
+    features: Sequence[str],
+    model: str,
+    card: str,
+    history: str,
+    settings: Mapping[str, Any],
+    train: Mapping[str, Any],
+    patches: Mapping[str, Any],
+    method: str,
+    fold: str,
+    seed: str,
+    config: Mapping[str, Any],
+) -> None:
+    """Train one method on the stores of a fold and write its model, card and history, all in one folder.
+
+    `settings` are those of the method, `train` and `patches` these blocks of the study; `start` are files of the model
+    that training starts from, `features` those of weights that its losses use. Where the study asks for several
+    processes, each runs the script that called this.
+    """
+    from upfield.training import preview, processes
+    from upfield.training import run as training
+
+    if processes.launch(config["train"]["processes"], sys.argv[0]):
+        return
+    folder = Path(model).parent
+    # Not from `train`: another number of workers is no reason to train again.
+    options = {key: config["train"][key] for key in RUNTIME_OPTIONS}
+    training.train_model(
+        folder,
+        method=method,
+        version=train_model.step.version,  # type: ignore[attr-defined]
+        settings=settings,
+        train={**train, **options, "seed": int(seed)},
+        patches=patches,
+        stores={"train": train_stores, "val": val_stores},
+        card={"fold": fold, **card_of(Study(config, rescan=False), fold), **_provenance(config, splits)},
+        start=Path(start[0]).parent if start else None,
+        features=[Path(path) for path in features],
+        preview=lambda epoch, panels: preview.write(folder / "figures" / f"epoch-{epoch:04d}.png", panels),
+    )
+
+
+@step(version=0, memory=(800, 1), minutes=(0.1, 0.02))
+def fit_histogram(
+    train_stores: Sequence[str],
+    splits: str,
+    model: str,
+    card: str,
+    history: str,
+    fold: str,
+    seed: str,
+    config: Mapping[str, Any],
+) -> None:
+    """Fit the histogram-matching baseline on the training targets and write it as a model folder."""
+    from upfield.training import run as training
+
+    facts = {"fold": fold, "seed": int(seed), **_provenance(config, splits)}
+    training.fit_histogram(Path(model).parent, stores=train_stores, card=facts)
+
+
+def _provenance(config: Mapping[str, Any], splits: str) -> dict[str, Any]:
+    return record(config, splitting.fingerprint(read_tsv(splits)))
