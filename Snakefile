@@ -38,7 +38,7 @@ configfile: HERE / "config" / "config.yaml"
 if not workflow.modifier.is_main_snakefile():
     # Snakemake leaves out a module's configfile, and the config is a part of the host's, which is not ours to change.
     config = merged(read_yaml(HERE / "config" / "config.yaml"), config)
-config.update(typed(config))
+config.update(typed(config, warn=workflow.is_main_process))
 
 APPLYING = config["model"] is not None
 

@@ -8,8 +8,10 @@ from skimage.morphology import convex_hull_image
 from upfield.errors import ScanError
 from upfield.image import nifti
 from upfield.image.nifti import Volume
-from upfield.preprocess.brain import plausibility, tools
-from upfield.preprocess.brain.extraction import _without_scalp, extract
+from upfield.preprocess.brain import plausibility
+from upfield.preprocess.brain.deepbet import without_scalp
+from upfield.preprocess.brain.extraction import extract
+from upfield.preprocess.brain.tool import tools
 
 GRID = nifti.Grid((60, 60, 60), np.diag([3.0, 3, 3, 1]))
 
@@ -97,8 +99,8 @@ def test_scalp_in_the_mask_of_a_slab_is_taken_out_and_lesions_stay():
     data[lesion] = 400
     taken = brain | (scalp & (y > 35)) | ((radius < 42) & (y > 35))
     mask = Volume(taken, np.diag([1.0, 1, 10, 1]))
-    assert np.array_equal(_without_scalp(mask.with_data(brain), data), brain)
-    left = _without_scalp(mask, data)
+    assert np.array_equal(without_scalp(mask.with_data(brain), data), brain)
+    left = without_scalp(mask, data)
     assert not (left & scalp).any() and left[lesion].all()
     assert dice(left, brain) > 0.97
 
@@ -114,11 +116,11 @@ def test_end_slices_of_a_real_slab_are_whole(real_data, session):
     assert (area / hull).min() > 0.96, "nothing is left out inside, nor anything of the scalp taken in"
 
 
-def test_crumbs_are_dropped_and_pieces_refused(refused):
+def test_small_components_are_dropped_and_pieces_refused(refused):
     mask = ellipsoid(GRID.shape)
-    crumb, half = mask.copy(), ellipsoid(GRID.shape, 0.2)
-    crumb[:6, :6, :6] = True
-    assert np.array_equal(plausibility.checked(crumb, GRID, "bet"), mask)
+    component, half = mask.copy(), ellipsoid(GRID.shape, 0.2)
+    component[:6, :6, :6] = True
+    assert np.array_equal(plausibility.checked(component, GRID, "bet"), mask)
     twins = np.zeros_like(mask)
     twins[:30], twins[30:] = half[15:45], half[15:45]
     twins[28:32] = False
@@ -157,6 +159,8 @@ EXPECTED = {
     "hdbet": {"-i", "-o", "brain.nii.gz", "-device", "cpu", "--save_bet_mask"},
     "bet": {"scan.nii.gz", "brain", "-m"},
 }
+WRITTEN = {"synthstrip": "mask.nii.gz", "hdbet": "brain_bet.nii.gz", "bet": "brain_mask.nii.gz"}
+PROGRAMS = [name for name, tool in tools().items() if tool.program is not None]
 
 
 @pytest.fixture
@@ -165,28 +169,27 @@ def install(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
 
     def write(method, trouble=""):
-        tool = tools.COMMANDS[method]
-        path = tmp_path / tool.command
-        text = FAKE.format(python=sys.executable, expected=EXPECTED[method], trouble=trouble, mask=tool.mask)
+        path = tmp_path / tools()[method].program
+        text = FAKE.format(python=sys.executable, expected=EXPECTED[method], trouble=trouble, mask=WRITTEN[method])
         path.write_text(text)
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
     return write
 
 
-@pytest.mark.parametrize("method", list(tools.COMMANDS))
+@pytest.mark.parametrize("method", PROGRAMS)
 def test_installed_programs_are_used(stripped, install, method):
     volume, mask = stripped
     install(method)
-    tools.require(method, "preprocess.brain.method")
+    tools()[method].check({"method": method}, "preprocess.brain")
     found = extract(volume, {"method": method})
     assert dice(found, mask) > 0.99 and found.dtype == bool
 
 
-@pytest.mark.parametrize("method", list(tools.COMMANDS))
+@pytest.mark.parametrize("method", PROGRAMS)
 def test_missing_programs_are_named_before_anything_runs(install, refused, method):
-    with refused("source.brain.method", method, tools.COMMANDS[method].command, "install"):
-        tools.require(method, "source.brain.method")
+    with refused("source.brain.method", method, tools()[method].program, "install"):
+        tools()[method].check({"method": method}, "source.brain")
 
 
 @pytest.mark.parametrize(

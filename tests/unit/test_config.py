@@ -1,8 +1,13 @@
+import re
 from copy import deepcopy
 
 import pytest
 import yaml
+from upfield.catalogue import methods as catalogue
+from upfield.evaluate.metrics import METRICS
 from upfield.files import merged
+from upfield.preprocess.brain.tool import tools
+from upfield.quality import judging
 from upfield.study import config as module
 
 METHOD = {
@@ -20,7 +25,7 @@ def methods_folder(tmp_path, monkeypatch):
     folder.mkdir()
     for name in ("unet3d", "unet3d_patchgan"):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(METHOD))
-    monkeypatch.setattr(module, "METHOD_FILES", folder)
+    monkeypatch.setattr(catalogue, "METHOD_FILES", folder)
     monkeypatch.chdir(tmp_path)
     return folder
 
@@ -50,9 +55,9 @@ def test_default_study_is_valid_with_the_methods_that_come_with_it(bids_tree):
     module.check(default_study(bids_tree({})))
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in module.METHOD_FILES.glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in catalogue.METHOD_FILES.glob("*.yaml")))
 def test_methods_that_come_with_it_are_valid(name):
-    document = yaml.safe_load((module.METHOD_FILES / f"{name}.yaml").read_text())
+    document = yaml.safe_load((catalogue.METHOD_FILES / f"{name}.yaml").read_text())
     for preset in document["presets"]:
         settings = module.method_settings({"method_overrides": {name: {"preset": preset}}}, name)
         assert settings["preset"] == preset and settings["module"] == document["module"]
@@ -79,7 +84,10 @@ def test_every_default_has_its_schema_entry(study):
         ({"train": {"seeds": []}}, ["train.seeds"]),
         ({"study": "a/b"}, ["study", "'a/b'"]),
         ({"pairing": "unpared"}, ["pairing", "'unpared'", "paired, simulated"]),
-        ({"preprocess": {"brain": {"method": "robex"}}}, ["preprocess.brain.method", "'robex'", "deepbet, template"]),
+        (
+            {"preprocess": {"brain": {"method": "robex"}}},
+            ["preprocess.brain.method", "'robex'", "bet, deepbet, hdbet"],
+        ),
         ({"preprocess": {"spacing": "nativ"}}, ["preprocess.spacing", "'nativ'"]),
         ({"evaluate": {"metrics": ["psnr", "sim"]}}, ["evaluate.metrics.1", "'sim'", "ssim"]),
         ({"splits": {"fractions": {"train": 0.9}}}, ["splits.fractions", "1.3", "expected 1"]),
@@ -208,3 +216,71 @@ def test_numbers_from_the_command_line_are_numbers():
     assert found["source"] == given["source"]
     assert found["phantom"] is None
     assert found["method_overrides"]["unet3d"] == {"lr": 0.001, "norm": "batch", "input_residual": True}
+
+
+# Choices and names
+
+
+def choices_of(node):
+    """Names of the lists that a schema leaves to the code."""
+    if isinstance(node, dict):
+        if isinstance(node.get("choices"), str):
+            yield node["choices"]
+        for part in node.values():
+            yield from choices_of(part)
+    elif isinstance(node, list):
+        for part in node:
+            yield from choices_of(part)
+
+
+def test_what_the_code_knows_is_listed_in_the_code_alone():
+    written = yaml.safe_load((module.SCHEMAS / "config.schema.yaml").read_text())
+    assert {"metrics", "brain tools", "pairings", "normalizations", "quality metrics"} <= set(choices_of(written))
+    schema = module.schema()
+    assert list(choices_of(schema)) == []
+    properties = schema["properties"]
+    assert properties["evaluate"]["properties"]["metrics"]["items"]["enum"] == list(METRICS)
+    assert properties["qc"]["properties"]["thresholds"]["propertyNames"]["enum"][:-2] == list(judging.METRICS)
+    assert schema["$defs"]["brain"]["properties"]["method"]["enum"] == list(tools())
+
+
+def test_comments_of_the_defaults_name_every_choice(study):
+    """But for the lists that docs/guide.md and docs/metrics.md hold."""
+    text = (module.ROOT / "config" / "config.yaml").read_text()
+    properties = module.schema()["properties"]
+    prep = properties["preprocess"]["properties"]
+    for node in (properties["pairing"], properties["duplicates"], properties["simulate"]["properties"]["kind"],
+                 prep["registration"]["properties"]["transform"], prep["normalize"]["properties"]["method"],
+                 properties["train"]["properties"]["precision"]):  # fmt: skip
+        assert [value for value in node["enum"] if not re.search(rf"\b{value}\b", text)] == []
+
+
+@pytest.mark.parametrize("given", [{}, {"flip_gain": {"min": 0.02}}, {"mirror_gain": {"min": 0.02}}])
+def test_limits_of_the_flip_test_keep_their_old_names(study, given, caplog):
+    """The stages, and studies that are finished, know them as the metrics are called."""
+    found = module.typed(changed(study, qc={"thresholds": given}))
+    module.check(found)
+    thresholds = found["qc"]["thresholds"]
+    # What the rules of finished studies were given: names, values and their order.
+    minimum = 0.02 if given else 0.01
+    assert list(thresholds.items()) == [
+        ("mirror_gain", {"min": minimum, "action": "exclude"}),
+        ("slab_gain", {"min": 0.004, "action": "exclude"}),
+        ("mask_dice", {"min": 0.7, "action": "warn"}),
+        ("template_dice", {"min": 0.8, "action": "warn"}),
+    ]
+    old = [record.message for record in caplog.records]
+    assert old == (
+        ["config: qc.thresholds.mirror_gain is called qc.thresholds.flip_gain now"] if "mirror_gain" in given else []
+    )
+
+
+def test_an_old_name_takes_a_limit_back(study):
+    found = module.typed(changed(study, qc={"thresholds": {"slab_gain": None}}), warn=False)
+    module.check(found)
+    assert found["qc"]["thresholds"]["slab_gain"] is None
+
+
+def test_an_unknown_limit_is_named(study, refused):
+    with refused("qc.thresholds.flip_gian is not a known key", "did you mean flip_gain?"):
+        module.check(changed(study, qc={"thresholds": {"flip_gian": {"min": 1, "action": "warn"}}}))

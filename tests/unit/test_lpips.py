@@ -14,8 +14,7 @@ from upfield.evaluate.metrics.registry import KNOWN
 from upfield.evaluate.subject import COLUMNS
 from upfield.files import merged, write_json
 from upfield.image.nifti import Volume, save
-from upfield.study import config, designs
-from upfield.study import requirements as demands
+from upfield.study import config, designs, requirements
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -155,7 +154,7 @@ def test_rows_of_a_participant(path, tmp_path):
 
 def planned(path, **others):
     study = yaml.safe_load((config.ROOT / "config" / "config.yaml").read_text())
-    demands.check(merged(study, {"evaluate": {"lpips_weights": path}, **others}))
+    requirements.check(merged(study, {"evaluate": {"lpips_weights": path}, **others}))
 
 
 def test_a_study_with_weights_is_accepted(path):

@@ -433,11 +433,6 @@ def test_pool_fills_then_exchanges():
     assert torch.equal(ImagePool(0)(images, seeded(0)), images)
 
 
-def test_pairings():
-    assert methods.method_class("upfield.methods.cyclegan").pairings == {"paired", "simulated", "unpaired"}
-    assert methods.method_class("upfield.methods.lohiresgan").pairings == {"paired", "simulated"}
-
-
 # Parts.
 
 

@@ -9,8 +9,7 @@ from upfield import methods
 from upfield.files import merged
 from upfield.methods.losses import Content
 from upfield.methods.perceptual import DEVIATION, MEAN, Features, gram, perceptual
-from upfield.study import config
-from upfield.study import requirements as demands
+from upfield.study import config, requirements
 from upfield.study.config import method_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -130,12 +129,17 @@ def test_another_network_is_refused(network, change, layers, words, refused, tmp
 def planned(**given):
     study = yaml.safe_load((config.ROOT / "config" / "config.yaml").read_text())
     overrides = {"methods": ["lohiresgan"], "method_overrides": {"lohiresgan": given}}
-    demands.check(merged(study, overrides))
+    requirements.check(merged(study, overrides))
 
 
 def test_a_study_with_weights_is_accepted(weights):
-    planned(content={"gram": 1.0}, perceptual_weights=weights)
+    planned(content={"gram": 1.0}, perceptual_weights=weights, perceptual_layers=[1])
     planned(perceptual_weights="/not/used.pth")
+
+
+def test_layers_that_the_network_lacks_stop_the_plan(weights, refused):
+    with refused("method_overrides.lohiresgan.perceptual_layers is [3, 8]", "0 to 6"):
+        planned(content={"gram": 1.0}, perceptual_weights=weights, perceptual_layers=[3, 8])
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import upfield
-import yaml
 from upfield.evaluate import statistics
 from upfield.evaluate.metrics import HIGHER, LOWER
 from upfield.files import write_tsv
 from upfield.image import intensity
 from upfield.preprocess import registration
-from upfield.preprocess.brain import said as brain
+from upfield.preprocess.brain.tool import tools
 from upfield.report import citing, costs, narrative, tables, winner
 from upfield.report.sections import tables as export
-from upfield.study.config import METHOD_FILES, SCHEMAS
+from upfield.study import config as study_config
 
 WOBBLE = (0.0, 0.1, -0.1, 0.05, 0.02, -0.03, 0.07, -0.06)
 
@@ -110,10 +109,10 @@ def test_methods_text_cites_what_was_done_and_nothing_else():
 
 def test_methods_text_knows_every_way_of_preprocessing():
     """A choice of the configuration that the text would pass over, or stumble over, is a mistake in the text."""
-    schema = yaml.safe_load((SCHEMAS / "config.schema.yaml").read_text(encoding="utf-8"))
+    schema = study_config.schema()
     prep = schema["properties"]["preprocess"]["properties"]
     brains = schema["$defs"]["brain"]["properties"]["method"]["enum"]
-    assert {*brain.SAID, "none"} == set(brains)
+    assert {name for name, tool in tools().items() if tool.says} | {"none"} == set(brains)
     assert {*registration.SAID, "none"} == set(prep["registration"]["properties"]["transform"]["enum"])
     assert set(intensity.SAID) == set(prep["normalize"]["properties"]["method"]["enum"])
     assert set(prep["template"]["properties"]["transform"]["enum"]) <= set(registration.SAID)
@@ -132,7 +131,7 @@ def test_every_reference_has_a_label_and_every_citation_a_reference():
     assert all(re.fullmatch(r"[^\\{}]+, (19|20)\d\d", label) for label in labels)
     assert "Gal and Ghahramani, 2016" in labels and "Mölder et al., 2021" in labels
     library_code = Path(upfield.__file__).parent
-    files = [*library_code.rglob("*.py"), *METHOD_FILES.glob("*.yaml")]
+    files = [*library_code.rglob("*.py"), *(study_config.ROOT / "config" / "methods").glob("*.yaml")]
     text = "\n".join(path.read_text(encoding="utf-8") for path in files)
     cited = {key for keys in re.findall(r"\[((?:[a-z]+\d{4}[a-z]*(?:, )?)+)\]", text) for key in keys.split(", ")}
     assert {"cicek2016", "tustison2010", "holm1979", "fisch2024"} <= cited <= set(library)

@@ -56,7 +56,7 @@ def test_a_network_is_trained_and_predicts(tmp_path):
         """
 from pathlib import Path
 import numpy as np, torch
-from upfield import files
+from upfield.catalogue import methods
 from upfield.methods import model
 from upfield.predict import inference
 from upfield.study import config
@@ -67,9 +67,7 @@ random = np.random.default_rng(0)
 for name in ("train", "val"):
     target = random.uniform(0.2, 1, (16, 16, 16)).astype(np.float32)
     write_store(folder / f"{name}.safetensors", target * 0.5, target, np.ones_like(target, bool), 1.0)
-settings = config.resolved(
-    "unet3d", files.read_yaml(config.method_file("unet3d")), {"base": 2, "levels": 1, "batch_size": 1}
-)
+settings = config.resolved(methods.built_in("unet3d"), {"base": 2, "levels": 1, "batch_size": 1})
 train = {"epochs": 1, "seed": 7, "device": "cpu", "precision": "fp32", "max_steps": None, "patience": None,
          "accumulate": 1, "ema": 0.0, "layer_lr": {}, "save_every": 1, "preview_every": 0, "log_every": None,
          "workers": None, "processes": 1}

@@ -56,6 +56,11 @@ def blocks(numbers: Sequence[int]) -> list[int]:
     return [n + 1 for n in numbers if n + 2 not in numbers]
 
 
+def poolings(numbers: Sequence[int], layer: int) -> int:
+    """How many max-poolings of 2 come before the output of a layer (or are it): each halves an image."""
+    return sum(number + 2 not in numbers and number + 2 <= layer for number in numbers)
+
+
 def lpips(key: str, path: str) -> None:
     """Raise UpfieldError if a file is not that of a VGG with a linear layer for each of its blocks."""
     found = vgg(key, path)

@@ -19,7 +19,8 @@ PERCENTILES = (0.5, 99.5)
 PROFILE = (10, 25, 50, 75, 90)
 # Between them, the deciles: where the curves of Nyúl's method have their knots.
 LANDMARKS = (PERCENTILES[0], *range(10, 100, 10), PERCENTILES[1])
-# The methods that put the brain between 0 and 1.
+# The kinds of normalization that `fit` knows, and those that put the brain between 0 and 1.
+KINDS = ("percentile", "minmax", "zscore", "whitestripe", "nyul")
 UNIT = ("percentile", "minmax", "nyul")
 # What each method is called in a methods text.
 SAID = {

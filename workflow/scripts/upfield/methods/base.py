@@ -45,8 +45,6 @@ class Method(nn.Module):
     """
 
     dims: ClassVar[int] = 3
-    # How the study may pair its scans: `paired`, `simulated` (source made from target), `unpaired`.
-    pairings: ClassVar[frozenset[str]] = frozenset({"paired", "simulated"})
     # What the networks work in, (-1, 1) for those made for tanh; None for normalised values as they come. The method
     # maps [0, 1] there and back itself, so its callers see normalised values only.
     value_range: ClassVar[tuple[float, float] | None] = None
@@ -57,7 +55,7 @@ class Method(nn.Module):
     # Sizes of the input must be multiples of this.
     divisor: int = 1
     # The smallest edge of a training patch, voxels.
-    smallest_patch: ClassVar[int] = 1
+    smallest_patch: int = 1
     # Submodules that matter for going on with a training alone: a checkpoint holds them, a saved model does not.
     transient: ClassVar[frozenset[str]] = frozenset()
     # Every method has these two settings; the loop reads them.

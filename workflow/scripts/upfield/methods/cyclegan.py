@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from upfield.catalogue.methods import built_in
 from upfield.methods.base import Batch, Update
 from upfield.methods.dropout import Dropout
 from upfield.methods.gan import GAN, seeded, start_at_zero
 from upfield.methods.losses import adversarial
 from upfield.methods.pool import ImagePool
 
+FACTS = built_in("cyclegan")
 # Distinguishes the random numbers of the image pools from others.
 POOL_SEED = 0xC7C1
 NORMS = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
@@ -102,8 +104,7 @@ class CycleGAN(GAN):
     discriminators beside the present (Shrivastava et al. 2017).
     """
 
-    dims = 2
-    pairings = frozenset({"paired", "simulated", "unpaired"})
+    dims = FACTS.dims
     value_range = (-1.0, 1.0)
     # Slices of training participants have no place in a model that is given away.
     transient = frozenset({"pool_a", "pool_b"})
@@ -138,7 +139,7 @@ class CycleGAN(GAN):
         self.discriminator_a = Discriminator(discriminator_width, discriminator_norm == "instance")
         self.discriminator_b = Discriminator(discriminator_width, discriminator_norm == "instance")
         self.pool_a, self.pool_b = ImagePool(image_pool), ImagePool(image_pool)
-        self.divisor = 2**levels
+        self.divisor = FACTS.divisor({"levels": levels})
         self.input_residual, self.lambda_adv = input_residual, lambda_adv
         self.ccl_weight, self.identity_weight, self.oml_weight = ccl_weight, identity_weight, oml_weight
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))

@@ -9,8 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from upfield.catalogue.methods import built_in
 from upfield.methods.dropout import Dropout
 from upfield.methods.gan import PairedGAN, start_at_zero, start_small
+
+FACTS = built_in("lohiresgan")
 
 
 class Residual(nn.Module):
@@ -102,8 +105,8 @@ class PatchDiscriminator2D(nn.Sequential):
 class LoHiResGAN(PairedGAN):
     """Generator loss `lambda_adv` adversarial + content (100 L1); discriminator loss the sum over real and fake."""
 
-    dims = 2
-    divisor = 16
+    dims = FACTS.dims
+    divisor = FACTS.divisor({})
     value_range = (-1.0, 1.0)
     discriminator_weight = 1.0
 

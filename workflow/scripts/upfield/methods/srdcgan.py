@@ -5,8 +5,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from upfield.catalogue.methods import built_in
 from upfield.methods.dropout import Dropout
 from upfield.methods.gan import PairedGAN, start_at_zero
+
+FACTS = built_in("srdcgan")
 
 
 class Block(nn.Sequential):
@@ -71,7 +74,7 @@ class Discriminator(nn.Module):
 class SRDCGAN(PairedGAN):
     """Discriminator loss the mean over real and fake; the published generator loss is adversarial only."""
 
-    dims = 2
+    dims = FACTS.dims
     value_range = (-1.0, 1.0)
 
     def __init__(
@@ -86,7 +89,7 @@ class SRDCGAN(PairedGAN):
     ) -> None:
         if factor not in (1, 2, 4):
             raise ValueError(f"factor is {factor!r}; expected 1, 2 or 4")
-        super().__init__(scale=(factor, factor, 1), **shared)
+        super().__init__(scale=FACTS.scale({"factor": factor}), **shared)
         self.generator = Generator(self.in_channels, channels, width, factor, dropout, tanh=not self.input_residual)
         self.discriminator = Discriminator(channels, width, discriminator_grid)
 

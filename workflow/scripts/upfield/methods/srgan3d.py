@@ -6,12 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from upfield.catalogue.methods import built_in
 from upfield.methods.base import Batch, Update
 from upfield.methods.dropout import Dropout
 from upfield.methods.gan import PairedGAN, seeded, start_at_zero, start_small
 from upfield.methods.losses import Labels, adversarial
 from upfield.methods.upsampling import PixelShuffle3D, smooth_transposed
 
+FACTS = built_in("srgan3d")
 # Distinguishes the random labels from other random numbers.
 LABELS_SEED = 0x5A6D
 
@@ -131,7 +133,7 @@ class SRGAN3D(PairedGAN):
     ) -> None:
         if factor not in (1, 2, 4):
             raise ValueError(f"factor is {factor!r}; expected 1, 2 or 4")
-        super().__init__(scale=(factor, factor, factor), **shared)
+        super().__init__(scale=FACTS.scale({"factor": factor}), **shared)
         tanh = variant == "nn" and not self.input_residual
         residual = self.input_residual
         self.generator = Generator(self.in_channels, filters, blocks, factor, variant, dropout, residual, tanh)

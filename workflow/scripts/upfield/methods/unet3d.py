@@ -6,10 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from upfield.catalogue.methods import built_in
 from upfield.methods import schedules
 from upfield.methods.augmentation import Augmentation
 from upfield.methods.base import Batch, Method, Plan, Update
 from upfield.methods.dropout import Dropout
+
+FACTS = built_in("unet3d")
 
 
 def normalisation(kind: str, channels: int) -> nn.Module:
@@ -115,7 +118,7 @@ class SupervisedUNet(Method):
         self.schedule = schedules.make(**schedule)
         self.batch_size, self.gradient_clip = batch_size, gradient_clip
         self.augmentation = Augmentation(**augmentation)
-        self.divisor = 2**levels
+        self.divisor = FACTS.divisor({"levels": levels})
 
     def plans(self) -> dict[str, Plan]:
         """One optimiser."""

@@ -6,9 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from upfield.catalogue.methods import built_in
 from upfield.methods.base import Batch, Plan, Update
 from upfield.methods.losses import adversarial
 from upfield.methods.unet3d import SupervisedUNet
+
+FACTS = built_in("unet3d_patchgan")
 
 
 class PatchDiscriminator3D(nn.Sequential):
@@ -35,8 +38,8 @@ class PatchDiscriminator3D(nn.Sequential):
 class UNetPatchGAN(SupervisedUNet):
     """Generator loss `lambda_l1` L1 + `lambda_adv` adversarial; discriminator loss the mean over real and fake."""
 
-    # Below this the discriminator's last feature map is one voxel, which instance norm cannot normalise.
-    smallest_patch = 24
+    # Of the discriminator, whatever the settings.
+    smallest_patch = FACTS.smallest_patch({})
 
     def __init__(
         self, *, discriminator_base: int, lr_discriminator: float, lambda_adv: float, gan_loss: str, **shared: Any

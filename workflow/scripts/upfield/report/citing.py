@@ -6,7 +6,8 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
-from upfield.catalogue.methods import MODEL_FREE
+from upfield.catalogue.methods import MODEL_FREE, facts
+from upfield.errors import UpfieldError
 from upfield.evaluate import tables
 from upfield.image import intensity
 from upfield.predict import said as predictions
@@ -14,7 +15,6 @@ from upfield.preprocess import bias, grid, registration, template
 from upfield.preprocess.brain import said as brain
 from upfield.quality import scan
 from upfield.study import splits
-from upfield.study.config import method_says
 from upfield.study.designs.narrative import Narrative
 from upfield.training import said as training
 
@@ -37,6 +37,14 @@ def written(
     labels = _labels({key: library[key] for key in cited})
     text = re.sub(r"\[([a-z0-9, ]+)\]", lambda m: f"({'; '.join(labels[key] for key in m[1].split(', '))})", text)
     return {"text": text, "bibtex": "\n".join(library[key] for key in cited)}
+
+
+def _says(method: str) -> str:
+    """What a method's file says it is; "a network" of one that says nothing, or is not here any more."""
+    try:
+        return facts(method).says or "a network"
+    except UpfieldError:
+        return "a network"
 
 
 def references(bibtex: str) -> dict[str, str]:
@@ -89,7 +97,7 @@ def _paragraphs(
         for modules in PREPARED
     ]
     yield _joined(*map(_sentence, prepared)) if prepared[0] else ""
-    networks = [f"{method_says(name)} ({name})" for name in methods if name not in MODEL_FREE and name != "combat"]
+    networks = [f"{_says(name)} ({name})" for name in methods if name not in MODEL_FREE and name != "combat"]
     if networks:
         learned = training.methods_sentence(config, versions, networks)
         yield _joined(_sentence(learned), _sentence(splits.methods_sentence(config, versions)))

@@ -13,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 
 from upfield import bids
 from upfield.bids import Exclusion, Scan, label, sidecar
+from upfield.catalogue.methods import facts
+from upfield.catalogue.rules import raise_first
 from upfield.errors import UpfieldError
 from upfield.files import merged, read_json, read_yaml, write_text, write_tsv
 from upfield.image.nifti import Scale
@@ -80,9 +82,9 @@ def read_card(folder: str) -> dict[str, Any]:
     except ValueError as error:
         raise UpfieldError(f"{path}: not a JSON file ({error})") from None
     schema = read_yaml(config.SCHEMAS / "card.schema.yaml")
-    config.raise_first(Draft202012Validator(schema).iter_errors(card), str(path))
+    raise_first(Draft202012Validator(schema).iter_errors(card), str(path))
     try:
-        document = read_yaml(config.method_file(card["method"]))
+        document = facts(card["method"]).document
     except UpfieldError:
         raise UpfieldError(f"{path}: its method {card['method']} is none of those in config/methods/") from None
     if len(card.get("channels", [])) > 1:

@@ -1,36 +1,60 @@
 """A study's configuration: checked against its schema, contradictions named, method settings resolved."""
 
-import difflib
+import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from upfield.catalogue.methods import MODEL_FREE, SUPERVISED
+from upfield.catalogue.methods import MODEL_FREE, ROOT, SUPERVISED, Facts, facts
+from upfield.catalogue.rules import filled, hint, raise_first, strict, suits
 from upfield.errors import UpfieldError
-from upfield.files import merged, read_yaml
-from upfield.study import designs
+from upfield.files import read_yaml
+from upfield.study import aliases, designs
 
-if TYPE_CHECKING:
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import ValidationError
-
-ROOT = Path(__file__).resolve().parents[4]
 SCHEMAS = ROOT / "workflow" / "schemas"
-METHOD_FILES = ROOT / "config" / "methods"
 
-# How the reading set calls the target; the source is `identity`.
+# What a reader study calls the target in files that exist; the source is `identity`.
 TRUTH = "truth"
 
 
-def typed(config: Mapping[str, Any]) -> dict[str, Any]:
+@functools.cache
+def schema() -> dict[str, Any]:
+    """The schema of a study, with what there is to choose from filled in: nothing that the code knows is listed twice.
+
+    A node `choices: <name>` of workflow/schemas/config.schema.yaml has the `enum` of that name.
+    """
+    # Imported here: training and prediction read methods, and need none of these.
+    from upfield.evaluate.metrics import registry
+    from upfield.image import intensity, transforms
+    from upfield.phantom.scanner import SCANNERS
+    from upfield.preprocess import simulation
+    from upfield.preprocess.brain.tool import tools
+    from upfield.quality import judging
+
+    choices = {
+        "pairings": designs.known(),
+        "simulations": simulation.KINDS,
+        "brain tools": tools(),
+        "registrations": transforms.EXTENSIONS,
+        "template registrations": [kind for kind in transforms.EXTENSIONS if kind != "none"],
+        "normalizations": intensity.KINDS,
+        "quality metrics": [*judging.METRICS, *aliases.NAMES["qc", "thresholds"]],
+        "metrics": registry.METRICS,
+        "phantom fields": SCANNERS,
+    }
+    document: dict[str, Any] = filled(read_yaml(SCHEMAS / "config.schema.yaml"), choices)
+    return document
+
+
+def typed(config: Mapping[str, Any], warn: bool = True) -> dict[str, Any]:
     """The configuration with texts read as numbers, truth values or null where no text is allowed.
 
     Snakemake's `--config 'train={epochs: 2}'` hands every value inside braces on as text. Settings of methods have
-    no types here; whatever reads as a number is one.
+    no types here; whatever reads as a number is one. Keys under other names than the stages use are brought to those;
+    with `warn` an old one is named in the log.
     """
-    schema = read_yaml(SCHEMAS / "config.schema.yaml")
-    result: dict[str, Any] = _typed(config, schema, schema)
-    return result | {"method_overrides": _typed(result.get("method_overrides", {}), {}, schema, free=True)}
+    result: dict[str, Any] = _typed(aliases.resolved(config, warn), schema(), schema())
+    return result | {"method_overrides": _typed(result.get("method_overrides", {}), {}, schema(), free=True)}
 
 
 def _typed(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], free: bool = False) -> Any:
@@ -44,8 +68,7 @@ def _typed(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], free:
     if not isinstance(value, str):
         return value
     read = _scalar(value)
-    allowed = _validator(schema).is_valid
-    return read if free or (allowed(read) and not allowed(value)) else value
+    return read if free or (suits(schema, read) and not suits(schema, value)) else value
 
 
 def _scalar(text: str) -> Any:
@@ -72,8 +95,8 @@ def check(config: Mapping[str, Any]) -> None:
     free = next((name for name in config["method_overrides"] if name in MODEL_FREE), None)
     if free is not None:
         raise UpfieldError(f"config: method_overrides.{free} has no effect; {free} has no settings")
-    for name in [SUPERVISED, *config["methods"], *config["method_overrides"]]:
-        method_settings(config, name)
+    for name in dict.fromkeys([SUPERVISED, *config["methods"], *config["method_overrides"]]):
+        check_method(config, name)
     shown = [*methods(config), *([TRUTH] if designs.of(config).has_reference else [])]
     for name in (name for pair in config["reader_study"]["pairs"] for name in pair if name not in shown):
         raise UpfieldError(f"config: reader_study.pairs names {name!r}{hint(name, shown)}")
@@ -81,8 +104,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 def check_schema(config: Mapping[str, Any]) -> None:
     """Raise UpfieldError for the first unknown key or value of a wrong type."""
-    schema = read_yaml(SCHEMAS / "config.schema.yaml")
-    raise_first(_validator(schema).iter_errors(dict(config)), "config")
+    raise_first(strict(schema()).iter_errors(aliases.resolved(config, warn=False)), "config")
 
 
 def check_dataset(key: str, folder: str | None) -> None:
@@ -109,7 +131,7 @@ def _check_datasets(config: Mapping[str, Any]) -> None:
 
 
 def _check_channels(config: Mapping[str, Any]) -> None:
-    """Several contrasts are scans of one person, and not the same ones."""
+    """Several contrasts are scans of one participant, and not the same ones."""
     channels = config["source"]["channels"]
     if channels and config["samples"] is not None:
         raise UpfieldError(
@@ -162,106 +184,53 @@ def method_settings(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A method's file, its chosen preset and the study's overrides, laid on top of each other.
 
     Returns a mapping with `module` (where its code is), `preset` and one entry per setting.
-    Raises UpfieldError for an unknown method, preset or setting.
+    Raises UpfieldError for an unknown method, preset or setting; `check_method` looks at the values.
     """
     if name in MODEL_FREE:
         return {}
-    path = method_file(name)
-    document = read_yaml(path)
-    schema = read_yaml(SCHEMAS / "method.schema.yaml")
-    raise_first(_validator(schema).iter_errors(document), str(path))
-    return resolved(name, document, config["method_overrides"].get(name, {}))
+    return resolved(facts(name), config["method_overrides"].get(name, {}))
 
 
-def resolved(name: str, document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the method called `name` from the content of its file, with a study's `overrides`.
+def resolved(known: Facts, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a method from what its file says, with a study's `overrides`.
 
-    Returns and raises what `method_settings` does, which checks the file first.
+    Returns and raises what `method_settings` does.
     """
+    where = f"config: method_overrides.{known.name}"
     overrides = dict(overrides)
-    preset = overrides.pop("preset", document["preset"])
-    if preset not in document["presets"]:
-        raise UpfieldError(
-            f"config: method_overrides.{name}.preset is {preset!r}; expected one of {', '.join(document['presets'])}"
-        )
-    settings: dict[str, Any] = merged(document["settings"], document["presets"][preset] or {})
-    _check_overrides(f"method_overrides.{name}", overrides, settings)
-    return {"module": document["module"], "preset": preset, **merged(settings, overrides)}
+    preset = overrides.pop("preset", known.document["preset"])
+    presets = known.document["presets"]
+    if preset not in presets:
+        raise UpfieldError(f"{where}.preset is {preset!r}; expected one of {', '.join(presets)}")
+    unknown = next((key for key in overrides if key not in known.settings), None)
+    if unknown is not None:
+        raise UpfieldError(f"{where}.{unknown} is not a known setting{hint(unknown, list(known.settings))}")
+    return {"module": known.document["module"], "preset": preset, **known.resolved(preset, overrides)}
 
 
-def method_says(name: str) -> str:
-    """What a method's file says it is, in words with keys of references; "a network" if it says nothing."""
-    try:
-        return str(read_yaml(method_file(name)).get("says", "a network"))
-    except UpfieldError:
-        return "a network"
+def check_method(config: Mapping[str, Any], name: str) -> None:
+    """Raise UpfieldError, one line that names the key, for settings of a method that it cannot have.
+
+    A setting that the method's file describes keeps its rule; any other has a value of the kind of its default.
+    """
+    settings = method_settings(config, name)
+    if not settings:
+        return
+    known, where = facts(name), f"method_overrides.{name}"
+    unknown = next((pairing for pairing in known.pairings if pairing not in designs.known()), None)
+    if unknown is not None:
+        raise UpfieldError(f"{name}.yaml: pairings has {unknown!r}{hint(unknown, list(designs.known()))}")
+    for key, value in config["method_overrides"].get(name, {}).items():
+        if key != "preset" and known.settings[key].rule is None:
+            _check_kind(f"{where}.{key}", value, known.settings[key].default)
+    known.check(settings, where)
 
 
-def _check_overrides(where: str, overrides: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Every override is a known setting of the kind that its default is."""
-    for key, value in overrides.items():
-        if key not in settings:
-            raise UpfieldError(f"config: {where}.{key} is not a known setting{hint(key, list(settings))}")
-        default = settings[key]
-        if isinstance(default, Mapping) and isinstance(value, Mapping):
-            continue
-        if default is not None and value is not None and _kind(value) != _kind(default):
-            raise UpfieldError(f"config: {where}.{key} is {value!r}; expected a {_kind(default)} such as {default!r}")
+def _check_kind(key: str, value: Any, default: Any) -> None:
+    if default is not None and value is not None and _kind(value) != _kind(default):
+        raise UpfieldError(f"config: {key} is {value!r}; expected a {_kind(default)} such as {default!r}")
 
 
 def _kind(value: Any) -> str:
     names = {bool: "truth value", int: "number", float: "number", str: "text", list: "list", dict: "mapping"}
     return next((name for kind, name in names.items() if isinstance(value, kind)), type(value).__name__)
-
-
-def method_file(name: str) -> Path:
-    """Where a method's settings are. Raises UpfieldError for an unknown method."""
-    folders = [Path(folder) for folder in (METHOD_FILES, Path("config/methods"))]
-    path = next((folder / f"{name}.yaml" for folder in folders if (folder / f"{name}.yaml").is_file()), None)
-    if path is None:
-        known = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")} | set(MODEL_FREE))
-        raise UpfieldError(f"config: methods names {name!r}; expected one of {', '.join(known)}{hint(name, known)}")
-    return path
-
-
-def _validator(schema: Mapping[str, Any]) -> "Draft202012Validator":
-    # Imported where it is used: training and prediction read constants and method files, and check nothing.
-    from jsonschema import Draft202012Validator
-
-    return Draft202012Validator(dict(schema))
-
-
-def raise_first(errors: Any, where: str) -> None:
-    """Raise UpfieldError for the first of jsonschema's errors (shallowest path first), if there is one."""
-    found = sorted(errors, key=lambda error: (len(error.absolute_path), str(error.absolute_path)))
-    if found:
-        raise UpfieldError(_one_line(found[0], where))
-
-
-def _one_line(error: "ValidationError", where: str) -> str:
-    key = ".".join(str(part) for part in error.absolute_path)
-    if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
-        known = list(error.schema.get("properties", {}))
-        unknown = next(name for name in error.instance if name not in known)
-        full = f"{key}.{unknown}" if key else unknown
-        return f"{where}: {full} is not a known key{hint(str(unknown), known)}"
-    if error.validator == "required":
-        missing = next(name for name in error.validator_value if name not in error.instance)
-        return f"{where}: {key}.{missing} is missing" if key else f"{where}: {missing} is missing"
-    expected = {
-        "enum": lambda: f"expected one of {', '.join(map(str, error.validator_value))}",
-        "type": lambda: f"expected {_type_names(error.validator_value)}",
-    }.get(str(error.validator), lambda: error.message)()
-    found = repr(error.instance)
-    found = found if len(found) <= 80 else f"{found[:77]}..."
-    return f"{where}: {key or 'the file'} is {found}; {expected}"[:300]
-
-
-def _type_names(names: str | list[str]) -> str:
-    return names if isinstance(names, str) else " or ".join(names)
-
-
-def hint(found: str, known: list[str]) -> str:
-    """What a user may have meant, as the end of a sentence; empty if nothing is near."""
-    near = difflib.get_close_matches(found, known, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; expected one of {', '.join(sorted(known))}"

@@ -1,27 +1,29 @@
-"""What methods and brain extraction want from a study: contradictions stop the run when it is planned."""
+"""What methods and brain extraction require of a study: contradictions stop the run when it is planned."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from upfield.catalogue import weights
-from upfield.catalogue.methods import MODEL_FREE
+from upfield.catalogue.methods import LEARNS_FROM, MODEL_FREE, facts
+from upfield.catalogue.rules import hint
 from upfield.errors import UpfieldError
-from upfield.files import read_yaml
 from upfield.image.intensity import UNIT
 from upfield.image.nifti import SAME, Scale
-from upfield.preprocess import simulation as degrade
-from upfield.preprocess.brain import tools
+from upfield.preprocess import simulation
+from upfield.preprocess.brain.tool import tools
 from upfield.study import designs
-from upfield.study.config import hint, method_file, method_settings, methods
+from upfield.study.config import method_settings, methods
 
 MODEL_PARTS = ("model.safetensors", "model.json")
+# Terms of a content loss that compare features of a network whose weights the user gives.
+OF_FEATURES = ("perceptual", "gram")
 
 
 @dataclass(frozen=True)
-class Demands:
-    """What a method wants from a study: see workflow/schemas/method.schema.yaml."""
+class Requirements:
+    """What a method requires of a study: see workflow/schemas/method.schema.yaml."""
 
     scale: Scale
     pairings: tuple[str, ...]
@@ -29,34 +31,25 @@ class Demands:
     multichannel: bool
 
 
-def of(config: Mapping[str, Any], name: str) -> Demands:
-    """What a method's file and settings say it wants; an interpolation wants nothing.
+def of(config: Mapping[str, Any], name: str) -> Requirements:
+    """What a method's file and settings say it requires; an interpolation requires nothing.
 
     Raises UpfieldError for a scale that is not made of whole numbers.
     """
-    settings = method_settings(config, name)
-    document = read_yaml(method_file(name)) if settings else {}
-    scale = tuple(settings.get(part) if isinstance(part, str) else part for part in document.get("scale", SAME))
-    if not all(isinstance(factor, int) and factor >= 1 for factor in scale):
-        raise UpfieldError(f"config: {name} enlarges by {scale}; expected whole numbers of at least 1")
-    pairings = tuple(document.get("pairings", ("paired", "simulated")))
-    # An output that is the input and a difference has no bounds that the images would have to keep.
-    normalize = None if settings.get("input_residual") else document.get("normalize")
-    return Demands(cast(Scale, scale), pairings, normalize, document.get("multichannel", not settings))
+    if name in MODEL_FREE:
+        return Requirements(SAME, LEARNS_FROM, None, True)
+    settings, known = method_settings(config, name), facts(name)
+    return Requirements(known.scale(settings), known.pairings, known.normalize(settings), known.multichannel)
 
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise UpfieldError, one line that names the key, if the study's methods and data do not go together."""
-    simulate = config["simulate"]
-    if simulate["kind"] in degrade.DECIMATING and simulate["factor"] != int(simulate["factor"]):
-        raise UpfieldError(
-            f"config: simulate.factor is {simulate['factor']:g}; expected a whole number for kind {simulate['kind']}"
-        )
+    _check_simulation(config)
     _check_brain(config)
-    networks = [name for name in methods(config) if name not in MODEL_FREE]
-    for name in networks:
+    for name in [name for name in methods(config) if name not in MODEL_FREE]:
         _check_method(config, name)
         _check_features(config, name)
+        _check_patches(config, name)
     _check_training(config)
     _check_uncertainty(config)
     if config["evaluate"]["lpips_weights"] is not None:
@@ -66,22 +59,44 @@ def check(config: Mapping[str, Any]) -> None:
 def feature_file(settings: Mapping[str, Any]) -> str | None:
     """The file of VGG weights that a method's resolved settings make use of."""
     content = settings.get("content", {})
-    used = any(content.get(term) for term in ("perceptual", "gram"))
+    used = any(content.get(term) for term in OF_FEATURES)
     return settings["perceptual_weights"] if used else None
 
 
 def _check_features(config: Mapping[str, Any], name: str) -> None:
-    """Weights for perceptual and Gram terms are there, in a file that executes nothing when it is read."""
+    """Weights for perceptual and Gram terms are there, in a file that executes nothing when it is read, and suffice."""
     settings = method_settings(config, name)
     key = f"config: method_overrides.{name}.perceptual_weights"
     if settings.get("perceptual_weights") is None:
-        term = next((term for term in ("perceptual", "gram") if settings.get("content", {}).get(term)), None)
+        term = next((term for term in OF_FEATURES if settings.get("content", {}).get(term)), None)
         if term is not None:
             raise UpfieldError(f"{key} is not set, but content.{term} is; give a safetensors file of VGG weights")
         return
     path = feature_file(settings)
-    if path is not None:
-        weights.vgg(key, path)
+    if path is None:
+        return
+    numbers = weights.convolutions(weights.vgg(key, path))
+    wanted = max(settings["perceptual_layers"])
+    if wanted > numbers[-1] + 1:
+        raise UpfieldError(
+            f"config: method_overrides.{name}.perceptual_layers is {settings['perceptual_layers']}; expected layers of"
+            f" {path}, 0 to {numbers[-1] + 1}"
+        )
+    smallest = 2 ** weights.poolings(numbers, wanted)
+    if facts(name).dims == 3 and config["patches"]["size"] < smallest:
+        raise UpfieldError(
+            f"config: patches.size is {config['patches']['size']}; expected at least {smallest}, which {name} needs for"
+            f" layer {wanted} of perceptual_layers"
+        )
+
+
+def _check_patches(config: Mapping[str, Any], name: str) -> None:
+    """Patches, or pieces of slices, are as large as the method's networks need."""
+    known = facts(name)
+    key = "size" if known.dims == 3 else "slice_size"
+    size, smallest = config["patches"][key], known.smallest_patch(method_settings(config, name))
+    if size is not None and size < smallest:
+        raise UpfieldError(f"config: patches.{key} is {size}; expected at least {smallest}, which {name} needs")
 
 
 def samples(config: Mapping[str, Any], name: str) -> int:
@@ -129,35 +144,38 @@ def _check_training(config: Mapping[str, Any]) -> None:
 
 
 def _check_method(config: Mapping[str, Any], name: str) -> None:
-    """The study has what the method wants."""
-    wanted = of(config, name)
-    if config["pairing"] not in wanted.pairings:
+    """The study has what the method requires."""
+    required = of(config, name)
+    if config["pairing"] not in required.pairings:
         raise UpfieldError(
-            f"config: pairing is {config['pairing']}; {name} learns from scans that are {' or '.join(wanted.pairings)}"
+            f"config: pairing is {config['pairing']}; {name} learns from scans that are"
+            f" {' or '.join(required.pairings)}"
         )
     count = len(config["source"]["channels"])
-    if count > 1 and not wanted.multichannel:
+    if count > 1 and not required.multichannel:
         raise UpfieldError(f"config: source.channels names {count} contrasts; {name} takes one")
     method = config["preprocess"]["normalize"]["method"]
-    alike = UNIT if wanted.normalize in UNIT else (wanted.normalize,)
-    if wanted.normalize is not None and method not in alike:
+    alike = UNIT if required.normalize in UNIT else (required.normalize,)
+    if required.normalize is not None and method not in alike:
         raise UpfieldError(
             f"config: preprocess.normalize.method is {method}; {name} needs {' or '.join(map(str, alike))}"
         )
-    designs.of(config).check_scale(config, name, wanted.scale)
+    designs.of(config).check_scale(config, name, required.scale)
+
+
+def _check_simulation(config: Mapping[str, Any]) -> None:
+    """A kind of simulation that puts one voxel in the place of a block has whole blocks."""
+    simulate = config["simulate"]
+    if simulate["kind"] in simulation.DECIMATING and simulate["factor"] != int(simulate["factor"]):
+        raise UpfieldError(
+            f"config: simulate.factor is {simulate['factor']:g}; expected a whole number for kind {simulate['kind']}"
+        )
 
 
 def _check_brain(config: Mapping[str, Any]) -> None:
-    """What the ways of brain extraction need is there."""
+    """What the tools of brain extraction need is there."""
     for side in ("source", "target"):
-        settings = {**config["preprocess"]["brain"], **(config[side]["brain"] or {})}
-        method = settings["method"]
-        key = "preprocess.brain" if (config[side]["brain"] or {}).get("method") is None else f"{side}.brain"
-        tools.require(method, f"{key}.method")
-        for name in ("template", "mask") if method == "template" else ():
-            if settings[name] is None or not Path(settings[name]).is_file():
-                raise UpfieldError(
-                    f"config: {key}.{name} is {settings[name]}; method template needs the path of an image"
-                )
-        if method == "mask" and settings["derivatives"] is not None and not Path(settings["derivatives"]).is_dir():
-            raise UpfieldError(f"config: {key}.derivatives is {settings['derivatives']}; expected a folder")
+        own = config[side]["brain"] or {}
+        settings = {**config["preprocess"]["brain"], **own}
+        key = "preprocess.brain" if own.get("method") is None else f"{side}.brain"
+        tools()[settings["method"]].check(settings, key)

@@ -1,7 +1,7 @@
-"""Image quality in 3-D inside the brain mask: one table of metrics, by region, on a scale fixed by the truth.
+"""Image quality in 3-D inside the brain mask: one table of metrics, by region, on a scale fixed by the target.
 
 Nothing outside the mask counts: windows stop at its edge. Each metric is a function of a `frame.Sample`; to add one,
-write the function and give it a row in `registry.MEASURED`.
+write the function and give it a row in the `METRICS` of its file.
 """
 
 from upfield.evaluate.metrics.frame import BRAIN

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from upfield.catalogue.metrics import Metric
 from upfield.evaluate.metrics.frame import BRAIN, LEVELS, NEIGHBOURS, Picture, Sample
 from upfield.image.nifti import Array
 
@@ -86,3 +87,59 @@ def _differences(picture: Picture) -> list[Array]:
         np.maximum(levels[first], levels[second]) - np.minimum(levels[first], levels[second])
         for first, second in NEIGHBOURS
     ]
+
+
+METRICS = (
+    Metric(
+        name="snr",
+        label="SNR",
+        better="nearer",
+        ideal=None,
+        values="any",
+        definition="mean / standard deviation of the output in the region",
+        source="Magnotta and Friedman 2006, https://doi.org/10.1007/s10278-006-0264-x",
+        function=snr,
+    ),
+    Metric(
+        name="cnr",
+        label="CNR",
+        better="nearer",
+        ideal=None,
+        values="≥ 0",
+        definition="|mean white − mean grey| / √(variance white + variance grey) of the output",
+        source="Magnotta and Friedman 2006, https://doi.org/10.1007/s10278-006-0264-x",
+        function=cnr,
+    ),
+    Metric(
+        name="entropy",
+        label="Entropy",
+        better="nearer",
+        ideal=None,
+        values="0 to 8",
+        definition="Shannon entropy of the output, 256 bins over R",
+        source="Shannon 1948, https://doi.org/10.1002/j.1538-7305.1948.tb01338.x",
+        unit="bits",
+        function=entropy,
+    ),
+    Metric(
+        name="glcm_contrast",
+        label="GLCM contrast",
+        better="nearer",
+        ideal=None,
+        values="0 to 3969",
+        definition="mean squared difference of neighbours of the output, 64 grey levels over R, 13 directions",
+        source="Haralick et al. 1973, https://doi.org/10.1109/TSMC.1973.4309314",
+        function=glcm_contrast,
+    ),
+    Metric(
+        name="glcm_homogeneity",
+        label="GLCM homogeneity",
+        better="nearer",
+        ideal=None,
+        values="0 to 1",
+        definition="mean of 1 / (1 + squared difference of neighbours) of the output, 64 grey levels over R, 13"
+        " directions",
+        source="Haralick et al. 1973, https://doi.org/10.1109/TSMC.1973.4309314",
+        function=glcm_homogeneity,
+    ),
+)

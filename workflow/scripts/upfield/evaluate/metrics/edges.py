@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
+from upfield.catalogue.metrics import Metric
 from upfield.evaluate.metrics.fidelity import correlation
 from upfield.evaluate.metrics.frame import Picture, Sample
 from upfield.image.nifti import Array
@@ -74,3 +75,47 @@ def _differences(picture: Picture) -> list[Array]:
 def _along(field: Array, axis: int, start: int) -> Array:
     """All but the first (`start` 1) or the last (`start` 0) plane along an axis."""
     return field[tuple(slice(start, start - 1 or None) if a == axis else slice(None) for a in range(3))]
+
+
+METRICS = (
+    Metric(
+        name="high_frequency_error",
+        label="High-frequency error",
+        better="lower",
+        ideal=0,
+        values="≥ 0",
+        definition="‖LoG(output) − LoG(target)‖ / ‖LoG(target)‖, LoG: Laplacian of Gaussian, sigma 1.5 voxels",
+        source="Ravishankar and Bresler 2011, https://doi.org/10.1109/TMI.2010.2090538",
+        function=high_frequency_error,
+    ),
+    Metric(
+        name="edge_preservation_index",
+        label="Edge preservation (ratio)",
+        better="nearer",
+        ideal=1,
+        values="≥ 0",
+        definition="Σ|differences of neighbours| in the output / in the target",
+        source="Han, Guo and Wang 2002, Proc. IGARSS 4:2471–2473",
+        function=edge_preservation_index,
+    ),
+    Metric(
+        name="edge_preservation_correlation",
+        label="Edge preservation (correlation)",
+        better="higher",
+        ideal=1,
+        values="−1 to 1",
+        definition="correlation of the Laplacians of output and target",
+        source="Sattar et al. 1997, IEEE Trans Image Process 6:888–895",
+        function=edge_preservation_correlation,
+    ),
+    Metric(
+        name="laplacian_variance",
+        label="Laplacian variance",
+        better="nearer",
+        ideal=None,
+        values="≥ 0",
+        definition="variance of the Laplacian of the output / R",
+        source="Pech-Pacheco et al. 2000, https://doi.org/10.1109/ICPR.2000.903548",
+        function=laplacian_variance,
+    ),
+)

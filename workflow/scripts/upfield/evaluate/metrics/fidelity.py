@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from upfield.catalogue.metrics import Metric
 from upfield.evaluate.metrics.frame import Sample
 
 
@@ -92,3 +93,103 @@ def correlation(one: np.ndarray, other: np.ndarray) -> float:
     first, second = one - one.mean(), other - other.mean()
     r = (first @ second) / (np.linalg.norm(first) * np.linalg.norm(second))
     return float(np.clip(r, -1, 1))
+
+
+METRICS = (
+    Metric(
+        name="psnr",
+        label="PSNR (dB)",
+        better="higher",
+        ideal=float("inf"),
+        values="any",
+        definition="10 log10(R² / MSE), R: 0.5–99.5 percentile width of the target",
+        source="Huynh-Thu and Ghanbari 2008, https://doi.org/10.1049/el:20080522",
+        unit="dB",
+        digits=2,
+        function=psnr,
+    ),
+    Metric(
+        name="mae",
+        label="MAE",
+        better="lower",
+        ideal=0,
+        values="≥ 0",
+        definition="mean |output − target|",
+        source="Willmott and Matsuura 2005, https://doi.org/10.3354/cr030079",
+        unit="units of the target",
+        function=mae,
+    ),
+    Metric(
+        name="mse",
+        label="MSE",
+        better="lower",
+        ideal=0,
+        values="≥ 0",
+        definition="mean (output − target)²",
+        source="Wang and Bovik 2009, https://doi.org/10.1109/MSP.2008.930649",
+        unit="squared units",
+        function=mse,
+    ),
+    Metric(
+        name="rmse",
+        label="RMSE",
+        better="lower",
+        ideal=0,
+        values="≥ 0",
+        definition="√MSE",
+        source="Willmott and Matsuura 2005, https://doi.org/10.3354/cr030079",
+        unit="units of the target",
+        function=rmse,
+    ),
+    Metric(
+        name="nrmse_range",
+        label="NRMSE (range)",
+        better="lower",
+        ideal=0,
+        values="≥ 0",
+        definition="RMSE / (max − min of the target)",
+        source="Islam et al. 2023, https://doi.org/10.1038/s41598-023-48438-1",
+        function=nrmse_range,
+    ),
+    Metric(
+        name="nrmse_euclidean",
+        label="NRMSE (Euclidean)",
+        better="lower",
+        ideal=0,
+        values="≥ 0",
+        definition="‖output − target‖ / ‖target‖",
+        source="Fienup 1997, https://doi.org/10.1364/AO.36.008352",
+        function=nrmse_euclidean,
+    ),
+    Metric(
+        name="nmse_variance",
+        label="NMSE (variance)",
+        better="lower",
+        ideal=0,
+        values="≥ 0",
+        definition="MSE / variance of the target",
+        source="Islam et al. 2023, https://doi.org/10.1038/s41598-023-48438-1",
+        function=nmse_variance,
+    ),
+    Metric(
+        name="nmse_energy",
+        label="NMSE (energy)",
+        better="lower",
+        ideal=0,
+        values="≥ 0",
+        definition="‖output − target‖² / ‖target‖²",
+        source="Zbontar et al. 2018, https://arxiv.org/abs/1811.08839",
+        function=nmse_energy,
+    ),
+    Metric(
+        name="pearson",
+        label="Pearson r",
+        better="higher",
+        ideal=1,
+        values="−1 to 1",
+        definition="correlation of output and target over voxels",
+        source="Pearson 1895, https://doi.org/10.1098/rspl.1895.0041",
+        digits=4,
+        function=pearson,
+    ),
+)

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import fft, ndimage
 
+from upfield.catalogue.metrics import Metric
 from upfield.evaluate.metrics.frame import Frame, Pair, Picture, Sample
 from upfield.image.nifti import Array
 
@@ -111,3 +112,17 @@ def _filters(frame: Frame) -> tuple[Array, Array]:
         noise.append(tau * (np.sqrt(np.pi / 2) + NOISE_SD * np.sqrt(2 - np.pi / 2)) / NOISE_FACTOR)
         result.append(filters)
     return np.stack(result).astype(np.float32), np.asarray(noise, np.float32)
+
+
+METRICS = (
+    Metric(
+        name="fsim",
+        label="FSIM",
+        better="higher",
+        ideal=1,
+        values="0 to 1",
+        definition="similarity of phase congruency and gradient, axial slices, weighted by phase congruency",
+        source="Zhang et al. 2011, https://doi.org/10.1109/TIP.2011.2109730",
+        function=fsim,
+    ),
+)

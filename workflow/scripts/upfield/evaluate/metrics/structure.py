@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from upfield.catalogue.metrics import Metric
 from upfield.evaluate.metrics.frame import WINDOW, Frame, Pair, Picture, Sample, halved
 from upfield.image.nifti import Array
 
@@ -154,3 +155,39 @@ def _sampled(level: int, frame: Frame) -> tuple[slice, ...]:
     """Every second voxel, from the first one whose whole window lies in the array: the phase of the original."""
     start = _vif_window(level)[1] % 2
     return tuple(slice(None) if axis in frame.thin else slice(start, None, 2) for axis in range(3))
+
+
+METRICS = (
+    Metric(
+        name="ssim",
+        label="SSIM",
+        better="higher",
+        ideal=1,
+        values="−1 to 1",
+        definition="mean local structural similarity, Gaussian window, sigma 1.5 voxels",
+        source="Wang et al. 2004, https://doi.org/10.1109/TIP.2003.819861",
+        digits=4,
+        function=ssim,
+    ),
+    Metric(
+        name="ms_ssim",
+        label="MS-SSIM",
+        better="higher",
+        ideal=1,
+        values="0 to 1",
+        definition="SSIM at up to five scales, each half as fine as the one before",
+        source="Wang, Simoncelli and Bovik 2003, https://doi.org/10.1109/ACSSC.2003.1292216",
+        digits=4,
+        function=ms_ssim,
+    ),
+    Metric(
+        name="vif",
+        label="VIF",
+        better="higher",
+        ideal=1,
+        values="≥ 0",
+        definition="information about the target in the output / in the target, four scales",
+        source="Sheikh and Bovik 2006, https://doi.org/10.1109/TIP.2005.859378",
+        function=vif,
+    ),
+)

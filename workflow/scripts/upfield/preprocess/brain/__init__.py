@@ -1,8 +1,5 @@
-"""Brain extraction: several ways, one function (`extraction.extract`), one check of what comes out.
+"""Brain extraction: one tool a file, one function for all (`extraction.extract`), one check of what comes out.
 
-`deepbet`     a network whose weights come with its package (Fisch et al. 2024)
-`template`    a template's mask, moved onto the scan by ANTs
-`synthstrip`, `hdbet`, `bet`   programs that must be installed
-`mask`        masks that are there already, BIDS derivatives
-`none`        the scan is skull-stripped: what is above 0
+A module of this package with a `TOOL` is a way of brain extraction (`tool.tools`): the configuration offers it, a plan
+asks for what it needs, docs/guide.md lists it, and the methods text says its sentence.
 """

@@ -3,15 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-# By the method of `preprocess.brain`; {} stands for the version of the package with that name.
-SAID = {
-    "deepbet": "with deepbet{} [fisch2024]",
-    "template": "by affine registration of a template [avants2011]",
-    "synthstrip": "with SynthStrip [hoopes2022]",
-    "hdbet": "with HD-BET [isensee2019]",
-    "bet": "with BET [smith2002]",
-    "mask": "with masks that came with the data",
-}
+from upfield.preprocess.brain.tool import tools
+
 SIDES = ("source", "target")
 
 
@@ -28,7 +21,8 @@ def _clause(of: str, method: str | None, versions: Mapping[str, str]) -> str:
     """One side, or both if `of` is empty."""
     if method == "none":
         return f"scans{of} had been skull-stripped before"
-    if method not in SAID:
+    if method not in tools():
         return ""
+    # {} stands for the version of the package with the tool's name.
     version = f" {versions[method]}" if method in versions else ""
-    return f"brains{of} were extracted {SAID[method].format(version)}"
+    return f"brains{of} were extracted {tools()[method].says.format(version)}"

@@ -1,4 +1,4 @@
-"""What methods want from a study: the files say what the code is, and what cannot work is named when planning."""
+"""What methods require of a study: the files say what the code is, and what cannot work is named when planning."""
 
 from copy import deepcopy
 
@@ -6,10 +6,10 @@ import pytest
 import torch
 import yaml
 from upfield import methods
+from upfield.catalogue import methods as catalogue
 from upfield.errors import UpfieldError
 from upfield.files import merged
-from upfield.study import config
-from upfield.study import requirements as demands
+from upfield.study import config, requirements
 
 CHANNELS = [{"suffix": "T1w"}, {"suffix": "T2w"}]
 METHOD = {
@@ -25,7 +25,7 @@ def methods_folder(tmp_path, monkeypatch):
     """config/methods/ with two simple methods instead of the real ones."""
     for name in ("unet3d", "unet3d_patchgan"):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(METHOD))
-    monkeypatch.setattr(config, "METHOD_FILES", tmp_path)
+    monkeypatch.setattr(catalogue, "METHOD_FILES", tmp_path)
     return tmp_path
 
 
@@ -39,18 +39,20 @@ def changed(base, /, **over):
     return merged(deepcopy(base), over)
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in config.METHOD_FILES.glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in catalogue.METHOD_FILES.glob("*.yaml")))
 def test_files_say_what_their_methods_are(name):
     """The workflow plans from the files alone; the code must agree."""
     settings = {"method_overrides": {}}
     with torch.device("meta"):
         method = methods.build(config.method_settings(settings, name))
-    wanted = demands.of(settings, name)
+    wanted = requirements.of(settings, name)
+    known, values = catalogue.facts(name), config.method_settings(settings, name)
     assert wanted.scale == method.scale
-    assert set(wanted.pairings) == method.pairings
+    assert (known.dims, known.divisor(values)) == (method.dims, method.divisor)
+    assert known.smallest_patch(values) >= method.smallest_patch
     assert wanted.normalize is None, "outputs are differences from the input, of any size"
-    bounded = demands.of({"method_overrides": {name: {"preset": "faithful"}}}, name) if method.value_range else wanted
-    assert bounded.normalize == ("percentile" if method.value_range else None)
+    if method.value_range is not None:
+        assert requirements.of({"method_overrides": {name: {"preset": "faithful"}}}, name).normalize == "percentile"
     assert wanted.multichannel == _takes(settings, name, 2)
 
 
@@ -65,10 +67,10 @@ def _takes(settings, name, contrasts):
 def test_scale_follows_the_settings(study, methods_folder):
     path = methods_folder / "unet3d.yaml"
     path.write_text(yaml.safe_dump({**METHOD, "scale": ["base", 2, 1]}))
-    assert demands.of(study, "unet3d").scale == (32, 2, 1)
+    assert requirements.of(study, "unet3d").scale == (32, 2, 1)
     over = changed(study, method_overrides={"unet3d": {"base": 4}})
-    assert demands.of(over, "unet3d").scale == (4, 2, 1)
-    assert demands.of(study, "spline").scale == (1, 1, 1)
+    assert requirements.of(over, "unet3d").scale == (4, 2, 1)
+    assert requirements.of(study, "spline").scale == (1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -84,12 +86,12 @@ def test_scale_follows_the_settings(study, methods_folder):
         (
             {"scale": [4, 4, 1]},
             {"pairing": "simulated", "simulate": {"kind": "inplane", "factor": 2}},
-            ["simulate.factor is 2", "inplane reduces by 2 x 2 x 1", "enlarges by 4 x 4 x 1"],
+            ["simulate.factor is 2", "inplane downsamples by 2 x 2 x 1", "enlarges by 4 x 4 x 1"],
         ),
         (
             {"scale": [2, 2, 1]},
             {"pairing": "simulated", "simulate": {"kind": "kspace", "factor": 2}},
-            ["simulate.factor", "kspace reduces by 2 x 2 x 2", "enlarges by 2 x 2 x 1"],
+            ["simulate.factor", "kspace downsamples by 2 x 2 x 2", "enlarges by 2 x 2 x 1"],
         ),
         ({}, {"simulate": {"kind": "gaussian", "factor": 1.5}}, ["simulate.factor is 1.5", "whole number"]),
         ({}, {"predict": {"uncertainty": 5}}, ["predict.uncertainty is 5", "unet3d_patchgan.dropout", "train.seeds"]),
@@ -104,7 +106,7 @@ def test_contradictions_are_named_in_one_line(study, methods_folder, refused, do
     (methods_folder / "unet3d_patchgan.yaml").write_text(yaml.safe_dump({**METHOD, **document}))
     (methods_folder / "unet3d.yaml").write_text(yaml.safe_dump({**METHOD, "multichannel": True}))
     with refused("config", *words):
-        demands.check(changed(study, **over))
+        requirements.check(changed(study, **over))
 
 
 def test_members_of_a_prediction(study, methods_folder):
@@ -112,11 +114,11 @@ def test_members_of_a_prediction(study, methods_folder):
     path.write_text(yaml.safe_dump(METHOD | {"settings": {"dropout": 0.1}}))
     for uncertainty, seeds, expected in ((0, [1], 1), (5, [1], 5), (5, [1, 2], 10), (0, [1, 2], 2)):
         over = changed(study, predict={"uncertainty": uncertainty}, train={"seeds": seeds})
-        demands.check(over)
-        assert demands.members(over, "unet3d_patchgan") == expected
+        requirements.check(over)
+        assert requirements.members(over, "unet3d_patchgan") == expected
         # Without dropout there is one output for each seed, and of an interpolation there is one.
-        assert demands.members(over, "unet3d") == len(seeds)
-        assert demands.members(over, "spline") == demands.members(over, "histogram_match") == 1
+        assert requirements.members(over, "unet3d") == len(seeds)
+        assert requirements.members(over, "spline") == requirements.members(over, "histogram_match") == 1
 
 
 def test_scales_that_fit_are_accepted(study, methods_folder):
@@ -126,12 +128,12 @@ def test_scales_that_fit_are_accepted(study, methods_folder):
         {"simulate": {"kind": "lowfield", "factor": 1.5}, "pairing": "simulated"},
         {"simulate": {"kind": "inplane", "factor": 2}, "pairing": "paired"},
     ):
-        demands.check(changed(study, **over))
+        requirements.check(changed(study, **over))
 
 
 def test_contrasts_go_to_methods_that_take_several(study, methods_folder):
     for name in ("unet3d", "unet3d_patchgan"):
         (methods_folder / f"{name}.yaml").write_text(yaml.safe_dump({**METHOD, "multichannel": True}))
-    demands.check(changed(study, source={"channels": CHANNELS}))
+    requirements.check(changed(study, source={"channels": CHANNELS}))
     (methods_folder / "unet3d.yaml").write_text(yaml.safe_dump(METHOD))
-    demands.check(changed(study, source={"channels": CHANNELS[:1]}))
+    requirements.check(changed(study, source={"channels": CHANNELS[:1]}))
