@@ -146,7 +146,7 @@ def _check_training(config: Mapping[str, Any]) -> None:
 def _check_method(config: Mapping[str, Any], name: str) -> None:
     """The study has what the method requires."""
     required = of(config, name)
-    if config["pairing"] not in required.pairings:
+    if designs.of(config).learned_as not in required.pairings:
         raise UpfieldError(
             f"config: pairing is {config['pairing']}; {name} learns from scans that are"
             f" {' or '.join(required.pairings)}"

@@ -44,6 +44,8 @@ class Design:
     name = ""
     # For the guide and the schema.
     meaning = ""
+    # What methods must be able to learn from (`pairings` in config/methods/*.yaml).
+    learned_as = "paired"
     # The sides that have scans of their own.
     sides: tuple[str, ...] = ("source", "target")
     # What models are compared with.

@@ -17,7 +17,7 @@ from upfield.study.designs.narrative import Narrative
 class Simulated(Design):
     """Each target has a source that degradation makes."""
 
-    name = "simulated"
+    name = learned_as = "simulated"
     meaning = "the source is made from the target by `simulate`"
     sides = ("target",)
 

@@ -20,7 +20,7 @@ from upfield.study.designs.narrative import Narrative
 class Unpaired(Design):
     """Nothing is registered across participants, and no output has an image that it should have been."""
 
-    name = "unpaired"
+    name = learned_as = "unpaired"
     meaning = "source and target are different people, whose scanners are to be harmonized"
     baselines = tuple(name for name in Design.baselines if name not in NEED_A_TARGET)
     has_reference = False
