@@ -73,8 +73,8 @@ def test_ms_ssim_is_that_of_monai():
 def test_ms_ssim_of_a_volume_is_made_of_maps_like_those_of_monai():
     output, truth = images((34, 30, 32))
     whole = Reference(truth, {"brain": np.ones(truth.shape, bool)}, RANGE)
-    pair = Pair(Picture(whole.frame, output), whole.truth)
-    half = Pair(pair.output.half, pair.truth.half)
+    pair = Pair(Picture(whole.frame, output), whole.image)
+    half = Pair(pair.output.half, pair.reference.half)
     library = tensors(output, truth)
     for ours in (pair, half):
         ssim, contrast = compute_ssim_and_cs(

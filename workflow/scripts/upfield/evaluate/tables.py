@@ -61,7 +61,7 @@ def summarise(
 
 
 def of_one_image(values: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `quantities.tsv`: metrics of one image, of outputs beside those of the truth."""
+    """Rows of `quantities.tsv`: metrics of one image, of outputs beside those of the reference image."""
     chosen = values[values["metric"].isin(ALONE)]
     both = chosen.merge(own, on=["participant_id", "region", "metric"], suffixes=("_output", "_truth"))
     both = both.rename(columns={"metric": "quantity", "value_output": "output", "value_truth": "truth"})

@@ -90,7 +90,7 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def panels(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """What a preview of training shows of one pair, side by side and by title: input, output and truth.
+        """What a preview of training shows of one pair, side by side and by title: input, output and target.
 
         Every panel has one channel and the size of `source` or of `target`, which are as in `training_step`.
         """

@@ -62,8 +62,8 @@ def register(fixed: Volume, moving: Volume, transform: str, seed: int) -> tuple[
     """Register two brain images by Mattes mutual information (ANTs, Avants et al. 2011).
 
     Both should be zero outside the brain. They are reduced to 3 mm first: a quarter of the voxels is then sampled
-    in the time that the full grid allows for a hundredth, which is both faster and nearer to the truth. A rigid
-    transform is then refined on the fine grid, 3 mm inside the brain.
+    in the time that the full grid allows for a hundredth, which is both faster and nearer to the true transform. A
+    rigid transform is then refined on the fine grid, 3 mm inside the brain.
 
     Parameters
     ----------

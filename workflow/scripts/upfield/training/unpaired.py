@@ -1,4 +1,4 @@
-"""What is looked at after every epoch of an unpaired training: there is no truth to compare an output with."""
+"""What is looked at after every epoch of an unpaired training: no output has a target."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property

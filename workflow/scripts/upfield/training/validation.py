@@ -33,7 +33,7 @@ class Check:
 
 
 class Validation(Check):
-    """Outputs against the truth."""
+    """Outputs against their targets."""
 
     criterion = "val_mae"
 
@@ -62,7 +62,7 @@ class Validation(Check):
     def preview(self) -> dict[str, np.ndarray]:
         """The method's panels of the middle axial slice of the first validation volume, each (X, Y).
 
-        The voxels of a panel that is coarser than the truth are repeated.
+        The voxels of a panel that is coarser than the target are repeated.
         """
         store, scale = self.stores[0], self.method.scale
         unit = self.method.unit

@@ -1,4 +1,4 @@
-"""Metrics of the output alone: signal, noise and texture. They are as good as they are near to the truth's own."""
+"""Metrics of the output alone: signal, noise and texture. They are as good as they are near to the reference's own."""
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def cnr(sample: Sample) -> float:
     0 or more; NaN in other regions than the brain, without regions called grey and white, or if the output is constant
     in both. Magnotta and Friedman
     2006, https://doi.org/10.1007/s10278-006-0264-x; the noise of the air is left out, since there is none after
-    skull stripping. The tissues are those of the truth.
+    skull stripping. The tissues are those of the reference.
     """
     if sample.region.name != BRAIN or not {"grey", "white"} <= set(sample.tissues):
         return np.nan
@@ -39,7 +39,7 @@ def cnr(sample: Sample) -> float:
 
 
 def entropy(sample: Sample) -> float:
-    """Shannon entropy of the output's histogram in bits: 256 bins over the data range of the truth in the brain.
+    """Shannon entropy of the output's histogram in bits: 256 bins over the data range of the reference in the brain.
 
     0 (constant) to 8 (all bins alike). Shannon 1948, https://doi.org/10.1002/j.1538-7305.1948.tb01338.x.
     """
@@ -51,8 +51,8 @@ def entropy(sample: Sample) -> float:
 def glcm_contrast(sample: Sample) -> float:
     """Contrast of the grey-level co-occurrence matrix of the output: mean squared difference of neighbours.
 
-    0 (constant) to 63^2, in squared levels of 64 over the data range of the truth; NaN for a region without neighbours.
-    The 13 directions of a 3-D neighbourhood at distance 1, both voxels in the region. Haralick et al. 1973,
+    0 (constant) to 63^2, in squared levels of 64 over the data range of the reference; NaN for a region without
+    neighbours. The 13 directions of a 3-D neighbourhood at distance 1, both voxels in the region. Haralick et al. 1973,
     https://doi.org/10.1109/TSMC.1973.4309314.
     """
     counts = _steps(sample)

@@ -1,4 +1,4 @@
-"""Metrics of single voxels: how far the output's intensities are from the truth's."""
+"""Metrics of single voxels: how far the output's intensities are from the reference's."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from upfield.evaluate.metrics.frame import Sample
 
 
 def psnr(sample: Sample) -> float:
-    """Peak signal-to-noise ratio, 10 log10(R^2 / MSE) in dB, R being the data range of the truth in the brain.
+    """Peak signal-to-noise ratio, 10 log10(R^2 / MSE) in dB, R being the data range of the reference in the brain.
 
     Any real number; infinite for identical images. Huynh-Thu and Ghanbari 2008, https://doi.org/10.1049/el:20080522.
     """
@@ -16,7 +16,7 @@ def psnr(sample: Sample) -> float:
 
 
 def mae(sample: Sample) -> float:
-    """Mean absolute error, mean |output - truth|, in units of intensity.
+    """Mean absolute error, mean |output - reference|, in units of intensity.
 
     0 or more; 0 for identical images. Willmott and Matsuura 2005, https://doi.org/10.3354/cr030079.
     """
@@ -24,11 +24,11 @@ def mae(sample: Sample) -> float:
 
 
 def mse(sample: Sample) -> float:
-    """Mean squared error, mean (output - truth)^2, in squared units of intensity.
+    """Mean squared error, mean (output - reference)^2, in squared units of intensity.
 
     0 or more; 0 for identical images. Wang and Bovik 2009, https://doi.org/10.1109/MSP.2008.930649.
     """
-    return sample.squared / len(sample.truth)
+    return sample.squared / len(sample.reference)
 
 
 def rmse(sample: Sample) -> float:
@@ -40,50 +40,50 @@ def rmse(sample: Sample) -> float:
 
 
 def nrmse_range(sample: Sample) -> float:
-    """Root mean squared error by range, RMSE / (max - min of the truth in the region).
+    """Root mean squared error by range, RMSE / (max - min of the reference in the region).
 
-    0 or more; 0 for identical images; NaN if the truth is constant there. Named for its denominator since others
+    0 or more; 0 for identical images; NaN if the reference is constant there. Named for its denominator since others
     are in use; this one is that of Islam et al. 2023, https://doi.org/10.1038/s41598-023-48438-1.
     """
-    width = float(np.ptp(sample.truth))
+    width = float(np.ptp(sample.reference))
     return rmse(sample) / width if width > 0 else np.nan
 
 
 def nrmse_euclidean(sample: Sample) -> float:
-    """Root mean squared error by the truth's norm, |output - truth|_2 / |truth|_2 over the region.
+    """Root mean squared error by the reference's norm, |output - reference|_2 / |reference|_2 over the region.
 
-    0 or more; 0 for identical images; NaN if the truth is 0 there. The default of scikit-image; Fienup 1997,
+    0 or more; 0 for identical images; NaN if the reference is 0 there. The default of scikit-image; Fienup 1997,
     https://doi.org/10.1364/AO.36.008352. Unlike `nrmse_range` it changes with an offset of the intensities.
     """
     return float(np.sqrt(nmse_energy(sample)))
 
 
 def nmse_variance(sample: Sample) -> float:
-    """Mean squared error by variance, MSE / variance of the truth in the region: the share left unexplained, 1 - R^2.
+    """Mean squared error by variance, MSE / variance of the reference there: the share left unexplained, 1 - R^2.
 
-    0 or more; 0 for identical images, 1 for an output that is the truth's mean everywhere; NaN if the truth is
+    0 or more; 0 for identical images, 1 for an output that is the reference's mean everywhere; NaN if the reference is
     constant there. As in Islam et al. 2023, https://doi.org/10.1038/s41598-023-48438-1.
     """
-    return mse(sample) / float(sample.truth.var()) if np.ptp(sample.truth) > 0 else np.nan
+    return mse(sample) / float(sample.reference.var()) if np.ptp(sample.reference) > 0 else np.nan
 
 
 def nmse_energy(sample: Sample) -> float:
-    """Mean squared error by energy, |output - truth|^2 / |truth|^2 over the region: what fastMRI calls NMSE.
+    """Mean squared error by energy, |output - reference|^2 / |reference|^2 over the region: what fastMRI calls NMSE.
 
-    0 or more; 0 for identical images, 1 for an output of zeros; NaN if the truth is 0 there.
+    0 or more; 0 for identical images, 1 for an output of zeros; NaN if the reference is 0 there.
     Zbontar et al. 2018, https://arxiv.org/abs/1811.08839.
     """
-    energy = float(sample.truth @ sample.truth)
+    energy = float(sample.reference @ sample.reference)
     return sample.squared / energy if energy > 0 else np.nan
 
 
 def pearson(sample: Sample) -> float:
-    """Pearson's correlation of output and truth over the region's voxels: blind to a change of scale and offset.
+    """Pearson's correlation of output and reference over the region's voxels: blind to a change of scale and offset.
 
-    -1 to 1; 1 for identical images (and for any a * truth + b with a > 0); NaN if either is constant.
+    -1 to 1; 1 for identical images (and for any a * reference + b with a > 0); NaN if either is constant.
     Pearson 1895, https://doi.org/10.1098/rspl.1895.0041.
     """
-    return correlation(sample.output, sample.truth)
+    return correlation(sample.output, sample.reference)
 
 
 def correlation(one: np.ndarray, other: np.ndarray) -> float:

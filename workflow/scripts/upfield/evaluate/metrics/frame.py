@@ -1,7 +1,7 @@
 """What metrics share: the brain cut out once, its windows, its regions, and each image's filtered versions.
 
 Everything here is computed when it is first asked for and kept, so that ten metrics of five methods need one Gaussian
-filter of the truth. Nothing outside the brain counts: every window stops at the edge of the mask.
+filter of the reference. Nothing outside the brain counts: every window stops at the edge of the mask.
 """
 
 import threading
@@ -19,7 +19,7 @@ from upfield.image.nifti import Array
 SIGMA = 1.5
 RADIUS = 5
 WINDOW = 2 * RADIUS + 1
-# Grey levels of the entropy, over the data range of the truth.
+# Grey levels of the entropy, over the data range of the reference.
 LEVELS = 256
 # The region that is the whole mask.
 BRAIN = "brain"
@@ -68,7 +68,7 @@ class lazy(Generic[Value]):
 
 
 class Frame(Shared):
-    """The brain in its box: boolean `mask` (X, Y, Z); the truth's data range R, above 0, and where it starts.
+    """The brain in its box: boolean `mask` (X, Y, Z); the reference's data range R, above 0, and where it starts.
 
     Nothing is smoothed along the `thin` axes: a stack of thick slices is judged slice by slice.
     """
@@ -168,18 +168,18 @@ class Picture(Shared):
 
     @lazy
     def levels(self) -> Array:
-        """Grey levels 0 to 255 over the width of the truth's range, uint8, the same steps for every image."""
+        """Grey levels 0 to 255 over the width of the reference's range, uint8, the same steps for every image."""
         return np.clip((self.data - self.frame.low) * (LEVELS / self.frame.data_range), 0, LEVELS - 1).astype(np.uint8)
 
 
 class Pair(Shared):
-    """An output and its truth."""
+    """An output and its reference."""
 
-    def __init__(self, output: Picture, truth: Picture) -> None:
+    def __init__(self, output: Picture, reference: Picture) -> None:
         super().__init__()
         self.output = output
-        self.truth = truth
-        self.frame = truth.frame
+        self.reference = reference
+        self.frame = reference.frame
 
 
 class Sample(Shared):
@@ -197,14 +197,14 @@ class Sample(Shared):
         return self.pair.output.data.ravel()[self.region.where]
 
     @lazy
-    def truth(self) -> Array:
-        """Values of the truth in the region, shape (N,)."""
-        return self.pair.truth.data.ravel()[self.region.where]
+    def reference(self) -> Array:
+        """Values of the reference in the region, shape (N,)."""
+        return self.pair.reference.data.ravel()[self.region.where]
 
     @lazy
     def error(self) -> Array:
-        """Output minus truth in the region, shape (N,)."""
-        return np.asarray(self.output - self.truth)
+        """Output minus reference in the region, shape (N,)."""
+        return np.asarray(self.output - self.reference)
 
     @lazy
     def squared(self) -> float:

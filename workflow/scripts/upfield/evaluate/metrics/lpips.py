@@ -19,7 +19,7 @@ TINY = 1e-10
 
 
 def lpips(
-    outputs: Mapping[str, Array], truth: Array, mask: Array, path: str, device: torch.device | None = None
+    outputs: Mapping[str, Array], reference: Array, mask: Array, path: str, device: torch.device | None = None
 ) -> dict[str, float]:
     """Learned perceptual image patch similarity of outputs by name: distance of a VGG's features in axial slices.
 
@@ -28,24 +28,24 @@ def lpips(
     each block, scaled to length 1 over channels; squared differences, weighted by a linear layer for each block; mean
     over positions; sum over blocks.
 
-    Slices across the third axis, cut to the brain's box; the 0.5 and 99.5 percentiles of the truth in the brain become
-    0 and 1, and it is 0 outside the brain in all images. Each position counts by the share of brain in it, so that
-    background does not flatter.
+    Slices across the third axis, cut to the brain's box; the 0.5 and 99.5 percentiles of the reference in the brain
+    become 0 and 1, and it is 0 outside the brain in all images. Each position counts by the share of brain in it, so
+    that background does not flatter.
 
     Parameters
     ----------
-    outputs, truth
+    outputs, reference
         (X, Y, Z), same grid, same unit of intensity.
     mask
         (X, Y, Z) boolean.
     path
         What `weights.lpips` accepts.
 
-    Raises ScanError for an empty mask, a constant truth, or values in the mask that are not finite.
+    Raises ScanError for an empty mask, a constant reference, or values in the mask that are not finite.
 
     """
-    low, high = intensity.robust_range(truth, mask)
-    images = {"truth": truth, **{f"output of {name}": image for name, image in outputs.items()}}
+    low, high = intensity.robust_range(reference, mask)
+    images = {"reference": reference, **{f"output of {name}": image for name, image in outputs.items()}}
     for name, image in images.items():
         check_finite(name, image, mask)
     box = tuple(map(slice, *nifti.bounding_box(mask)))

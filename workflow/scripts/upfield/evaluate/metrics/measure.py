@@ -1,4 +1,4 @@
-"""One truth and its regions, and every metric of any number of outputs against it."""
+"""One reference and its regions, and every metric of any number of outputs against it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,38 +15,38 @@ TISSUES = ("grey", "white")
 Row = tuple[str, str, float]
 
 
-def reference_range(truth: Array, mask: Array) -> float:
-    """The data range of PSNR and SSIM: 99.5 minus 0.5 percentile of the truth in the mask, never of an output.
+def reference_range(reference: Array, mask: Array) -> float:
+    """The data range of PSNR and SSIM: 99.5 minus 0.5 percentile of the reference in the mask, never of an output.
 
-    Raises ScanError for an empty mask or a truth that is constant in it.
+    Raises ScanError for an empty mask or a reference that is constant in it.
     """
-    low, high = intensity.robust_range(truth, mask)
+    low, high = intensity.robust_range(reference, mask)
     return high - low
 
 
 class Reference:
-    """A truth in its regions. What several outputs need of it is computed once; threads may share it."""
+    """A reference in its regions. What several outputs need of it is computed once; threads may share it."""
 
-    def __init__(self, truth: Array, regions: Mapping[str, Array], data_range: float) -> None:
-        """`truth` (X, Y, Z), `regions` boolean masks of its shape; otherwise as `compute_regions`."""
-        shapes = {np.shape(array) for array in (truth, *regions.values())}
+    def __init__(self, reference: Array, regions: Mapping[str, Array], data_range: float) -> None:
+        """`reference` (X, Y, Z), `regions` boolean masks of its shape; otherwise as `compute_regions`."""
+        shapes = {np.shape(array) for array in (reference, *regions.values())}
         if len(shapes) > 1:
-            raise ValueError(f"output, truth and masks must have one shape; found {sorted(shapes)}")
+            raise ValueError(f"output, reference and masks must have one shape; found {sorted(shapes)}")
         if not (np.isfinite(data_range) and data_range > 0):
             raise ValueError(f"data_range is {data_range}; expected a positive number")
         self.regions: list[Region] = []
         filled = {name: np.asarray(mask, dtype=bool) for name, mask in regions.items() if np.any(mask)}
         if not filled:
             return
-        self.shape = np.shape(truth)
+        self.shape = np.shape(reference)
         self.brain = np.logical_or.reduce(list(filled.values()))
-        check_finite("truth", truth, self.brain)
+        check_finite("reference", reference, self.brain)
         self.box = window_box(self.brain)
         mask = self.brain[self.box]
-        low = float(np.percentile(truth[self.brain], 0.5))
+        low = float(np.percentile(reference[self.brain], 0.5))
         thin = [axis for axis in range(3) if mask.shape[axis] < WINDOW]
         self.frame = Frame(mask, float(data_range), low, thin)
-        self.truth = self._picture(truth)
+        self.image = self._picture(reference)
         self.regions = [Region(name, mask[self.box]) for name, mask in filled.items()]
         self.tissues = {region.name: region for region in self.regions if region.name in TISSUES}
 
@@ -56,13 +56,13 @@ class Reference:
         if not self.regions:
             return []
         if np.shape(output) != self.shape:
-            raise ValueError(f"output, truth and masks must have one shape; found {[np.shape(output), self.shape]}")
+            raise ValueError(f"output, reference and masks must have one shape; found {[np.shape(output), self.shape]}")
         check_finite("output", output, self.brain)
-        return self._rows(Pair(self._picture(output), self.truth), names)
+        return self._rows(Pair(self._picture(output), self.image), names)
 
     def own(self, names: Sequence[str]) -> list[Row]:
-        """The truth's own values of those metrics that look at one image."""
-        return self._rows(Pair(self.truth, self.truth), [name for name in names if name in ALONE])
+        """The reference's own values of those metrics that look at one image."""
+        return self._rows(Pair(self.image, self.image), [name for name in names if name in ALONE])
 
     def _picture(self, image: Array) -> Picture:
         inside = np.where(self.frame.mask, image[self.box], 0)
@@ -79,17 +79,17 @@ class Reference:
         return rows
 
 
-def compute(output: Array, truth: Array, mask: Array, data_range: float, names: Sequence[str]) -> dict[str, float]:
+def compute(output: Array, reference: Array, mask: Array, data_range: float, names: Sequence[str]) -> dict[str, float]:
     """Metrics of one image inside one mask, by name.
 
     Parameters
     ----------
-    output, truth
+    output, reference
         (X, Y, Z), same grid, same unit of intensity. Values outside the mask have no influence.
     mask
         (X, Y, Z) boolean.
     data_range
-        Of the truth: see `reference_range`. Above 0.
+        Of the reference: see `reference_range`. Above 0.
     names
         Keys of `METRICS`.
 
@@ -97,14 +97,14 @@ def compute(output: Array, truth: Array, mask: Array, data_range: float, names: 
     image of fewer than 11 voxels along two axes; UpfieldError for an unknown name; ValueError if the shapes differ or
     the range is not positive.
     """
-    rows = compute_regions(output, truth, {BRAIN: mask}, data_range, names)
+    rows = compute_regions(output, reference, {BRAIN: mask}, data_range, names)
     if names and not rows:
         raise ScanError("the brain mask is empty: there is nothing to measure")
     return {name: value for _, name, value in rows}
 
 
 def compute_regions(
-    output: Array, truth: Array, regions: Mapping[str, Array], data_range: float, names: Sequence[str]
+    output: Array, reference: Array, regions: Mapping[str, Array], data_range: float, names: Sequence[str]
 ) -> list[Row]:
     """Metrics by region, as rows of (region, metric, value); an empty region has no rows.
 
@@ -112,7 +112,7 @@ def compute_regions(
     brain as one of them, so that a tissue's SSIM sees the tissues around it. `cnr` is a metric of the region called
     brain and needs regions called grey and white. Otherwise as `compute`, errors included.
     """
-    return Reference(truth, regions, data_range).measure(output, names)
+    return Reference(reference, regions, data_range).measure(output, names)
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -37,7 +37,7 @@ def fsim(sample: Sample) -> float:
 
 def _maps(pair: Pair) -> tuple[Array, Array]:
     """Weighted similarity and its weight, (X, Y, Z) each."""
-    (phase_o, slope_o), (phase_t, slope_t) = pair.output.memo(features), pair.truth.memo(features)
+    (phase_o, slope_o), (phase_t, slope_t) = pair.output.memo(features), pair.reference.memo(features)
     weight = np.maximum(phase_o, phase_t)
     phase = (2 * phase_o * phase_t + T_PHASE) / (phase_o**2 + phase_t**2 + T_PHASE)
     slope = (2 * slope_o * slope_t + T_GRADIENT) / (slope_o**2 + slope_t**2 + T_GRADIENT)

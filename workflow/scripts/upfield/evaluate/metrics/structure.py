@@ -48,18 +48,18 @@ def ms_ssim(sample: Sample) -> float:
 
 
 def vif(sample: Sample) -> float:
-    """Visual information fidelity, pixel domain: information about the truth in the output over that in the truth.
+    """Visual information fidelity, pixel domain: information about the reference in the output over its own.
 
-    0 or more; 1 for identical images; above 1 for a version with more contrast; NaN if the truth has no structure.
+    0 or more; 1 for identical images; above 1 for a version with more contrast; NaN if the reference has no structure.
     Sheikh and Bovik 2006, https://doi.org/10.1109/TIP.2005.859378. Four scales with windows of 17, 9, 5 and 3
     voxels, in 3-D; intensities are scaled so that R is 255, since the model's visual noise has variance 2.
     """
     kept = whole = 0.0
     region = sample.region.mask
-    for level, (in_output, in_truth) in enumerate(sample.pair.memo(_information)):
+    for level, (in_output, in_reference) in enumerate(sample.pair.memo(_information)):
         region = region[_sampled(level, sample.pair.frame)] if level else region
         kept += float(in_output[region].sum())
-        whole += float(in_truth[region].sum())
+        whole += float(in_reference[region].sum())
     return kept / whole if whole > 0 else np.nan
 
 
@@ -70,17 +70,17 @@ def similarity(pair: Pair) -> Array:
 
 def luminance(pair: Pair) -> Array:
     """The factor of local SSIM that compares means."""
-    one, other, constant = pair.output.mean, pair.truth.mean, (0.01 * pair.frame.data_range) ** 2
+    one, other, constant = pair.output.mean, pair.reference.mean, (0.01 * pair.frame.data_range) ** 2
     return np.asarray((2 * one * other + constant) / (one**2 + other**2 + constant))
 
 
 def contrast(pair: Pair) -> Array:
     """The factor of local SSIM that compares contrast and structure."""
     frame, constant = pair.frame, (0.03 * pair.frame.data_range) ** 2
-    covariance = frame.smooth(pair.output.data * pair.truth.data)
+    covariance = frame.smooth(pair.output.data * pair.reference.data)
     np.divide(covariance, frame.weight, out=covariance, where=frame.mask)
-    covariance -= pair.output.mean * pair.truth.mean
-    return np.asarray((2 * covariance + constant) / (pair.output.variance + pair.truth.variance + constant))
+    covariance -= pair.output.mean * pair.reference.mean
+    return np.asarray((2 * covariance + constant) / (pair.output.variance + pair.reference.variance + constant))
 
 
 def _scales(pair: Pair) -> list[tuple[Array, Array]]:
@@ -89,22 +89,22 @@ def _scales(pair: Pair) -> list[tuple[Array, Array]]:
     count = int(np.clip(np.log2(narrowest / WINDOW) + 1, 1, len(SCALE_WEIGHTS)))
     result = []
     for level in range(count):
-        pair = Pair(pair.output.half, pair.truth.half) if level else pair
+        pair = Pair(pair.output.half, pair.reference.half) if level else pair
         result.append((pair.memo(similarity if level == count - 1 else contrast), pair.frame.mask))
     return result
 
 
 def _information(pair: Pair) -> list[tuple[Array, Array]]:
-    """By scale, finest first: information about the truth in the output, and in the truth, bits up to a factor."""
+    """By scale, finest first: information about the reference in the output and in itself, bits up to a factor."""
     frame = pair.frame
     result = []
     for level, (mask, _, weight) in enumerate(frame.memo(_vif_frames)):
         output, mean_o, variance_o = pair.output.memo(_vif_moments)[level]
-        truth, mean_t, variance_t = pair.truth.memo(_vif_moments)[level]
-        covariance = _vif_mean(frame, output * truth, weight, mask, level) - mean_o * mean_t
+        reference, mean_t, variance_t = pair.reference.memo(_vif_moments)[level]
+        covariance = _vif_mean(frame, output * reference, weight, mask, level) - mean_o * mean_t
         gain = covariance / (variance_t + TINY)
         rest = variance_o - gain * covariance
-        # Where one of them is flat, or they run against each other, nothing of the truth comes through.
+        # Where one of them is flat, or they run against each other, nothing of the reference comes through.
         lost = (variance_t < TINY) | (variance_o < TINY) | (gain < 0)
         rest = np.maximum(np.where(lost, variance_o, rest), TINY)
         gain = np.where(lost, 0, gain)

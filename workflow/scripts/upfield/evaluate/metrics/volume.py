@@ -15,10 +15,10 @@ NAMES = ("psnr", "ssim", "mae", "mse", "rmse")
 
 
 class WholeVolume:
-    """A skull-stripped truth on its whole field of view: 0 outside the brain, in every image."""
+    """A skull-stripped reference on its whole field of view: 0 outside the brain, in every image."""
 
-    def __init__(self, truth: Array, brain: Array, data_range: float) -> None:
-        """`truth` (X, Y, Z), `brain` its boolean mask, `data_range` as for `Reference`."""
+    def __init__(self, reference: Array, brain: Array, data_range: float) -> None:
+        """`reference` (X, Y, Z), `brain` its boolean mask, `data_range` as for `Reference`."""
         # Twice the reach of the window: beyond that local SSIM is 1, and need not be computed.
         low, high = nifti.bounding_box(brain, margin=2 * RADIUS)
         self.box = tuple(map(slice, low, high))
@@ -27,7 +27,7 @@ class WholeVolume:
         self.share = float(np.count_nonzero(brain)) / brain.size
         thin = [axis for axis in range(3) if self.brain.shape[axis] < WINDOW]
         self.frame = Frame(np.ones(self.brain.shape, bool), data_range, 0.0, thin)
-        self.truth = self._picture(truth)
+        self.image = self._picture(reference)
 
     def measure(self, output: Array, in_brain: dict[str, float], names: Sequence[str]) -> list[tuple[str, str, float]]:
         """Rows of (region, metric, value) of those of `names` that make sense here.
@@ -42,7 +42,7 @@ class WholeVolume:
             "rmse": np.sqrt(mse),
         }
         if "ssim" in names:
-            field = similarity(Pair(self._picture(output), self.truth))
+            field = similarity(Pair(self._picture(output), self.image))
             values["ssim"] = 1 - float((1 - field).sum()) / self.voxels
         return [(VOLUME, name, float(values[name])) for name in names if name in NAMES]
 

@@ -1,4 +1,4 @@
-"""Agreement of a quantity measured in outputs with the same quantity measured in truths."""
+"""Agreement of a quantity measured in outputs with the same quantity measured in reference images."""
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ def agreement(quantities: pd.DataFrame) -> pd.DataFrame:
     method, region, quantity, n
         `n`: participants with two finite values.
     bias, bias_low, bias_high
-        Mean of output minus truth, with its 95 % t interval.
+        Mean of output minus reference, with its 95 % t interval.
     sd, limit_low, limit_high
         Standard deviation of the differences; limits of agreement, bias -+ 1.96 sd (Bland and Altman 1986,
         https://doi.org/10.1016/S0140-6736(86)90837-8).
@@ -55,7 +55,7 @@ def agreement(quantities: pd.DataFrame) -> pd.DataFrame:
 
 
 def bland_altman(pair: Array) -> dict[str, float | str]:
-    """Bias and limits of agreement; `pair` is (participants, 2): output, truth, all finite, at least one row."""
+    """Bias and limits of agreement; `pair` is (participants, 2): output, reference, all finite, at least one row."""
     difference = pair[:, 0] - pair[:, 1]
     n, bias = len(pair), float(difference.mean())
     result: dict[str, float | str] = {"n": n, "bias": bias}
