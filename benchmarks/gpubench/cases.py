@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from upfield import methods
-from upfield.files import read_yaml
+from upfield.catalogue.methods import built_in
 from upfield.methods import Batch, Method, parameter_counts
 from upfield.study import config
 from upfield.training.device import autocast
@@ -37,7 +37,7 @@ def settings(name: str, *, small: bool, batch: int | None) -> dict[str, Any]:
     overrides = dict(SMALL[name]) if small else {}
     if batch is not None:
         overrides["batch_size"] = batch
-    return config.resolved(name, read_yaml(config.method_file(name)), overrides)
+    return config.resolved(built_in(name), overrides)
 
 
 def build(values: Mapping[str, Any], seed: int = 0) -> Method:

@@ -4,6 +4,8 @@ Heads of 20 cm are replaced by skull-stripped balls of 32 voxels, so that a run 
 the real workflow. Four of seven participants are unusable, each in its own way, and every grid is oblique or flipped.
 """
 
+import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -13,14 +15,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import ndimage
+from upfield import step
 from upfield.files import read_json, read_tsv
 from upfield.image import nifti
 from upfield.patches import Store
 from upfield.quality import PICTURES
 
+from tests.e2e import results_of_steps
 from tests.e2e.conftest import ROOT, bids_errors
 
 pytestmark = pytest.mark.slow
+
+RESULTS = Path(__file__).with_name("results_of_steps.json")
 
 METHODS = ["identity", "spline", "histogram_match", "unet3d", "unet3d_patchgan"]
 CONTRACT = [
@@ -225,3 +231,27 @@ def test_snakemake_makes_its_own_report_too(finished):
 def test_tables_are_tables(finished):
     for name in (name for name in CONTRACT if name.endswith(".tsv")):
         assert len(pd.read_csv(finished.root / name, sep="\t").columns) > 2
+
+
+def test_results_of_a_step_change_only_with_its_version(finished):
+    """Whoever changes what a step writes raises its version, or finished studies keep files that are no longer made."""
+    found = {
+        name: {
+            "version": step.declared(name).version,
+            "files": {
+                str(path.relative_to(finished.root)): results_of_steps.of(path)
+                for pattern in patterns
+                for path in sorted(finished.root.glob(pattern))
+            },
+        }
+        for name, patterns in results_of_steps.FILES.items()
+    }
+    assert [name for name, result in found.items() if not result["files"]] == []
+    if "UPFIELD_WRITE_RESULTS" in os.environ:
+        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    kept = json.loads(RESULTS.read_text())
+    assert set(kept) == set(found)
+    changed = [name for name in kept if results_of_steps.differ(kept[name]["files"], found[name]["files"])]
+    unchanged_version = [name for name in changed if kept[name]["version"] == found[name]["version"]]
+    assert unchanged_version == [], "raise the version of these steps, then write the results anew"
+    assert changed == [], "write the results anew: UPFIELD_WRITE_RESULTS=1"

@@ -86,12 +86,12 @@ def test_scale_follows_the_settings(study, methods_folder):
         (
             {"scale": [4, 4, 1]},
             {"pairing": "simulated", "simulate": {"kind": "inplane", "factor": 2}},
-            ["simulate.factor is 2", "inplane downsamples by 2 x 2 x 1", "enlarges by 4 x 4 x 1"],
+            ["simulate.factor is 2", "inplane reduces by 2 x 2 x 1", "enlarges by 4 x 4 x 1"],
         ),
         (
             {"scale": [2, 2, 1]},
             {"pairing": "simulated", "simulate": {"kind": "kspace", "factor": 2}},
-            ["simulate.factor", "kspace downsamples by 2 x 2 x 2", "enlarges by 2 x 2 x 1"],
+            ["simulate.factor", "kspace reduces by 2 x 2 x 2", "enlarges by 2 x 2 x 1"],
         ),
         ({}, {"simulate": {"kind": "gaussian", "factor": 1.5}}, ["simulate.factor is 1.5", "whole number"]),
         ({}, {"predict": {"uncertainty": 5}}, ["predict.uncertainty is 5", "unet3d_patchgan.dropout", "train.seeds"]),

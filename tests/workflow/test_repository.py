@@ -156,7 +156,9 @@ def test_no_path_pattern_stands_in_a_rule():
 def test_nothing_but_the_designs_asks_for_the_kind_of_pairing():
     """A branch on it anywhere else would be a second place that says what a kind of pairing is."""
     kinds = "|".join(designs.known())
-    asked = re.compile(rf"""pairing["']\]? *(?:==|!=|in\b)|[=!]= *["'](?:{kinds})["']|\.unpaired\b|\.simulated and\b""")
+    said = r"""pairing["']\]? *(?:==|!=|in\b)"""
+    compared = rf"""[=!]= *["'](?:{kinds})["']"""
+    asked = re.compile(rf"{said}|{compared}|(?:STUDY|study|self)\.unpaired\b|\.simulated and\b")
     files = [*modules().values(), *RULE_FILES, ROOT / "Snakefile"]
     wrong = [
         f"{path.relative_to(ROOT)}: {line.strip()}"
