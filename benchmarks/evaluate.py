@@ -30,7 +30,7 @@ ONLY_OURS = ("fsim", "vif", "snr", "cnr", "edge_preservation_index")
 
 
 def head(methods: int) -> tuple[Array, dict[str, Array], list[Array]]:
-    """Truth, regions and outputs, float32; zero outside the brain as after skull stripping."""
+    """Reference image, regions and outputs, float32; zero outside the brain as after skull stripping."""
     random = np.random.default_rng(0)
     grid = np.ogrid[tuple(slice(-n / 2, n / 2) for n in SHAPE)]
     brain = sum((axis / size) ** 2 for axis, size in zip(grid, AXES, strict=True)) < 1
@@ -39,28 +39,28 @@ def head(methods: int) -> tuple[Array, dict[str, Array], list[Array]]:
     tissues = {"csf": texture < low, "grey": (texture >= low) & (texture < high), "white": texture >= high}
     regions = {"brain": brain} | {name: mask & brain for name, mask in tissues.items()}
     values = sum(level * regions[name] for level, name in ((200, "csf"), (500, "grey"), (800, "white")))
-    truth = np.where(brain, values + 25 * random.normal(size=SHAPE), 0).astype(np.float32)
+    reference = np.where(brain, values + 25 * random.normal(size=SHAPE), 0).astype(np.float32)
     outputs = []
     for number in range(methods):
-        image = ndimage.gaussian_filter(truth, 0.4 + 0.1 * number) + 15 * random.normal(size=SHAPE)
+        image = ndimage.gaussian_filter(reference, 0.4 + 0.1 * number) + 15 * random.normal(size=SHAPE)
         outputs.append(np.where(brain, image, 0).astype(np.float32))
-    return truth, regions, outputs
+    return reference, regions, outputs
 
 
-def by_scikit_image(truth: Array, output: Array, width: float) -> dict[str, float]:
+def by_scikit_image(reference: Array, output: Array, width: float) -> dict[str, float]:
     """The shared metrics of one output on the whole volume."""
     result = {
-        "psnr": metrics.peak_signal_noise_ratio(truth, output, data_range=width),
-        "mse": metrics.mean_squared_error(truth, output),
-        "nrmse_range": metrics.normalized_root_mse(truth, output, normalization="min-max"),
-        "nrmse_euclidean": metrics.normalized_root_mse(truth, output, normalization="euclidean"),
-        "mae": float(np.abs(truth - output).mean()),
-        "pearson": float(np.corrcoef(truth.ravel(), output.ravel())[0, 1]),
+        "psnr": metrics.peak_signal_noise_ratio(reference, output, data_range=width),
+        "mse": metrics.mean_squared_error(reference, output),
+        "nrmse_range": metrics.normalized_root_mse(reference, output, normalization="min-max"),
+        "nrmse_euclidean": metrics.normalized_root_mse(reference, output, normalization="euclidean"),
+        "mae": float(np.abs(reference - output).mean()),
+        "pearson": float(np.corrcoef(reference.ravel(), output.ravel())[0, 1]),
     }
     result["rmse"] = result["mse"] ** 0.5
-    result["nmse_variance"] = result["mse"] / float(truth.var())
+    result["nmse_variance"] = result["mse"] / float(reference.var())
     result["nmse_energy"] = result["nrmse_euclidean"] ** 2
-    pair, value = (truth, output), 1.0
+    pair, value = (reference, output), 1.0
     for level, weight in enumerate(WEIGHTS):
         options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": width}
         similarity = metrics.structural_similarity(*pair, **options)
@@ -77,10 +77,10 @@ def by_scikit_image(truth: Array, output: Array, width: float) -> dict[str, floa
     )
     for name in ("contrast", "homogeneity"):
         result[f"glcm_{name}"] = float(feature.graycoprops(matrix, name).mean())
-    edges = [filters.laplace(image) for image in (output, truth)]
+    edges = [filters.laplace(image) for image in (output, reference)]
     result["laplacian_variance"] = float(edges[0].var())
     result["edge_preservation_correlation"] = float(np.corrcoef(edges[0].ravel(), edges[1].ravel())[0, 1])
-    detail = [filters.laplace(filters.gaussian(image, 1.5)) for image in (output, truth)]
+    detail = [filters.laplace(filters.gaussian(image, 1.5)) for image in (output, reference)]
     result["high_frequency_error"] = float(np.linalg.norm(detail[0] - detail[1]) / np.linalg.norm(detail[1]))
     return result
 
@@ -98,18 +98,18 @@ def main() -> None:
     for name, default in (("methods", 5), ("threads", 2), ("repeats", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
-    truth, regions, outputs = head(options.methods)
-    width = reference_range(truth, regions["brain"])
+    reference, regions, outputs = head(options.methods)
+    width = reference_range(reference, regions["brain"])
     shared = [name for name in METRICS if name not in ONLY_OURS]
 
     def ours(names: list[str]) -> None:
-        reference = Reference(truth, regions, width)
+        measured = Reference(reference, regions, width)
         with ThreadPoolExecutor(options.threads) as pool:
-            list(pool.map(lambda output: reference.measure(output, names), outputs))
+            list(pool.map(lambda output: measured.measure(output, names), outputs))
 
     def theirs() -> None:
         with ThreadPoolExecutor(options.threads) as pool:
-            found = list(pool.map(lambda output: by_scikit_image(truth, output, width), outputs))
+            found = list(pool.map(lambda output: by_scikit_image(reference, output, width), outputs))
         assert set(found[0]) == set(shared)
 
     ratios: dict[str, list[float]] = {"shared": [], "all": []}

@@ -126,14 +126,13 @@ def test_every_matching_scan_is_enhanced_and_the_others_say_why_not(resolved, tr
     assert study.enhanced(study.scans["sub-01_ses-1"]).endswith(
         "apply-unet3d/sub-01/ses-1/anat/sub-01_ses-1_desc-unet3d_T1w.nii.gz"
     )
-    (broken,) = study.index.excluded
+    (broken,) = study.excluded
     assert "run-2" in broken.path and "cannot be read" in broken.reason
-    assert not study.pairs and not study.tested and not study.folds
 
 
 def test_two_contrasts_of_one_name_cannot_both_be_enhanced(resolved, trained):
     study = Application(resolved(model=trained(), source={"entities": {"suffix": ["T1w", "T2w"]}}))
-    reasons = [row.reason for row in study.index.excluded if "sub-01" in row.path]
+    reasons = [row.reason for row in study.excluded if "sub-01" in row.path]
     assert reasons == ["sub-01_ses-2_T1w.nii.gz has the same entities"]
 
 
@@ -159,7 +158,7 @@ def test_scans_out_of_range_are_kept_or_refused_as_asked(resolved, trained, choi
         "sub-02_run-1": {"Excluded": "brain extraction found 3 cm3"},
     }
     for name, content in sidecars.items():
-        write_json(bids.sidecar(study.standardised(study.scans[name])), content)
+        write_json(bids.sidecar(study.preprocessed(study.scans[name])), content)
     table = study.screened().set_index("scan")
     assert table.columns.tolist() == [name for name in application.COLUMNS if name != "scan"]
     assert table.loc["sub-01_ses-1_T2w", "status"] == "applied"

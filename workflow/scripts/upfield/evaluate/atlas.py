@@ -60,6 +60,6 @@ def check(config: Mapping[str, Any], participants: Iterable[str]) -> None:
             " in whose space this image lies"
         )
     region_names(names)
-    if not any(Path(image_of(images, person)).is_file() for person in participants):
+    if not any(Path(image_of(images, participant)).is_file() for participant in participants):
         found = "no participant of the study has this file" if PLACE in images else "expected the path of an image"
         raise UpfieldError(f"config: evaluate.atlas.images is {images}; {found}")

@@ -62,7 +62,7 @@ def enhance(
 
     networks, cards = trained.load(models)
     shown = np.stack([trained.network_input(path, cards[0]).data for path in network_input])
-    data, spread = ensemble(networks, shown, samples=samples, **Inference(**inference, memory=memory).options())
+    data, uncertainty = ensemble(networks, shown, samples=samples, **Inference(**inference, memory=memory).options())
     scale = scaling_of(target_preprocessed)
     native, working = nifti.load(target).grid, nifti.load(target_preprocessed).affine
     back = template_to_target(from_template)
@@ -77,8 +77,8 @@ def enhance(
     # Interpolated as intensities: what lies beyond the working grid is then 0, as it is outside the brain.
     result = nifti.resample(Volume(scale.invert(data), working), native, back, order=3)
     save_prediction(result, prediction, metadata, judged_by)
-    if std is not None and spread is not None:
+    if std is not None and uncertainty is not None:
         # Trilinear: a cubic interpolation of it could be negative.
-        result = nifti.resample(Volume(scale.scale * spread, working), native, back, order=1)
+        result = nifti.resample(Volume(scale.scale * uncertainty, working), native, back, order=1)
         metadata |= {"Quantity": QUANTITY, "Samples": samples, "SpreadOf": prediction}
         save_prediction(result, std, metadata, judged_by)

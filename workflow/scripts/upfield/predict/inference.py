@@ -98,8 +98,8 @@ def ensemble(
             change = output - mean
             mean = mean + change / count
             squares = squares + change * (output - mean)
-    spread = (squares / (count - 1)).sqrt()[0, 0].numpy() if count > 1 else None
-    return np.asarray(mean[0, 0].numpy()), spread
+    std = (squares / (count - 1)).sqrt()[0, 0].numpy() if count > 1 else None
+    return np.asarray(mean[0, 0].numpy()), std
 
 
 class Reversed(Method):
