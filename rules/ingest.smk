@@ -33,7 +33,7 @@ if config["phantom"] is not None:
             **STEP.resources,
         params:
             **STEP.params,
-            root=PHANTOM_DIR,
+            root=lambda wildcards, output: PHANTOM_DIR,
             settings=config["phantom"],
         script:
             "../workflow/scripts/step.py"
@@ -56,7 +56,7 @@ if config["phantom"] is not None:
             **STEP.resources,
         params:
             **STEP.params,
-            root=PHANTOM_DIR,
+            root=lambda wildcards, output: PHANTOM_DIR,
             settings=config["phantom"],
         script:
             "../workflow/scripts/step.py"
