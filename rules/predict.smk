@@ -31,6 +31,18 @@ def pair_judged_by(scan):
     return [sidecar(PATHS("preprocessed", one)) for one in (*pair.sources, pair.target)]
 
 
+# Snakemake makes a prediction again if its inputs are others than last time, each as often. Some are there for that
+# alone: steps do not read them.
+def behind_interpolation(wildcards):
+    target = STUDY.pair_of(scan_of(wildcards)).target
+    return [PATHS("mask", target), *moved_to_template(target, "from_template").values()]
+
+
+def behind_enhancement(wildcards):
+    scan = scan_of(wildcards)
+    return [PATHS("mask", scan), PATHS("mask", STUDY.pair_of(scan).target), PATHS("preprocessed", scan)]
+
+
 def pair_to_interpolate(scan):
     return predicted_pair(scan) | {
         "source_mask": PATHS("mask", scan),
@@ -54,6 +66,7 @@ rule interpolate:
     """identity, spline or histogram_match: one interpolation from the native source to the native target."""
     input:
         models("card"),
+        behind_interpolation,
         unpack(lambda wildcards: pair_to_interpolate(scan_of(wildcards))),
         models=models("model"),
         judged_by=lambda wildcards: pair_judged_by(scan_of(wildcards)),
@@ -86,6 +99,7 @@ rule enhance:
     """A trained model's output for one test participant."""
     input:
         models("card"),
+        behind_enhancement,
         unpack(lambda wildcards: pair_to_enhance(scan_of(wildcards))),
         network_input=lambda wildcards: STUDY.network_input(scan_of(wildcards), method_of(wildcards)),
         models=models("model"),
