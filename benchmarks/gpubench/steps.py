@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 from torch import Tensor
-from upfield.training.feed import Options
+from upfield.training.data import Options
 from upfield.training.optimisers import Optimisers
 from upfield.training.run import train_model
 

@@ -10,7 +10,7 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from upfield.patches import Sampling, Store, draw
-from upfield.training.feed import GPU_WORKERS, load
+from upfield.training.data import GPU_WORKERS, load
 from upfield.training.loop import Trainer
 
 from gpubench import busy, plain

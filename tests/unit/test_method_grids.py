@@ -51,7 +51,7 @@ def volume(number):
 
 
 def reduced(image, scale):
-    """Means over blocks."""
+    """RunningMean over blocks."""
     x, y, z = (size // factor for size, factor in zip(image.shape, scale, strict=True))
     return image.reshape(x, scale[0], y, scale[1], z, scale[2]).mean(axis=(1, 3, 5))
 

@@ -308,7 +308,7 @@ def test_lohiresgan_discriminator_grid_and_options():
     assert full("lohiresgan", conditional=True)["discriminator"] == plain + 16 * 16
     corrected = small("lohiresgan")
     image = smooth((1, 1, 32, 32))
-    same, other = (corrected.criticised(image, source) for source in (image, 1 - image))
+    same, other = (corrected.discriminate(image, source) for source in (image, 1 - image))
     assert not torch.allclose(same, other)
     # The parametrised weight is the stored one divided by its largest singular value.
     Driver(corrected).train(batch_for(corrected, "lohiresgan"), 5)

@@ -35,7 +35,7 @@ def test_snr_against_air_finds_the_noise_of_a_magnitude_image():
 
 def test_contrast_metrics_by_hand():
     grey, white, air = np.array([3.0, 5.0]), np.array([8.0, 12.0]), np.tile([1.0, 3.0], 1000)
-    # Means 4 and 10; standard deviations 1, 2 and 1.
+    # RunningMean 4 and 10; standard deviations 1, 2 and 1.
     assert scan.cnr(grey, white, air) == pytest.approx(6 / np.sqrt(1 + 4 + 1))
     assert scan.cnr(grey, white, air[:10]) == pytest.approx(6 / np.sqrt(1 + 4))
     assert scan.cjv(grey, white) == pytest.approx(3 / 6)

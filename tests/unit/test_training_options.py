@@ -120,7 +120,7 @@ def test_a_method_without_a_generator_is_averaged_whole():
             self.first, self.second = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
 
         def plans(self):
-            return {"both": methods.Plan(list(self.parameters()), 1e-3)}
+            return {"both": methods.OptimizerConfig(list(self.parameters()), 1e-3)}
 
     assert {name.split(".")[0] for name in Average(Toy(), 0.9).values} == {"first", "second"}
 

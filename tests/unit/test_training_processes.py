@@ -20,7 +20,7 @@ from upfield.files import read_json, read_tsv
 from upfield.patches import write_store
 from upfield.study.config import method_settings
 from upfield.training import processes
-from upfield.training.log import Means
+from upfield.training.log import RunningMean
 from upfield.training.run import train_model
 
 SMALL = {"base": 2, "levels": 1, "lr": 1e-2, "batch_size": 1}
@@ -118,7 +118,7 @@ def test_a_single_process_needs_no_partner(monkeypatch):
     assert not processes.launch(2, "no-such-script.py")
     assert processes.any_of(True) and not processes.any_of(False)
     assert processes.first(0.5) == 0.5
-    assert processes.added(Means({"loss": 3.0}, {"loss": 2})).means() == {"loss": 1.5}
+    assert processes.added(RunningMean({"loss": 3.0}, {"loss": 2})).means() == {"loss": 1.5}
 
 
 def test_failed_process_ends_the_run_with_one_line(tmp_path, refused):

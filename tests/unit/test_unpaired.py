@@ -11,7 +11,7 @@ from upfield.methods import model
 from upfield.methods.augmentation import Augmentation
 from upfield.patches import Patches, Sampling, Store, UnpairedPatches, draw, write_store
 from upfield.study.config import method_settings
-from upfield.training.feed import Options
+from upfield.training.data import Options
 from upfield.training.run import fit_histogram, train_model
 from upfield.training.unpaired import UnpairedValidation, laplacian
 

@@ -8,9 +8,12 @@ from types import ModuleType
 from typing import Any
 
 from upfield.errors import UpfieldError
-from upfield.methods.base import Batch, Method, Plan, Update, parameter_counts
+from upfield.methods.base import Batch, Method, OptimizerConfig, Update, parameter_counts
 
-__all__ = ["Batch", "Method", "Plan", "Update", "build", "method_class", "parameter_counts"]
+# The name that methods of others may know it by.
+Plan = OptimizerConfig
+
+__all__ = ["Batch", "Method", "OptimizerConfig", "Plan", "Update", "build", "method_class", "parameter_counts"]
 
 
 def method_class(module: str) -> type[Method]:

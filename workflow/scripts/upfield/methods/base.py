@@ -12,7 +12,7 @@ Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Plan:
+class OptimizerConfig:
     """How one group of parameters is optimised: Adam, with the learning rate a function of the epoch.
 
     `schedule` maps the epoch (a float that grows with every step, 0 at the start) and the number of epochs to a
@@ -68,7 +68,7 @@ class Method(nn.Module):
         x, y, z = self.scale
         return x * self.divisor, y * self.divisor, z * self.divisor if self.dims == 3 else 1
 
-    def plans(self) -> dict[str, Plan]:
+    def plans(self) -> dict[str, OptimizerConfig]:
         """The optimisers, by name."""
         raise NotImplementedError
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from upfield.catalogue.methods import built_in
 from upfield.methods.base import Batch, Update
 from upfield.methods.dropout import Dropout
-from upfield.methods.gan import GAN, seeded, start_at_zero
+from upfield.methods.gan import GAN, init_zero, seeded
 from upfield.methods.losses import adversarial
 from upfield.methods.pool import ImagePool
 
@@ -53,7 +53,7 @@ class Generator(nn.Sequential):
         for channels in widths[:0:-1]:
             layers += [nn.ConvTranspose2d(channels, channels // 2, 3, 2, 1, 1), norm(channels // 2), nn.ReLU()]
         last = nn.Conv2d(width, 1, 7)
-        super().__init__(*layers, nn.ReflectionPad2d(3), *([last, nn.Tanh()] if tanh else [start_at_zero(last)]))
+        super().__init__(*layers, nn.ReflectionPad2d(3), *([last, nn.Tanh()] if tanh else [init_zero(last)]))
 
 
 class Discriminator(nn.Sequential):
@@ -151,7 +151,7 @@ class CycleGAN(GAN):
 
     def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         """The generators, then the discriminators on their outputs of before the change."""
-        a, b = self.enter(batch["source"]), self.enter(batch["target"])
+        a, b = self.to_network_range(batch["source"]), self.to_network_range(batch["target"])
         fake_b, fake_a = self.translated(self.generator_a_to_b, a), self.translated(self.generator_b_to_a, b)
         losses = self._generator_terms(batch, (a, b), (fake_a, fake_b))
         g_loss = (
@@ -198,7 +198,7 @@ class CycleGAN(GAN):
 
     def forward(self, source: Tensor) -> Tensor:
         """A to B."""
-        return self.leave(self.translated(self.generator_a_to_b, self.enter(source)))
+        return self.from_network_range(self.translated(self.generator_a_to_b, self.to_network_range(source)))
 
     def panels(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Both ways there and back: A, A→B, A→B→A, B, B→A, B→A→B."""
@@ -208,7 +208,7 @@ class CycleGAN(GAN):
 
     def reverse(self, target: Tensor) -> Tensor:
         """B to A."""
-        return self.leave(self.translated(self.generator_b_to_a, self.enter(target)))
+        return self.from_network_range(self.translated(self.generator_b_to_a, self.to_network_range(target)))
 
 
 METHOD = CycleGAN

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from upfield.methods import schedules
 from upfield.methods.augmentation import Augmentation
-from upfield.methods.base import Batch, Method, Plan, Update
+from upfield.methods.base import Batch, Method, OptimizerConfig, Update
 from upfield.methods.losses import Content, adversarial
 from upfield.methods.perceptual import Features
 from upfield.methods.upsampling import interpolated
@@ -53,10 +53,12 @@ class GAN(Method):
         self.low, high = self.value_range or (0.0, 1.0)
         self.span = high - self.low
 
-    def plans(self) -> dict[str, Plan]:
+    def plans(self) -> dict[str, OptimizerConfig]:
         """Adam for the generators and Adam for the discriminators."""
         return {
-            name: Plan([p for key, p in self.named_parameters() if key.startswith(name)], rate, self.betas, schedule)
+            name: OptimizerConfig(
+                [p for key, p in self.named_parameters() if key.startswith(name)], rate, self.betas, schedule
+            )
             for (name, rate), schedule in zip(self.rates.items(), self.schedules.values(), strict=True)
         }
 
@@ -64,11 +66,11 @@ class GAN(Method):
         """As the `augmentation` setting says."""
         return self.augmentation(batch, seed)
 
-    def enter(self, image: Tensor) -> Tensor:
+    def to_network_range(self, image: Tensor) -> Tensor:
         """Normalised values to those the networks work in: [0, 1] to `value_range`."""
         return image if self.value_range is None else self.low + self.span * image
 
-    def leave(self, image: Tensor) -> Tensor:
+    def from_network_range(self, image: Tensor) -> Tensor:
         """The inverse of `enter`."""
         return image if self.value_range is None else (image - self.low) / self.span
 
@@ -112,7 +114,7 @@ class PairedGAN(GAN):
         output = self.generator(source)
         return output + interpolated(source[:, :1], self.scale[: self.dims]) if self.input_residual else output
 
-    def criticised(self, image: Tensor, source: Tensor) -> Tensor:
+    def discriminate(self, image: Tensor, source: Tensor) -> Tensor:
         """Logits of the discriminator for `image`, an output or target of `source`."""
         return self.discriminator(image)
 
@@ -123,13 +125,13 @@ class PairedGAN(GAN):
 
     def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         """Discriminator, then generator against the changed one; or both at once where `simultaneous`."""
-        source, target = self.enter(batch["source"]), self.enter(batch["target"])
+        source, target = self.to_network_range(batch["source"]), self.to_network_range(batch["target"])
         output = self.enhanced(source)
-        fake = self.criticised(output if self.simultaneous else output.detach(), source)
-        d_loss = self.discriminator_loss(self.criticised(target, source), fake)
+        fake = self.discriminate(output if self.simultaneous else output.detach(), source)
+        d_loss = self.discriminator_loss(self.discriminate(target, source), fake)
         if not self.simultaneous:
             update(discriminator=d_loss)
-            fake = self.criticised(output, source)
+            fake = self.discriminate(output, source)
         content = self.content(output, target)
         g_adv = adversarial(fake, True, self.gan_loss)
         g_loss = content + self.lambda_adv * g_adv
@@ -143,7 +145,7 @@ class PairedGAN(GAN):
 
     def forward(self, source: Tensor) -> Tensor:
         """The enhanced image."""
-        return self.leave(self.enhanced(self.enter(source)))
+        return self.from_network_range(self.enhanced(self.to_network_range(source)))
 
 
 def seeded(*numbers: int) -> torch.Generator:
@@ -151,7 +153,7 @@ def seeded(*numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
 
 
-def start_small(network: nn.Module) -> None:
+def init_normal(network: nn.Module) -> None:
     """Weights of convolutions and dense layers from N(0, 0.02), biases 0 (Radford et al. 2016)."""
     kinds = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
     for layer in network.modules():
@@ -161,7 +163,7 @@ def start_small(network: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def start_at_zero(layer: nn.Conv2d | nn.Conv3d) -> nn.Conv2d | nn.Conv3d:
+def init_zero(layer: nn.Conv2d | nn.Conv3d) -> nn.Conv2d | nn.Conv3d:
     """The layer with zero weights: with an input residual the method starts as interpolation, nothing to unlearn."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]

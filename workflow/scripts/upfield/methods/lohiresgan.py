@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from upfield.catalogue.methods import built_in
 from upfield.methods.dropout import Dropout
-from upfield.methods.gan import PairedGAN, start_at_zero, start_small
+from upfield.methods.gan import PairedGAN, init_normal, init_zero
 
 FACTS = built_in("lohiresgan")
 
@@ -61,8 +61,8 @@ class ResidualUNet2D(nn.Module):
             self.decoders.append(nn.Sequential(up, nn.BatchNorm2d(width), nn.LeakyReLU(0.2)))
             channels = 2 * width
         head = nn.Conv2d(base // 2, 1, 3, padding=1)
-        start_small(self)
-        self.head = nn.Sequential(head, nn.Tanh()) if tanh else start_at_zero(head)
+        init_normal(self)
+        self.head = nn.Sequential(head, nn.Tanh()) if tanh else init_zero(head)
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the network."""
@@ -89,7 +89,7 @@ class PatchDiscriminator2D(nn.Sequential):
         layers: list[nn.Module] = []
         for width, stride in ((base, 2), (2 * base, 2), (4 * base, 2), (8 * base, 1), (1, 1)):
             conv = nn.Conv2d(channels, width, 4, stride=stride)
-            start_small(conv)
+            init_normal(conv)
             # An even kernel of stride 1 keeps the size only with one more row at the far side.
             far = 1 if stride == 2 else 2
             layers += [
@@ -130,7 +130,7 @@ class LoHiResGAN(PairedGAN):
         self.discriminator = PatchDiscriminator2D(seen, discriminator_base, spectral_norm)
         self.conditional, self.simultaneous = conditional, update == "simultaneous"
 
-    def criticised(self, image: Tensor, source: Tensor) -> Tensor:
+    def discriminate(self, image: Tensor, source: Tensor) -> Tensor:
         """With `conditional` the discriminator sees the source beside the image."""
         return self.discriminator(torch.cat([image, source], dim=1) if self.conditional else image)
 

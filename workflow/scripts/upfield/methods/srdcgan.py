@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from upfield.catalogue.methods import built_in
 from upfield.methods.dropout import Dropout
-from upfield.methods.gan import PairedGAN, start_at_zero
+from upfield.methods.gan import PairedGAN, init_zero
 
 FACTS = built_in("srdcgan")
 
@@ -41,7 +41,7 @@ class Generator(nn.Module):
             Block(3 * width, 3 * width, dropout=dropout),
             Block(3 * width, width, up=factor == 4),
             Block(width, width),
-            *([last, nn.Tanh()] if tanh else [start_at_zero(last)]),
+            *([last, nn.Tanh()] if tanh else [init_zero(last)]),
         )
 
     def forward(self, x: Tensor) -> Tensor:

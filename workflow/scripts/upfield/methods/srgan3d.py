@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from upfield.catalogue.methods import built_in
 from upfield.methods.base import Batch, Update
 from upfield.methods.dropout import Dropout
-from upfield.methods.gan import PairedGAN, seeded, start_at_zero, start_small
+from upfield.methods.gan import PairedGAN, init_normal, init_zero, seeded
 from upfield.methods.losses import Labels, adversarial
 from upfield.methods.upsampling import PixelShuffle3D, smooth_transposed
 
@@ -78,7 +78,7 @@ class Generator(nn.Sequential):
             doubling, channels = enlarging(variant, channels)
             layers += doubling
         last = conv(channels, 1)
-        super().__init__(*layers, start_at_zero(last) if residual else last, *([nn.Tanh()] if tanh else []))
+        super().__init__(*layers, init_zero(last) if residual else last, *([nn.Tanh()] if tanh else []))
 
 
 class Discriminator(nn.Sequential):
@@ -102,7 +102,7 @@ class Discriminator(nn.Sequential):
         flat = channels * grid[0] * grid[1] * grid[2]
         pool = [nn.AdaptiveAvgPool3d(tuple(grid)), nn.Flatten()]
         super().__init__(*layers, *pool, nn.Linear(flat, dense), nn.LeakyReLU(0.3), nn.Linear(dense, 1))
-        start_small(self)
+        init_normal(self)
 
 
 class SRGAN3D(PairedGAN):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from upfield.catalogue.methods import built_in
 from upfield.methods import schedules
 from upfield.methods.augmentation import Augmentation
-from upfield.methods.base import Batch, Method, Plan, Update
+from upfield.methods.base import Batch, Method, OptimizerConfig, Update
 from upfield.methods.dropout import Dropout
 
 FACTS = built_in("unet3d")
@@ -120,9 +120,9 @@ class SupervisedUNet(Method):
         self.augmentation = Augmentation(**augmentation)
         self.divisor = FACTS.divisor({"levels": levels})
 
-    def plans(self) -> dict[str, Plan]:
+    def plans(self) -> dict[str, OptimizerConfig]:
         """One optimiser."""
-        return {"generator": Plan(list(self.generator.parameters()), self.lr, self.betas, self.schedule)}
+        return {"generator": OptimizerConfig(list(self.generator.parameters()), self.lr, self.betas, self.schedule)}
 
     def augment(self, batch: Batch, seed: tuple[int, ...]) -> Batch:
         """As the `augmentation` setting says."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from upfield.catalogue.methods import built_in
-from upfield.methods.base import Batch, Plan, Update
+from upfield.methods.base import Batch, OptimizerConfig, Update
 from upfield.methods.losses import adversarial
 from upfield.methods.unet3d import SupervisedUNet
 
@@ -49,12 +49,12 @@ class UNetPatchGAN(SupervisedUNet):
         self.lr_discriminator, self.lambda_adv, self.gan_loss = lr_discriminator, lambda_adv, gan_loss
         adversarial(torch.zeros(1), True, gan_loss)
 
-    def plans(self) -> dict[str, Plan]:
+    def plans(self) -> dict[str, OptimizerConfig]:
         """One optimiser each."""
         generator = super().plans()["generator"]
         return {
             "generator": generator,
-            "discriminator": Plan(
+            "discriminator": OptimizerConfig(
                 list(self.discriminator.parameters()), self.lr_discriminator, self.betas, self.schedule
             ),
         }

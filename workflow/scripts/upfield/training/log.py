@@ -10,7 +10,7 @@ from upfield.files import write_tsv
 COLUMNS = ("epoch", "step", "seconds")
 
 
-class Means:
+class RunningMean:
     """Running means of named values, as plain sums, so that they can be checkpointed."""
 
     def __init__(self, sums: Mapping[str, float] | None = None, counts: Mapping[str, int] | None = None) -> None:

@@ -25,9 +25,9 @@ from upfield.methods.base import Method
 from upfield.patches import SOURCE, Sampling, Store, draw
 from upfield.training import checkpoint, processes
 from upfield.training.average import Average
+from upfield.training.data import Options, load, to_device
 from upfield.training.device import autocast, choose, precision
-from upfield.training.feed import Options, load, to_device
-from upfield.training.log import Means, write_history
+from upfield.training.log import RunningMean, write_history
 from upfield.training.optimisers import Optimisers
 from upfield.training.progress import Bar, progress
 from upfield.training.unpaired import UnpairedValidation
@@ -45,7 +45,7 @@ class Run:
     step: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
-    means: Means = field(default_factory=Means)
+    means: RunningMean = field(default_factory=RunningMean)
     best_epoch: int = 0
     best_value: float = float("inf")
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Trainer:
         self.device = choose(options.device)
         self.dtype = precision(options.precision, self.device)
         self.method = _channels_last(method.to(self.device))
-        processes.quicken_statistics(self.method)
+        processes.scale_norm_momentum(self.method)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.optimisers = Optimisers(self.method, self.scaler, options.layer_lr, options.accumulate)
         self.average = Average(self.method, options.ema) if options.ema else None
@@ -182,7 +182,7 @@ class Trainer:
         run.seconds += time.monotonic() - started
         run.epoch += 1
         run.history.append({"epoch": run.epoch, "step": run.step, "seconds": round(run.seconds, 3), **row})
-        run.position, run.means = 0, Means()
+        run.position, run.means = 0, RunningMean()
         if row[criterion] < run.best_value or not run.best:
             run.best_epoch, run.best_value = run.epoch, row[criterion]
             run.best = {name: value.detach().cpu().clone() for name, value in self.method.state_dict().items()}
@@ -228,5 +228,5 @@ class Trainer:
             self.average.restore(state["average"])
         self.scaler.load_state_dict(state["scaler"])
         checkpoint.restore_random_state(state["random"])
-        self.run = Run(**{**state["run"], "means": processes.divided(Means(*state["run"]["means"]))})
+        self.run = Run(**{**state["run"], "means": processes.divided(RunningMean(*state["run"]["means"]))})
         logging.info("continues after step %d", self.run.step)

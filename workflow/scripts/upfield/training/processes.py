@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from upfield.errors import UpfieldError
-from upfield.training.log import Means
+from upfield.training.log import RunningMean
 
 # Of the rendezvous of several machines.
 PORTS = range(29500, 30500)
@@ -99,7 +99,7 @@ def add_gradients(parameters: Iterable[Tensor]) -> None:
             handle.wait()
 
 
-def quicken_statistics(module: torch.nn.Module) -> None:
+def scale_norm_momentum(module: torch.nn.Module) -> None:
     """Let batch norms' running statistics move as fast as if this process saw every batch of a step."""
     for part in module.modules():
         if isinstance(part, _BatchNorm) and part.momentum is not None:
@@ -120,17 +120,17 @@ def any_of(flag: bool) -> bool:
     return bool(_reduced([float(flag)])[0])
 
 
-def added(means: Means) -> Means:
+def added(means: RunningMean) -> RunningMean:
     """The means over what every process has seen."""
     names = sorted(means.sums)
     values = _reduced([*(means.sums[name] for name in names), *(float(means.counts[name]) for name in names)])
     sums, counts = values[: len(names)], values[len(names) :]
-    return Means(dict(zip(names, sums, strict=True)), dict(zip(names, map(round, counts), strict=True)))
+    return RunningMean(dict(zip(names, sums, strict=True)), dict(zip(names, map(round, counts), strict=True)))
 
 
-def divided(means: Means) -> Means:
+def divided(means: RunningMean) -> RunningMean:
     """What `added` gave, on the first process; zeros on the others, so that it is not added up again."""
-    return means if rank() == 0 else Means(dict.fromkeys(means.sums, 0.0), dict.fromkeys(means.counts, 0))
+    return means if rank() == 0 else RunningMean(dict.fromkeys(means.sums, 0.0), dict.fromkeys(means.counts, 0))
 
 
 def first(value: float) -> float:

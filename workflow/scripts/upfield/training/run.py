@@ -14,7 +14,7 @@ from upfield.image import histograms
 from upfield.methods import Method, model, parameter_counts
 from upfield.patches import TARGET, standardised, usable
 from upfield.training import processes
-from upfield.training.feed import Options
+from upfield.training.data import Options
 from upfield.training.log import write_history
 from upfield.training.loop import Preview, Trainer
 

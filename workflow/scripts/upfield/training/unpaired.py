@@ -10,15 +10,15 @@ from torch import Tensor
 from upfield.image.nifti import Array
 from upfield.methods.base import Batch, Method
 from upfield.patches import SOURCE, TARGET, Patches, Sampling, Store, require
+from upfield.training.data import Options, load, to_device, to_input_shape
 from upfield.training.device import autocast
-from upfield.training.feed import Options, as_taken, load, to_device
-from upfield.training.log import Means
-from upfield.training.validation import Check
+from upfield.training.log import RunningMean
+from upfield.training.validation import Validator
 
 QUANTILES = np.linspace(0, 1, 501)
 
 
-class UnpairedValidation(Check):
+class UnpairedValidation(Validator):
     """Runs a method in evaluation mode on the participants that are not for the test.
 
     The epoch is kept whose `val_score` is lowest: distance of intensities + distance of sharpness between outputs and
@@ -51,7 +51,7 @@ class UnpairedValidation(Check):
         1-Wasserstein distance between A to B and B of the intensities, and of the sizes of the in-plane Laplacian,
         which noise raises and blur lowers. `val_score`: the sum of both distances.
         """
-        cycle = Means()
+        cycle = RunningMean()
 
         def there_and_back(batch: Batch) -> Tensor:
             output, back = self._both_ways(batch[SOURCE])
@@ -106,7 +106,7 @@ class UnpairedValidation(Check):
             depth = 1 if self.method.dims == 2 else shape[2]
             low = (store.shape[2] - depth) // 2
             box = store.read((0, 0, low), (shape[0], shape[1], depth))[side]
-            start = as_taken(self.method, box[None]).to(self.device)
+            start = to_input_shape(self.method, box[None]).to(self.device)
             there, back = (image.cpu().reshape(box.shape) for image in self._both_ways(start, side == TARGET))
             x, y = store.shape[:2]
             for name, image in ((a, box), (f"{a}→{b}", there), (f"{a}→{b}→{a}", back)):

@@ -9,15 +9,15 @@ from torch import Tensor
 
 from upfield.methods.base import Method
 from upfield.patches import Patches, Sampling, Store
+from upfield.training.data import Options, load, to_device, to_input_shape
 from upfield.training.device import autocast
-from upfield.training.feed import Options, as_taken, load, to_device
-from upfield.training.log import Means
+from upfield.training.log import RunningMean
 
 # Depth of the slab that a preview is predicted in, voxels.
 PREVIEW_DEPTH = 16
 
 
-class Check:
+class Validator:
     """A method in evaluation mode on the stores of the validation participants.
 
     The epoch is kept in which the value called `criterion` is lowest.
@@ -32,7 +32,7 @@ class Check:
         self.device, self.dtype = device, dtype
 
 
-class Validation(Check):
+class Validation(Validator):
     """Outputs against their targets."""
 
     criterion = "val_mae"
@@ -43,7 +43,7 @@ class Validation(Check):
         options = self.options
         sampling = Sampling(options.patch_val, options.per_volume_val, 1.0, options.seed, self.method.scale)
         patches = Patches(self.stores, sampling, 0)
-        means = Means()
+        means = RunningMean()
         self.method.eval()
         for batch in load(self.method, patches, range(len(patches)), self.device, options.workers):
             batch = to_device(self.method, batch, self.device)
@@ -70,7 +70,7 @@ class Validation(Check):
         shape = [-(-size // multiple) * multiple for size, multiple in zip(store.shape[:2], unit, strict=False)]
         low = (store.shape[2] - depth) // 2 // scale[2] * scale[2]
         box = store.read((0, 0, low), (*shape, depth), scale)
-        pair = [as_taken(self.method, box[side][None]).to(self.device) for side in ("source", "target")]
+        pair = [to_input_shape(self.method, box[side][None]).to(self.device) for side in ("source", "target")]
         self.method.eval()
         with autocast(self.device, self.dtype):
             panels = self.method.panels(*pair)

@@ -149,7 +149,7 @@ class Picture(Shared):
 
     @lazy
     def half(self) -> "Picture":
-        """Means over blocks of two voxels along every axis that is not thin, of the voxels inside the brain."""
+        """RunningMean over blocks of two voxels along every axis that is not thin, of the voxels inside the brain."""
         frame = self.frame
         share = halved(frame.mask.astype(np.float64), frame.thin)
         data = np.zeros_like(share)
@@ -217,7 +217,7 @@ class Sample(Shared):
 
 
 def halved(field: Array, thin: Sequence[int]) -> Array:
-    """Means of blocks of two voxels along every axis but the `thin` ones; beyond the array there are zeros."""
+    """RunningMean of blocks of two voxels along every axis but the `thin` ones; beyond the array there are zeros."""
     for axis in range(3):
         if axis not in thin:
             even = np.pad(field, [(0, field.shape[a] % 2 if a == axis else 0) for a in range(3)])

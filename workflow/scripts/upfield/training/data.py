@@ -73,9 +73,9 @@ def load(
 
 def to_device(method: Method, batch: Batch, device: torch.device) -> Batch:
     """A batch as the method takes it, where the method is."""
-    return {name: as_taken(method, value).to(device, non_blocking=True) for name, value in batch.items()}
+    return {name: to_input_shape(method, value).to(device, non_blocking=True) for name, value in batch.items()}
 
 
-def as_taken(method: Method, value: Tensor) -> Tensor:
+def to_input_shape(method: Method, value: Tensor) -> Tensor:
     """An image as the method takes it: a 2-D method's slices (..., X, Y, 1) without their last axis."""
     return value.squeeze(-1) if method.dims == 2 and value.ndim > 1 else value
