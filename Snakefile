@@ -74,6 +74,7 @@ wildcard_constraints:
 
 include: "rules/planning.smk"
 include: "rules/common.smk"
+include: "rules/inputs.smk"
 include: "rules/scans.smk"
 
 
@@ -118,11 +119,6 @@ else:
         for fold in STUDY.folds.names
         for seed in STUDY.methods.seeds(method)
     ]
-
-    def model_to_apply(wildcards):
-        raise WorkflowError(
-            "config: model is not set; apply needs model=<model folder> and bids_dir=<BIDS dataset>"
-        )
 
     localrules:
         report,

@@ -6,19 +6,6 @@
 4. applied_report  the report
 """
 
-
-def scan_alone(wildcards, *wanted):
-    """A scan with bias corrected, its mask, and what is `wanted` of a template that the model works in, if any."""
-    scan = scan_of(wildcards)
-    return {"image": PATHS("corrected", scan), "mask": PATHS("mask", scan), **moved_to_template(scan, *wanted)}
-
-
-def enhanced():
-    """The scans that are enhanced, known once they have been screened."""
-    table = read_tsv(checkpoints.screen.get().output.table)
-    return [f"{ROOT}/{path}" for path in table["output"].dropna()]
-
-
 STEP = step("preprocess.standardize.prepare", "apply/{folder}/{scan}_{suffix}_prepare")
 
 

@@ -22,62 +22,6 @@ FINDINGS = {
 CALIBRATIONS = [PATHS("calibration", participant=participant) for participant in STUDY.tested]
 
 
-def case_of(participant, methods=None):
-    """A participant as evaluation sees it, see `Case`: what methods made of a scan, and what it is compared with."""
-    scans = STUDY.judged_scans(participant)
-    reference, source = STUDY.reference(participant), STUDY.contents[participant].source
-    found = STUDY.methods.names if methods is None else methods
-    # Who is not tested has no output.
-    found = [method for method in found if participant in STUDY.tested]
-    return {
-        "participant": participant,
-        "fold": STUDY.tested.get(participant, ""),
-        "seeds": STUDY.methods.all_seeds,
-        "outputs": {method: STUDY.prediction(method, participant) for method in found},
-        "uncertainties": {
-            method: STUDY.uncertainty(method, participant) for method in STUDY.methods.uncertain if method in found
-        },
-        "reference": reference[0] if reference else None,
-        "source": STUDY.preprocessed(source or scans[0]),
-        "mask": PATHS("mask", scans[0]),
-        "judged_by": [str(sidecar(STUDY.preprocessed(scan))) for scan in scans],
-        "suffix": scans[0].suffix,
-    }
-
-
-def files_of_case(case, uncertainties=False):
-    """The files that must be there for a case to be measured against its reference."""
-    return [
-        *case["outputs"].values(),
-        *(case["uncertainties"].values() if uncertainties else []),
-        *([case["reference"]] if case["reference"] else []),
-        case["mask"],
-        *case["judged_by"],
-    ]
-
-
-def case(wildcards):
-    return case_of(wildcards.participant)
-
-
-def uncertain_case(wildcards):
-    return case_of(wildcards.participant, STUDY.methods.uncertain)
-
-
-def tissues_of(wildcards):
-    return PATHS("tissues", STUDY.pairs[wildcards.participant].target)
-
-
-def regions(wildcards):
-    """Label images in whose regions metrics are measured, by name; maybe none."""
-    files = {"tissues": tissues_of(wildcards)} if config["evaluate"]["regions"] else {}
-    for atlas in STUDY.atlas(wildcards.participant):
-        files["atlas"] = atlas
-        if STUDY.template_atlas:
-            files["from_template"] = STUDY.from_template(STUDY.pairs[wildcards.participant].target)
-    return files
-
-
 STEP = step("evaluate.tissues.segment_reference", "evaluate/{folder}/{scan}_tissues")
 
 
@@ -298,26 +242,6 @@ rule audit:
         case=case,
     script:
         "../workflow/scripts/step.py"
-
-
-def lesion_models(wildcards):
-    """Weights of the models of every trained method, by method."""
-    return {method: STUDY.models(method, wildcards.participant)["model"] for method in STUDY.methods.trained}
-
-
-def lesion_inputs(wildcards):
-    """The preprocessed source by network."""
-    source = STUDY.pairs[wildcards.participant].source
-    return {method: STUDY.network_input(source, method) for method in STUDY.methods.networks}
-
-
-def lesion_pair(wildcards):
-    """The pair as predictions see it, and the ways of what is put into the target's world."""
-    pair = STUDY.pairs[wildcards.participant]
-    files = pair_to_interpolate(pair.source) | {"inverse": STUDY.inverse(pair.source)}
-    # The target is the reference of the case.
-    del files["target"]
-    return files | moved_to_template(pair.target, "to_template", "from_template")
 
 
 STEP = step("evaluate.lesions.lesion_test", "evaluate/{participant}_lesions")

@@ -6,24 +6,6 @@
 4. scanners            all test participants: classifier, MMD and Wasserstein distance, before and after
 """
 
-
-def cohort_targets(participant, part):
-    """The target's scans of a part (training or test) of the fold that a participant is tested in."""
-    members = STUDY.folds.members(STUDY.folds.test_folds[participant], part)
-    targets = [STUDY.contents[name].target for name in members]
-    return [scan for scan in targets if scan is not None]
-
-
-def test_targets(wildcards):
-    return cohort_targets(wildcards.participant, "test")
-
-
-def files_of_scan(wildcards):
-    """The files that must be there for a case without a reference to be measured."""
-    said = case(wildcards)
-    return [*said["outputs"].values(), said["mask"], said["source"], *said["judged_by"]]
-
-
 STEP = step("predict.harmonize.harmonize", "predict/{folder}/{scan}_{label}_{suffix}")
 
 

@@ -4,61 +4,6 @@
 2. enhance      the networks: whole volume or sliding window, mean over seeds and samples, native grid
 """
 
-
-def method_of(wildcards):
-    return STUDY.methods.by_label[wildcards.label]
-
-
-def models(kind):
-    """Weights or cards of the models of a method that never saw this participant."""
-    return lambda wildcards: STUDY.models(method_of(wildcards), scan_of(wildcards).participant)[kind]
-
-
-def predicted_pair(scan):
-    """What a prediction is made from: the native pair, its transform, and the numbers of its normalization."""
-    target = STUDY.pair_of(scan).target
-    return {
-        "source": PATHS("corrected", scan),
-        "target": PATHS("corrected", target),
-        "transform": STUDY.transform(scan),
-        "target_preprocessed": PATHS("preprocessed", target),
-    }
-
-
-def pair_judged_by(scan):
-    """What excludes a pair: the sidecars of its preprocessed scans, of all contrasts."""
-    pair = STUDY.pair_of(scan)
-    return [sidecar(PATHS("preprocessed", one)) for one in (*pair.sources, pair.target)]
-
-
-# Snakemake makes a prediction again if its inputs are others than last time, each as often. Some are there for that
-# alone: steps do not read them.
-def behind_interpolation(wildcards):
-    target = STUDY.pair_of(scan_of(wildcards)).target
-    return [PATHS("mask", target), *moved_to_template(target, "from_template").values()]
-
-
-def behind_enhancement(wildcards):
-    scan = scan_of(wildcards)
-    return [PATHS("mask", scan), PATHS("mask", STUDY.pair_of(scan).target), PATHS("preprocessed", scan)]
-
-
-def pair_to_interpolate(scan):
-    return predicted_pair(scan) | {
-        "source_mask": PATHS("mask", scan),
-        "source_preprocessed": PATHS("preprocessed", scan),
-    }
-
-
-def pair_to_enhance(scan):
-    return predicted_pair(scan) | moved_to_template(STUDY.pair_of(scan).target, "from_template")
-
-
-def labels(wanted):
-    """Labels of the methods that are wanted, as a pattern."""
-    return "|".join(name for name, method in STUDY.methods.by_label.items() if wanted(method)) or "none"
-
-
 STEP = step("predict.interpolate.interpolate", "predict/{folder}/{scan}_{label}_{suffix}")
 
 

@@ -14,26 +14,6 @@ WAYS = [
 GRID_AND_INTENSITY = {key: PREPROCESS[key] for key in ("spacing", "normalize")}
 
 
-def pair_images(scan):
-    """Bias-corrected images and masks of a source scan, of any contrast, and of its target."""
-    return native_pair(scan, STUDY.pair_of(scan).target)
-
-
-def native_images(wildcards):
-    """What puts a scan on the working grid: image, mask, target's mask, QC decision, a source's transform."""
-    scan = scan_of(wildcards)
-    target = STUDY.pair_of(scan).target
-    inputs = {
-        "image": PATHS("corrected", scan),
-        "mask": PATHS("mask", scan),
-        # Whose grid it is.
-        "target_mask": PATHS("mask", target) if STUDY.template is None else STUDY.template[1],
-        "decision": STUDY.decision(scan),
-        **moved_to_template(target, "to_template"),
-    }
-    return inputs | ({"transform": STUDY.transform(scan)} if scan.role == "source" else {})
-
-
 STEP = step("preprocess.simulation.simulate", "preprocess/{folder}/{scan}_{suffix}_simulate")
 
 

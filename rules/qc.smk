@@ -9,16 +9,6 @@
 QC = config["qc"]
 
 
-def registered_pair(wildcards):
-    """A pair, and the transform that leads from its target to its source; or one scan, where there is no pair."""
-    content = STUDY.contents[wildcards.store]
-    files = native_pair(*content)
-    if content.paired:
-        files |= {"transform": STUDY.transform(content.source)}
-        files |= moved_to_template(content.target, "template_mask", "to_template")
-    return files
-
-
 STEP = step("quality.stage.assess", "qc/{store}_quality")
 
 

@@ -9,13 +9,6 @@ READING_PAIRS = reading_pairs(config)
 READ = sorted({name for pair in READING_PAIRS for name in pair})
 
 
-def shown_case(participant):
-    """A case whose outputs are the images that readers see: those of methods, and the reference under its name."""
-    said = case_of(participant)
-    images = said["outputs"] | {TRUTH: said["reference"]}
-    return said | {"outputs": {name: images[name] for name in READ}}
-
-
 SHOWN_CASES = [shown_case(participant) for participant in STUDY.tested]
 
 STEP = step("evaluate.reader_study.write_reader_study", "reading/reading_set")

@@ -6,27 +6,6 @@
 SHOWN = list(STUDY.tested)[: config["report"]["subjects"]]
 
 
-def shown_files(participant):
-    """The images of a test participant that the report shows: of every method, its uncertainty, target and mask."""
-    reference = STUDY.reference(participant)
-    return {
-        "participant_id": participant,
-        "outputs": {method: STUDY.prediction(method, participant) for method in STUDY.methods.names},
-        "uncertainties": {method: STUDY.uncertainty(method, participant) for method in STUDY.methods.uncertain},
-        "reference": reference[0] if reference else None,
-        "mask": PATHS("mask", STUDY.judged_scans(participant)[0]),
-    }
-
-
-def files_of(shown):
-    return [
-        *shown["outputs"].values(),
-        *shown["uncertainties"].values(),
-        *([shown["reference"]] if shown["reference"] else []),
-        shown["mask"],
-    ]
-
-
 STEP = step("report.steps.html_report", "report/report")
 
 

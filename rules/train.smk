@@ -4,16 +4,6 @@
 2. fit_histogram   the histogram-matching baseline: the training targets' mean distribution
 """
 
-
-def stores(*parts, role=None):
-    return lambda wildcards: STUDY.stores(wildcards.fold, *parts, role=role)
-
-
-def model_files(**names):
-    """The files of a model, by the names of a training's outputs."""
-    return {kind: PATHS(kind, **names) for kind in ("model", "card", "history")}
-
-
 STEP = step("study.steps.train_model", "train/{method}_fold-{fold}_seed-{seed}")
 
 

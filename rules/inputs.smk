@@ -1,0 +1,287 @@
+"""Which files jobs read and write: functions of their wildcards, stage by stage."""
+
+# -- preprocess ------------------------------------------------------------------------------------------
+
+
+def pair_images(scan):
+    """Bias-corrected images and masks of a source scan, of any contrast, and of its target."""
+    return native_pair(scan, STUDY.pair_of(scan).target)
+
+
+def native_images(wildcards):
+    """What puts a scan on the working grid: image, mask, target's mask, QC decision, a source's transform."""
+    scan = scan_of(wildcards)
+    target = STUDY.pair_of(scan).target
+    inputs = {
+        "image": PATHS("corrected", scan),
+        "mask": PATHS("mask", scan),
+        # Whose grid it is.
+        "target_mask": PATHS("mask", target) if STUDY.template is None else STUDY.template[1],
+        "decision": STUDY.decision(scan),
+        **moved_to_template(target, "to_template"),
+    }
+    return inputs | ({"transform": STUDY.transform(scan)} if scan.role == "source" else {})
+
+
+# -- qc --------------------------------------------------------------------------------------------------
+
+
+def registered_pair(wildcards):
+    """A pair, and the transform that leads from its target to its source; or one scan, where there is no pair."""
+    content = STUDY.contents[wildcards.store]
+    files = native_pair(*content)
+    if content.paired:
+        files |= {"transform": STUDY.transform(content.source)}
+        files |= moved_to_template(content.target, "template_mask", "to_template")
+    return files
+
+
+# -- patches ---------------------------------------------------------------------------------------------
+
+
+def store_images(wildcards):
+    """What a patch store is made from: a pair on one grid, or one scan."""
+    content = STUDY.contents[wildcards.store]
+    if not content.paired:
+        (scan,) = content.scans
+        image = STUDY.preprocessed(scan)
+        return {"source": [image] if content.target is None else [], "mask": PATHS("mask", scan)} | (
+            {} if content.target is None else {"target": image}
+        )
+    return {
+        "source": [PATHS("preprocessed", scan) for scan in STUDY.pair_of(content.source).sources],
+        "target": PATHS("preprocessed", content.target),
+        "mask": PATHS("mask", content.target),
+        **moved_to_template(content.target, "to_template"),
+    }
+
+
+def downsampled_images(wildcards):
+    """Of a pair, for each scale of the study's methods, the source's contrasts on the grid coarsened by it."""
+    content = STUDY.contents[wildcards.store]
+    sources = STUDY.pair_of(content.source).sources if content.paired else []
+    return [[STUDY.preprocessed(scan, scale) for scan in sources] for scale in STUDY.methods.scales]
+
+
+# -- train -----------------------------------------------------------------------------------------------
+
+
+def stores(*parts, role=None):
+    return lambda wildcards: STUDY.stores(wildcards.fold, *parts, role=role)
+
+
+def model_files(**names):
+    """The files of a model, by the names of a training's outputs."""
+    return {kind: PATHS(kind, **names) for kind in ("model", "card", "history")}
+
+
+# -- predict ---------------------------------------------------------------------------------------------
+
+
+def method_of(wildcards):
+    return STUDY.methods.by_label[wildcards.label]
+
+
+def models(kind):
+    """Weights or cards of the models of a method that never saw this participant."""
+    return lambda wildcards: STUDY.models(method_of(wildcards), scan_of(wildcards).participant)[kind]
+
+
+def predicted_pair(scan):
+    """What a prediction is made from: the native pair, its transform, and the numbers of its normalization."""
+    target = STUDY.pair_of(scan).target
+    return {
+        "source": PATHS("corrected", scan),
+        "target": PATHS("corrected", target),
+        "transform": STUDY.transform(scan),
+        "target_preprocessed": PATHS("preprocessed", target),
+    }
+
+
+def pair_judged_by(scan):
+    """What excludes a pair: the sidecars of its preprocessed scans, of all contrasts."""
+    pair = STUDY.pair_of(scan)
+    return [sidecar(PATHS("preprocessed", one)) for one in (*pair.sources, pair.target)]
+
+
+# Snakemake makes a prediction again if its inputs are others than last time, each as often. Some are there for that
+# alone: steps do not read them.
+def behind_interpolation(wildcards):
+    target = STUDY.pair_of(scan_of(wildcards)).target
+    return [PATHS("mask", target), *moved_to_template(target, "from_template").values()]
+
+
+def behind_enhancement(wildcards):
+    scan = scan_of(wildcards)
+    return [PATHS("mask", scan), PATHS("mask", STUDY.pair_of(scan).target), PATHS("preprocessed", scan)]
+
+
+def pair_to_interpolate(scan):
+    return predicted_pair(scan) | {
+        "source_mask": PATHS("mask", scan),
+        "source_preprocessed": PATHS("preprocessed", scan),
+    }
+
+
+def pair_to_enhance(scan):
+    return predicted_pair(scan) | moved_to_template(STUDY.pair_of(scan).target, "from_template")
+
+
+def labels(wanted):
+    """Labels of the methods that are wanted, as a pattern."""
+    return "|".join(name for name, method in STUDY.methods.by_label.items() if wanted(method)) or "none"
+
+
+# -- evaluate --------------------------------------------------------------------------------------------
+
+
+def case_of(participant, methods=None):
+    """A participant as evaluation sees it, see `Case`: what methods made of a scan, and what it is compared with."""
+    scans = STUDY.judged_scans(participant)
+    reference, source = STUDY.reference(participant), STUDY.contents[participant].source
+    found = STUDY.methods.names if methods is None else methods
+    # Who is not tested has no output.
+    found = [method for method in found if participant in STUDY.tested]
+    return {
+        "participant": participant,
+        "fold": STUDY.tested.get(participant, ""),
+        "seeds": STUDY.methods.all_seeds,
+        "outputs": {method: STUDY.prediction(method, participant) for method in found},
+        "uncertainties": {
+            method: STUDY.uncertainty(method, participant) for method in STUDY.methods.uncertain if method in found
+        },
+        "reference": reference[0] if reference else None,
+        "source": STUDY.preprocessed(source or scans[0]),
+        "mask": PATHS("mask", scans[0]),
+        "judged_by": [str(sidecar(STUDY.preprocessed(scan))) for scan in scans],
+        "suffix": scans[0].suffix,
+    }
+
+
+def files_of_case(case, uncertainties=False):
+    """The files that must be there for a case to be measured against its reference."""
+    return [
+        *case["outputs"].values(),
+        *(case["uncertainties"].values() if uncertainties else []),
+        *([case["reference"]] if case["reference"] else []),
+        case["mask"],
+        *case["judged_by"],
+    ]
+
+
+def case(wildcards):
+    return case_of(wildcards.participant)
+
+
+def uncertain_case(wildcards):
+    return case_of(wildcards.participant, STUDY.methods.uncertain)
+
+
+def tissues_of(wildcards):
+    return PATHS("tissues", STUDY.pairs[wildcards.participant].target)
+
+
+def regions(wildcards):
+    """Label images in whose regions metrics are measured, by name; maybe none."""
+    files = {"tissues": tissues_of(wildcards)} if config["evaluate"]["regions"] else {}
+    for atlas in STUDY.atlas(wildcards.participant):
+        files["atlas"] = atlas
+        if STUDY.template_atlas:
+            files["from_template"] = STUDY.from_template(STUDY.pairs[wildcards.participant].target)
+    return files
+
+
+def lesion_models(wildcards):
+    """Weights of the models of every trained method, by method."""
+    return {method: STUDY.models(method, wildcards.participant)["model"] for method in STUDY.methods.trained}
+
+
+def lesion_inputs(wildcards):
+    """The preprocessed source by network."""
+    source = STUDY.pairs[wildcards.participant].source
+    return {method: STUDY.network_input(source, method) for method in STUDY.methods.networks}
+
+
+def lesion_pair(wildcards):
+    """The pair as predictions see it, and the ways of what is put into the target's world."""
+    pair = STUDY.pairs[wildcards.participant]
+    files = pair_to_interpolate(pair.source) | {"inverse": STUDY.inverse(pair.source)}
+    # The target is the reference of the case.
+    del files["target"]
+    return files | moved_to_template(pair.target, "to_template", "from_template")
+
+
+# -- harmonise -------------------------------------------------------------------------------------------
+
+
+def cohort_targets(participant, part):
+    """The target's scans of a part (training or test) of the fold that a participant is tested in."""
+    members = STUDY.folds.members(STUDY.folds.test_folds[participant], part)
+    targets = [STUDY.contents[name].target for name in members]
+    return [scan for scan in targets if scan is not None]
+
+
+def test_targets(wildcards):
+    return cohort_targets(wildcards.participant, "test")
+
+
+def files_of_scan(wildcards):
+    """The files that must be there for a case without a reference to be measured."""
+    said = case(wildcards)
+    return [*said["outputs"].values(), said["mask"], said["source"], *said["judged_by"]]
+
+
+# -- report ----------------------------------------------------------------------------------------------
+
+
+def shown_files(participant):
+    """The images of a test participant that the report shows: of every method, its uncertainty, target and mask."""
+    reference = STUDY.reference(participant)
+    return {
+        "participant_id": participant,
+        "outputs": {method: STUDY.prediction(method, participant) for method in STUDY.methods.names},
+        "uncertainties": {method: STUDY.uncertainty(method, participant) for method in STUDY.methods.uncertain},
+        "reference": reference[0] if reference else None,
+        "mask": PATHS("mask", STUDY.judged_scans(participant)[0]),
+    }
+
+
+def files_of(shown):
+    return [
+        *shown["outputs"].values(),
+        *shown["uncertainties"].values(),
+        *([shown["reference"]] if shown["reference"] else []),
+        shown["mask"],
+    ]
+
+
+# -- reading ---------------------------------------------------------------------------------------------
+
+
+def shown_case(participant):
+    """A case whose outputs are the images that readers see: those of methods, and the reference under its name."""
+    said = case_of(participant)
+    images = said["outputs"] | {TRUTH: said["reference"]}
+    return said | {"outputs": {name: images[name] for name in READ}}
+
+
+# -- apply -----------------------------------------------------------------------------------------------
+
+
+def scan_alone(wildcards, *wanted):
+    """A scan with bias corrected, its mask, and what is `wanted` of a template that the model works in, if any."""
+    scan = scan_of(wildcards)
+    return {"image": PATHS("corrected", scan), "mask": PATHS("mask", scan), **moved_to_template(scan, *wanted)}
+
+
+def enhanced():
+    """The scans that are enhanced, known once they have been screened."""
+    table = read_tsv(checkpoints.screen.get().output.table)
+    return [f"{ROOT}/{path}" for path in table["output"].dropna()]
+
+
+# -- targets --------------------------------------------------------------------------------------------
+
+
+def model_to_apply(wildcards):
+    raise WorkflowError("config: model is not set; apply needs model=<model folder> and bids_dir=<BIDS dataset>")
