@@ -75,44 +75,26 @@ wildcard_constraints:
 include: "rules/planning.smk"
 include: "rules/common.smk"
 include: "rules/inputs.smk"
-include: "rules/scans.smk"
 
 
+# The targets come first: the first rule is the default.
 if APPLYING:
-
-    include: "rules/apply.smk"
 
     localrules:
         apply,
 
     rule apply:
         """All that a trained model makes of scans without a target."""
-        default_target: True
         input:
             lambda wildcards: [*checkpoints.screen.get().output, *enhanced(), PATHS("report")],
 
 else:
-
-    include: "rules/ingest.smk"
-    include: "rules/preprocess.smk"
-    include: "rules/qc.smk"
-    include: "rules/split.smk"
-    include: "rules/patches.smk"
-    include: "rules/train.smk"
-    include: "rules/predict.smk"
-    include: "rules/evaluate.smk"
-    include: "rules/harmonise.smk"
-    include: "rules/report.smk"
-    include: "rules/reading.smk"
-
     TABLES = [PATHS("table", table=table) for table in STUDY.tables]
     # Metrics against a target.
     EXPORTS = [PATHS("export", method=method) for method in STUDY.methods.names if STUDY.design.has_reference]
     PREDICTIONS = [
         STUDY.prediction(method, participant) for participant in STUDY.tested for method in STUDY.methods.names
-    ] + [
-        STUDY.uncertainty(method, participant) for participant in STUDY.tested for method in STUDY.methods.uncertain
-    ]
+    ] + [STUDY.uncertainty(method, participant) for participant in STUDY.tested for method in STUDY.methods.uncertain]
     MODELS = [
         PATHS("card", method=method, fold=fold, seed=seed)
         for method in STUDY.methods.trained
@@ -135,7 +117,6 @@ else:
 
     rule report:
         """Everything: the report, and what else a user would miss if it were deleted."""
-        default_target: True
         input:
             PATHS("report"),
             TABLES,
@@ -196,3 +177,25 @@ else:
         """A trained model on scans without a target: refused, since no model is set."""
         input:
             model_to_apply,
+
+
+include: "rules/scans.smk"
+
+
+if APPLYING:
+
+    include: "rules/apply.smk"
+
+else:
+
+    include: "rules/ingest.smk"
+    include: "rules/preprocess.smk"
+    include: "rules/qc.smk"
+    include: "rules/split.smk"
+    include: "rules/patches.smk"
+    include: "rules/train.smk"
+    include: "rules/predict.smk"
+    include: "rules/evaluate.smk"
+    include: "rules/harmonise.smk"
+    include: "rules/report.smk"
+    include: "rules/reading.smk"

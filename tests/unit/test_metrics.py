@@ -238,7 +238,7 @@ def test_bad_input_is_named(brain):
     broken[10, 12, 10:12] = np.nan, np.inf
     with pytest.raises(ScanError, match="the output has 2 NaN or infinite values inside the brain mask"):
         compute(broken, truth, mask, width, ["mae"])
-    with pytest.raises(ScanError, match="the truth has 2 NaN"):
+    with pytest.raises(ScanError, match="the reference has 2 NaN"):
         compute(output, broken, mask, width, ["mae"])
     with pytest.raises(ScanError, match="brain mask is empty"):
         compute(output, truth, np.zeros_like(mask), width, ["mae"])

@@ -13,10 +13,11 @@ from upfield.evaluate import calibration, statistics
 from upfield.evaluate.metrics import HIGHER, LOWER
 from upfield.files import read_tsv, write_json, write_tsv
 from upfield.image.nifti import Volume, load, save
-from upfield.report import costs, figures, panels, subject, tables
+from upfield.report import costs, panels, subject, tables
 from upfield.report.page import build
 from upfield.report.subject import SubjectImages
 from upfield.study.designs.narrative import Narrative
+from upfield.training import preview
 
 CONFIG = {
     "study": "demo <b>&study</b>",
@@ -146,7 +147,7 @@ def make_run(root, method, epochs=12, fold=0):
     (folder / "figures").mkdir()
     panel = ndimage.gaussian_filter(np.random.default_rng(0).random((40, 48)), 2)
     for epoch in (1, epochs):
-        png = figures.triptych({"input": panel, "output": panel, "target": panel}, (0.4, 0.6))
+        png = preview.triptych({"input": panel, "output": panel, "target": panel}, (0.4, 0.6))
         (folder / "figures" / f"epoch-{epoch:04d}.png").write_bytes(png)
 
 
@@ -421,6 +422,6 @@ def test_panels_are_turned_to_neurological_view(tmp_path):
 
 def test_triptych_is_a_png_of_three_panels():
     panel = np.linspace(0, 1, 30 * 40).reshape(30, 40)
-    png = figures.triptych({"input": panel, "output": panel, "target": panel}, (0, 1))
-    assert png == figures.triptych({"input": panel, "output": panel, "target": panel}, (0, 1))
+    png = preview.triptych({"input": panel, "output": panel, "target": panel}, (0, 1))
+    assert png == preview.triptych({"input": panel, "output": panel, "target": panel}, (0, 1))
     assert png.startswith(b"\x89PNG") and len(png) < 100_000

@@ -8,8 +8,8 @@ from upfield.evaluate import harmonization as harmonisation
 from upfield.evaluate.harmonization.cohort import COLUMNS
 from upfield.evaluate.statistics.decide import by_intervals
 from upfield.files import read_tsv, write_tsv
-from upfield.report import figures
 from upfield.report.sections.harmonization import headline
+from upfield.training import preview
 
 AUCS = {"identity": (0.98, 0.93, 1.0), "cyclegan": (0.62, 0.41, 0.80), "histogram_match": (0.85, 0.7, 0.96),
         "combat": (0.45, 0.3, 0.7)}  # fmt: skip
@@ -59,7 +59,7 @@ def page(tmp_path_factory):
     make_run(root, "cyclegan")
     panel = np.linspace(0, 1, 40 * 48).reshape(40, 48)
     titles = ("A", "A→B", "A→B→A", "B", "B→A", "B→A→B")
-    grid = figures.triptych(dict.fromkeys(titles, panel), (0, 1))
+    grid = preview.triptych(dict.fromkeys(titles, panel), (0, 1))
     (root / "models/cyclegan/fold-0_seed-42/figures/epoch-0012.png").write_bytes(grid)
     return render(root, [], config=CONFIG | {"pairing": "unpaired", "methods": ["cyclegan"]})
 

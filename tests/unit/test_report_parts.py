@@ -118,7 +118,7 @@ def test_methods_text_knows_every_way_of_preprocessing():
     assert set(prep["template"]["properties"]["transform"]["enum"]) <= set(registration.SAID)
     chosen = {"brain": {"method": "hdbet"}, "registration": {"transform": "syn"}, "normalize": {"method": "nyul"},
               "template": {"name": "MNI305", "image": None, "transform": "affine"}}  # fmt: skip
-    found = written({"preprocess": chosen})
+    found = written({"pairing": "paired", "preprocess": chosen})
     for words in ("HD-BET (Isensee et al., 2019)", "SyN (Avants et al., 2008)",
                   "MNI305 from TemplateFlow (Ciric et al., 2022)",
                   "(Nyúl and Udupa, 1999)"):  # fmt: skip

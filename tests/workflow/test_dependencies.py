@@ -18,7 +18,7 @@ NAMED = {
     "snakemake-executor-plugin-slurm": ("profiles/slurm/config.yaml", "executor: slurm"),
 }
 DEV_PROGRAMS = {"mypy", "ruff", "snakefmt", "pytest-xdist"}
-OURS = {"upfield", "tests", "test_report", "conftest"}
+OURS = {"upfield", "tests", "test_report", "conftest", "gpubench"}
 
 
 def normalized(name):
