@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from upfield import bids
 from upfield.files import merged, read_json, write_json
 from upfield.image import intensity, nifti
 from upfield.image.nifti import Grid, Volume
+from upfield.methods import model
 from upfield.predict.apply import enhance_alone
 from upfield.preprocess import derivatives, standardize
 from upfield.study import application, config
@@ -107,6 +111,76 @@ def test_foreign_or_incompatible_card(resolved, trained, refused, changes, words
     write_json(f"{folder}/model.json", read_json(f"{folder}/model.json") | changes)
     with refused(*words):
         resolved(model=folder)
+
+
+@pytest.mark.parametrize(
+    ("block", "value"),
+    [
+        ("spacing", 1e-6), ("spacing", -1), ("spacing", "1; rm -rf ."), ("spacing", float("nan")), ("spacing", None),
+        ("n4", "yes"), ("n4", 1), ("other", 1),
+        ("brain", {"method": "/bin/sh"}), ("brain", {"method": ["bet"]}), ("brain", {}), ("brain", None),
+        ("brain", {"method": "none", "program": "/bin/sh"}),
+        ("brain", {"method": "template", "template": "/etc/passwd", "mask": "/etc/passwd"}),
+        ("brain", {"method": "template", "template": "a\n.nii", "mask": "b.nii"}),
+        ("brain", {"method": "none", "derivatives": "a\0b"}),
+        ("registration", {"transform": "none"}), ("registration", {"transform": "$(id)", "seed": 1}),
+        ("registration", {"transform": "rigid", "seed": 1.5}), ("registration", {"transform": "rigid", "seed": -1}),
+        ("template", {"name": "../../x", "image": None, "mask": None, "transform": "affine"}),
+        ("template", {"name": None, "image": "/etc/shadow", "mask": "/etc/shadow", "transform": "affine"}),
+        ("template", {"image": "a.nii"}),
+        ("normalize", {"method": "__import__('os')"}), ("normalize", {"method": "nyul", "file": "x"}),
+    ],
+)  # fmt: skip
+def test_a_card_says_of_preprocessing_what_a_configuration_may_say(resolved, trained, refused, block, value):
+    folder = trained()
+    path = f"{folder}/model.json"
+    card = read_json(path)
+    card["preprocess"][block] = value
+    Path(path).write_text(json.dumps(card))
+    with refused(path, f"preprocess.{block}"):
+        resolved(model=folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"pairing": "os.system"}, ["pairing"]),
+        ({"simulate": {"kind": "lowfield", "run": "sh"}}, ["simulate"]),
+        ({"settings": {"base": -1}}, ["base"]),
+        ({"settings": {"base": "__import__('os')"}}, ["base"]),
+        ({"domain": {"target": {"scale": float("inf")}}}, ["scale", "inf"]),
+        ({"domain": {"source": {"intensity": {"low": float("nan")}}}}, ["low", "nan"]),
+        ({"domain": {"target": {"offset": 10**400}}}, ["offset"]),
+        ({"domain": {"target": {"voxel": [0, 1, 1]}}}, ["voxel"]),
+        ({"scale": [10**9, 1, 1]}, ["scale"]),
+        ({"best_val_mae": float("nan")}, ["best_val_mae", "nan"]),
+    ],
+)
+def test_other_values_of_a_card_are_plausible(resolved, trained, refused, change, words):
+    folder = trained()
+    path = f"{folder}/model.json"
+    Path(path).write_text(json.dumps(merged(read_json(path), change)))
+    with refused(path, *words):
+        resolved(model=folder)
+
+
+def test_a_card_that_is_nested_without_end_is_one_line(resolved, trained, refused):
+    folder = trained()
+    Path(f"{folder}/model.json").write_text("[" * 100_000)
+    with refused("not a JSON file"):
+        resolved(model=folder)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_not_applied(resolved, trained, refused, value):
+    folder = trained()
+    weights = load_file(f"{folder}/model.safetensors")
+    next(tensor for tensor in weights.values() if tensor.is_floating_point()).view(-1)[0] = value
+    save_file(weights, f"{folder}/model.safetensors")
+    with refused("not finite", "model.safetensors"):
+        Application(resolved(model=folder))
+    with refused("not finite"):
+        model.load(folder)
 
 
 def test_models_that_are_averaged_must_go_together(resolved, trained, refused):

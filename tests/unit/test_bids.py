@@ -33,15 +33,15 @@ def study(source, target, pairing="paired"):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """The paths of all images opened from now on."""
+    """The paths of all scans opened from now on."""
     opened = []
-    load = nifti.load
+    load = nifti.load_scan
 
     def counting(path):
         opened.append(str(path))
         return load(path)
 
-    monkeypatch.setattr(nifti, "load", counting)
+    monkeypatch.setattr(nifti, "load_scan", counting)
     return opened
 
 

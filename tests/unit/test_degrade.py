@@ -1,8 +1,10 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 from upfield.image import nifti
 from upfield.image.nifti import Volume
+from upfield.preprocess import derivatives
 from upfield.preprocess import simulation as degrade
 
 CLEAN = {"kind": "lowfield", "factor": 1, "thickness": 1, "contrast": 1.0, "bias": 0.0, "noise": 0.0, "seed": 42}
@@ -201,3 +203,37 @@ def test_real_scan(real_data, centroid):
     assert np.linalg.norm(centroid(result) - centroid(volume)) < 5
     back = nifti.resample(result, volume.grid).data
     assert 0.7 < np.corrcoef(back[::3, ::3, ::3].ravel(), volume.data[::3, ::3, ::3].ravel())[0, 1] < 0.99
+
+
+def _brain(values):
+    """Values in a ball of noise, 0 around it."""
+    where = np.indices((20, 20, 20)) - 9.5
+    inside = (where**2).sum(axis=0) < 64
+    return np.where(inside, values(np.random.default_rng(0).normal(600, 120, inside.shape)), 0).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        lambda brain: (brain - 600) / 120,
+        lambda brain: (brain - 600) / 1200,
+        lambda brain: brain - 900,
+        lambda brain: -brain,
+        lambda brain: np.clip(brain / 600 - 1, -0.5, 0.5),
+    ],
+    ids=["z-scored", "UNIT1", "shifted", "inverted", "-0.5 to 0.5"],
+)
+@pytest.mark.parametrize("kind", degrade.KINDS)
+def test_what_is_no_magnitude_is_not_simulated(values, kind, tmp_path):
+    nifti.save(Volume(_brain(values), np.diag([4.0, 4, 4, 1])), tmp_path / "target.nii.gz")
+    settings = {"kind": kind, "seed": 1}
+    degrade.simulate(str(tmp_path / "target.nii.gz"), str(tmp_path / "source.nii.gz"), settings, "sub-01")
+    assert "below 0" in derivatives.excluded(tmp_path / "source.nii.gz")
+
+
+def test_small_values_below_zero_are_no_reason():
+    """Beside edges interpolation leaves some."""
+    data = ndimage.spline_filter(_brain(lambda brain: brain), order=3)
+    data = ndimage.zoom(data, 1.3, order=3, prefilter=False)
+    assert data.min() < 0
+    degrade.require_magnitudes(Volume(data.astype(np.float32), np.eye(4)))

@@ -91,3 +91,19 @@ def test_a_series_that_is_not_one_image_is_excluded(volume, tmp_path, number):
     # The mark travels on, and nothing stops.
     masks.extract_brain(output, tmp_path / "mask.nii.gz", {"method": "none"})
     assert f"made {number} images" in derivatives.excluded(tmp_path / "mask.nii.gz")
+
+
+@pytest.mark.parametrize(("without", "moved"), [([3], 0.0), ([2, 5], 0.0), ([], 0.8)])
+def test_slices_that_are_missing_or_uneven_exclude_with_the_reason(volume, tmp_path, without, moved):
+    pydicom = pytest.importorskip("pydicom")
+    write_series(tmp_path / "series", volume)
+    for index in without:
+        (tmp_path / "series" / f"1-{index:03d}.dcm").unlink()
+    if moved:
+        path = tmp_path / "series" / "1-004.dcm"
+        header = pydicom.dcmread(path)
+        header.ImagePositionPatient[2] = float(header.ImagePositionPatient[2]) + moved
+        pydicom.dcmwrite(path, header)
+    dicom.convert(tmp_path / "series", tmp_path / "out.nii.gz")
+    reason = read_json(tmp_path / "out.json")["Excluded"]
+    assert "slice" in reason and "missing" in reason and "\n" not in reason and "Doe" not in reason

@@ -100,3 +100,10 @@ def test_merged_replaces_lists_whole():
         "a": [3],
         "b": {"c": 1, "d": 4},
     }
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [1, {"a": -float("inf")}], np.float32("nan")])
+def test_json_never_holds_what_json_does_not_know(tmp_path, value, refused):
+    with refused("a.json", "not finite"):
+        files.write_json(tmp_path / "a.json", {"deep": value})
+    assert list(tmp_path.iterdir()) == []

@@ -1,11 +1,13 @@
+import errno
 import gzip
+import tracemalloc
 
 import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from upfield.errors import ScanError
+from upfield.errors import ScanError, UpfieldError
 from upfield.image import nifti
 from upfield.image.nifti import Grid, Volume
 from upfield.phantom import anatomy
@@ -168,6 +170,128 @@ def test_singular_affine(tmp_path, refused, entry):
     (tmp_path / "a.nii").write_bytes(content)
     with refused("affine", "sform", kind=ScanError):
         nifti.load(tmp_path / "a.nii")
+
+
+# Scans that are not what they seem
+
+
+def _image(data=None, affine=None, **fields):
+    """A plausible small scan, with changes of its header."""
+    data = np.random.default_rng(0).uniform(1, 100, (12, 11, 10)).astype(np.float32) if data is None else data
+    image = nib.Nifti1Image(data, np.diag([4.0, 4, 4, 1]) if affine is None else affine)
+    image.header.set_xyzt_units("mm")
+    content = bytearray(image.to_bytes())
+    header = nib.Nifti1Header(bytes(content[:348]))
+    for name, value in fields.items():
+        header[name] = value
+    content[:348] = header.binaryblock
+    return bytes(content)
+
+
+def test_a_scan_is_what_it_seems(tmp_path):
+    (tmp_path / "a.nii").write_bytes(_image())
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(_image()))
+    scans = [nifti.load_scan(tmp_path / name) for name in ("a.nii", "a.nii.gz")]
+    assert np.array_equal(scans[0].data, scans[1].data) and scans[0].data.shape == (12, 11, 10)
+
+
+def _sheared():
+    affine = np.diag([4.0, 4, 4, 1])
+    affine[:2, 2] = 20
+    return affine
+
+
+def _far():
+    affine = np.diag([4.0, 4, 4, 1])
+    affine[0, 3] = 1e7
+    return affine
+
+
+# Half a gigabyte, of a size that a head may have.
+BIG = {
+    "dim": [3, 500, 500, 500, 1, 1, 1, 1],
+    "srow_x": [1, 0, 0, 0],
+    "srow_y": [0, 1, 0, 0],
+    "srow_z": [0, 0, 1, 0],
+}
+NOISE = np.random.default_rng(0).uniform(1, 100, (12, 11, 10))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (_image((NOISE + 1j * NOISE).astype(np.complex64)), ["complex", "magnitude"]),
+        (_image((NOISE - 2j).astype(np.complex128)), ["complex", "magnitude"]),
+        (_image(NOISE * 1e40), ["beyond single precision"]),
+        (_image(np.where(NOISE > 99, 1e300, NOISE)), ["beyond single precision"]),
+        (_image((NOISE * 1e30).astype(np.float32)), ["intensities up to"]),
+        (_image((NOISE * 1e-30).astype(np.float32)), ["intensities up to"]),
+        (_image(NOISE, sform_code=0, qform_code=0), ["which way", "sform_code and qform_code"]),
+        (_image(affine=np.diag([8000.0, 8000, 8000, 1])), ["voxels of 8000 x", "mm"]),
+        (_image(affine=np.diag([1e-6, 1e-6, 1e-6, 1])), ["affine"]),
+        (_image(affine=np.diag([0.004, 0.004, 0.004, 1]), xyzt_units=1), ["voxels of 0.004", "meter"]),
+        (_image(affine=np.diag([4000.0, 4000, 4000, 1]), xyzt_units=3), ["voxels of 4000", "micron"]),
+        (_image(affine=np.diag([0.3, 0.3, 0.3, 1])), ["field of view of 3.6 x"]),
+        (_image(np.tile(NOISE, (3, 1, 1)), np.diag([40.0, 4, 4, 1])), ["field of view of 1440"]),
+        (_image(affine=_sheared()), ["right angles"]),
+        (_image(affine=_far()), ["from its origin"]),
+        (_image(dim=[3, 30000, 30000, 2, 1, 1, 1, 1])[:360], ["voxels", "million"]),
+        (_image(**BIG)[:360], ["claims", "cut or damaged"]),
+        (_image()[:-1], ["cut or damaged"]),
+    ],
+)  # fmt: skip
+def test_what_no_scan_of_a_head_can_be_is_excluded_with_the_reason(content, words, packed, tmp_path, refused):
+    path = tmp_path / ("a.nii.gz" if packed else "a.nii")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    if packed and words == ["cut or damaged"]:
+        words = ["cannot be read"]
+    with refused(*words, kind=ScanError):
+        nifti.load_scan(path)
+
+
+def test_a_small_file_that_claims_much_takes_no_memory(tmp_path, refused):
+    """Packed zeros, as many as make the claim possible by the size of the file, but fewer than claimed."""
+    header = _image(dim=[3, 500, 500, 500, 1, 1, 1, 1], srow_x=[1, 0, 0, 0], srow_y=[0, 1, 0, 0], srow_z=[0, 0, 1, 0])[
+        :352
+    ]
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(gzip.compress(header + bytes(2**20), 9) + np.random.default_rng(0).bytes(600_000))
+    tracemalloc.start()
+    with refused("cannot be read", kind=ScanError):
+        nifti.load_scan(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**25
+    tracemalloc.stop()
+
+
+def test_voxels_that_are_no_numbers_are_counted(tmp_path, caplog):
+    data = NOISE.astype(np.float32)
+    data[0, 0, :3] = np.nan
+    (tmp_path / "a.nii").write_bytes(_image(data))
+    assert nifti.load_scan(tmp_path / "a.nii").data[0, 0, :3].tolist() == [0, 0, 0]
+    assert "3 voxels are not finite" in caplog.text
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
+def test_nothing_that_is_not_finite_is_written(value, tmp_path, refused):
+    data = NOISE.copy()
+    data[1, 2, 3] = value
+    with refused("a.nii.gz", "not written"):
+        nifti.save(Volume(data, np.diag([4.0, 4, 4, 1])), tmp_path / "a.nii.gz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_says_nothing_of_the_file_excludes_nobody(tmp_path, monkeypatch):
+    """A scan without permission today may be read tomorrow: the run stops, and nothing is remembered."""
+    (tmp_path / "a.nii").write_bytes(_image())
+
+    def denied(*arguments):
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "a.nii"))
+
+    monkeypatch.setattr(nifti.nib, "load", denied)
+    with pytest.raises(UpfieldError, match=r"a\.nii cannot be read now") as caught:
+        nifti.load_scan(tmp_path / "a.nii")
+    assert not isinstance(caught.value, ScanError)
 
 
 # Orientation

@@ -65,3 +65,17 @@ def test_geometry_that_is_not_known_yet_is_that_of_a_head():
 def test_half_a_geometry_is_refused(refused):
     with refused("3 axes", "0 voxel sizes"):
         resources.megavoxels((1, 2, 3), (), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "voxel", "spacing"),
+    [
+        ((64, 64, 64), (8000, 8000, 8000), 1.0), ((30000, 30000, 2), (1, 1, 1), "native"),
+        ((32767, 32767, 32767), (1, 1, 1), "native"), ((256, 256, 256), (1, 1, 1), 0.2),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", sorted(STEPS.values()))
+def test_no_header_makes_a_job_ask_for_more_than_the_largest_scan_needs(shape, voxel, spacing, name):
+    size = resources.megavoxels(shape, voxel, spacing)
+    assert size == pytest.approx(512**3 / 1e6)
+    assert step.declared(name).mem_mb(size) < 250_000 and step.declared(name).runtime(size) < 1500

@@ -16,13 +16,15 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from upfield.files import read_json, read_tsv
+from upfield.methods import model
 from upfield.methods.unet3d import SupervisedUNet
 from upfield.patches import Patches, Sampling, Store, usable, write_store
 from upfield.study.config import method_settings
 from upfield.training import checkpoint
 from upfield.training.run import train_model
+from upfield.training.validation import Validation
 
 SMALL = {
     "unet3d": {"base": 2, "levels": 1, "lr": 1e-2},
@@ -298,6 +300,142 @@ def test_kill_while_a_checkpoint_is_written_leaves_the_last_one(stores, finished
     assert checkpoint.load(tmp_path / "checkpoint.safetensors")["run"]["epoch"] == 2
     train(tmp_path, "unet3d", stores)
     assert_same(tmp_path, finished["unet3d"][0])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.write_bytes(path.read_bytes()[:100]),
+        lambda path: path.write_bytes(bytes(path.stat().st_size)),
+        # Bits that flipped on the disk: a valid file with other numbers in it.
+        lambda path: path.write_bytes(flipped(path.read_bytes(), -3000)),
+        lambda path: path.unlink(),
+    ],
+    ids=["empty", "last byte cut", "header cut", "zeros", "other numbers", "gone"],
+)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(damage, stores, finished, tmp_path, monkeypatch, caplog):
+    stop_after_checkpoints(monkeypatch, tmp_path, stores, 3)
+    damage(tmp_path / "checkpoint.safetensors")
+    lying = (tmp_path / "checkpoint.safetensors").exists()
+    train(tmp_path, "unet3d", stores)
+    assert_same(tmp_path, finished["unet3d"][0])
+    assert ("damaged" in caplog.text) == lying
+
+
+def test_with_both_checkpoints_damaged_the_training_starts_again(stores, finished, tmp_path, monkeypatch, caplog):
+    stop_after_checkpoints(monkeypatch, tmp_path, stores, 3)
+    for path in tmp_path.glob("checkpoint*"):
+        path.write_bytes(b"cut")
+    train(tmp_path, "unet3d", stores)
+    assert_same(tmp_path, finished["unet3d"][0])
+    assert caplog.text.count("cut or damaged") == 2
+
+
+def flipped(content, where):
+    """Bytes with ten of them inverted."""
+    return content[:where] + bytes(255 - byte for byte in content[where : where + 10]) + content[where + 10 :]
+
+
+def stop_after_checkpoints(monkeypatch, folder, stores, number):
+    """Train until so many checkpoints are written, and break off while the next is."""
+    real, calls = checkpoint.save_file, []
+
+    def limited(tensors, path, metadata):
+        calls.append(path)
+        if len(calls) > number:
+            raise KeyboardInterrupt
+        real(tensors, path, metadata=metadata)
+
+    monkeypatch.setattr(checkpoint, "save_file", limited)
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, "unet3d", stores)
+    monkeypatch.undo()
+
+
+def measuring(monkeypatch, values):
+    """Let validation find these errors, one an epoch."""
+    found = iter(values)
+    monkeypatch.setattr(Validation, "measure", lambda self: {"val_mae": next(found), "val_psnr": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [
+        ([math.nan, 0.5, 0.1, 0.2], 3),
+        ([math.inf, math.nan, 0.3, math.nan], 3),
+        ([0.4, math.nan, -math.inf, 0.5], 1),
+    ],
+)
+def test_an_error_that_is_not_finite_is_never_the_best(values, best, stores, tmp_path, monkeypatch):
+    measuring(monkeypatch, values)
+    train(tmp_path, "unet3d", stores)
+    card = read_json(tmp_path / "model.json")
+    assert card["best_epoch"] == best and card["best_val_mae"] == values[best - 1]
+
+
+def test_without_a_finite_epoch_there_is_no_model(stores, tmp_path, monkeypatch, refused):
+    measuring(monkeypatch, [math.nan] * 4)
+    with refused("diverged", "epoch 4", "step 24", "val_mae", "learning rate"):
+        train(tmp_path, "unet3d", stores)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def diverging(monkeypatch, step, what):
+    """Let the training break in a step: its losses, or one weight after losses that are finite."""
+    real = SupervisedUNet.training_step
+    steps = []
+
+    def training_step(self, batch, update):
+        losses = real(self, batch, update)
+        steps.append(None)
+        if len(steps) == step:
+            if what == "weight":
+                next(self.parameters()).data.view(-1)[0] = math.nan
+            else:
+                losses = dict.fromkeys(losses, what)
+        return losses
+
+    monkeypatch.setattr(SupervisedUNet, "training_step", training_step)
+
+
+@pytest.mark.parametrize("what", [math.nan, math.inf, "weight"])
+@pytest.mark.parametrize(("step", "epoch"), [(2, 1), (12, 2), (24, 4)])
+def test_a_training_that_diverges_says_so_and_keeps_its_best(what, step, epoch, stores, tmp_path, monkeypatch, refused):
+    diverging(monkeypatch, step, what)
+    # What a broken weight does is seen in the next loss, or at the end of the epoch.
+    with refused("diverged", f"epoch {epoch}", "learning rate", "lr in method_overrides"):
+        train(tmp_path, "unet3d", stores)
+    assert not (tmp_path / "model.json").exists()
+    best = tmp_path / "best.safetensors"
+    assert best.is_file() == (epoch > 1)
+    for path in [best] if epoch > 1 else []:
+        assert all(torch.isfinite(value).all() for value in load_file(path).values())
+    # Nothing that diverged is continued from.
+    monkeypatch.undo()
+    train(tmp_path, "unet3d", stores)
+    assert read_json(tmp_path / "model.json")["epochs"] == 4 and not best.exists()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_models_hold_finite_weights_alone(value, tmp_path, refused):
+    weights = {"a": torch.zeros(3), "counts": torch.arange(2), "b": torch.tensor([1.0, value])}
+    with refused("b holds values that are not finite"):
+        model.save(tmp_path, weights, {})
+    assert list(tmp_path.iterdir()) == []
+    save_file(weights, tmp_path / "model.safetensors")
+    with refused("b holds values that are not finite"):
+        model.read_weights(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"cut", b"\xff" * 100, None])
+def test_damaged_weights_are_one_line(content, tmp_path, refused):
+    path = tmp_path / "model.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with refused("cannot be read"):
+        model.read_weights(path)
 
 
 def test_signal_handlers_are_put_back(stores, tmp_path):

@@ -11,16 +11,19 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from upfield.errors import UpfieldError
+
 # The process's file mode mask, which can only be read by setting it.
 UMASK = os.umask(0)
 os.umask(UMASK)
 
 
 @contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
+def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path` (same extension); rename it to `path` if the block succeeds.
 
-    Parent folders are made. On an error the temporary file is removed and `path` is left as it was.
+    Parent folders are made. On an error the temporary file is removed and `path` is left as it was. With `durable` the
+    bytes are on the disk before the file has its name: what took hours must not be cut by a loss of power.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,9 +32,20 @@ def atomic(path: str | Path) -> Iterator[Path]:
         yield temporary
         # Some writers make files that only their owner can read; colleagues on a cluster share a study.
         temporary.chmod(0o666 & ~UMASK)
+        if durable:
+            sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(path: str | Path) -> None:
+    """Return once the bytes of a file are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -41,8 +55,15 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write JSON atomically, indented, keys in the order given, ending with a newline."""
-    write_text(path, json.dumps(value, indent=2, default=_plain) + "\n")
+    """Write JSON atomically, indented, keys in the order given, ending with a newline.
+
+    Raises UpfieldError for a number that is not finite, which JSON does not know and other readers stumble over.
+    """
+    try:
+        text = json.dumps(value, indent=2, default=_plain, allow_nan=False)
+    except ValueError as error:
+        raise UpfieldError(f"{Path(path).name} would hold a number that is not finite ({error})") from None
+    write_text(path, text + "\n")
 
 
 def read_json(path: str | Path) -> Any:

@@ -1,6 +1,7 @@
 """A DICOM series as NIfTI with a sidecar, by dcm2niix, without what could identify a person."""
 
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from upfield.step import step
 
 # Seconds that one series may take.
 LIMIT = 900
+# What dcm2niix says of a series whose slices do not lie where an image would have them.
+NOT_A_GRID = re.compile(
+    r"(missing images|interslice distance varies|not equidistant|slices are missing)", re.IGNORECASE
+)
 # What a sidecar keeps. Everything else goes: names, dates, numbers of studies, devices and institutions among it.
 KEPT = (
     "Modality", "MagneticFieldStrength", "ImagingFrequency", "Manufacturer", "ManufacturersModelName", "BodyPart",
@@ -33,8 +38,8 @@ KEPT = (
 def convert(series: str | Path, converted: str | Path) -> None:
     """Write the 3-D image of a DICOM series (a folder) to `converted` with its sidecar.
 
-    A series that gives no image, or more than one, becomes a tiny placeholder whose sidecar says `Excluded` and why, so
-    that one bad scan does not stop the others.
+    A series that gives no image, or more than one, or whose slices are missing or unevenly spaced, becomes a tiny
+    placeholder whose sidecar says `Excluded` and why, so that one bad scan does not stop the others.
     """
     try:
         volume, fields = _image(Path(series))
@@ -55,6 +60,13 @@ def _image(series: Path) -> tuple[Volume, dict[str, Any]]:
             done = program.run(command, seconds=LIMIT)
         except program.ProgramError as error:
             raise ScanError(str(error)) from None
+        # Of a series that lacks a slice it makes a second image, with slices at equal distances; so this comes first.
+        said = [line.strip() for line in f"{done.stdout}\n{done.stderr}".splitlines() if NOT_A_GRID.search(line)]
+        if said:
+            words = "; ".join(dict.fromkeys(line.removeprefix("Warning: ").rstrip(".") for line in said))
+            raise ScanError(
+                f"a slice of the DICOM series is missing, or its slices are not equally far apart: {words[:200]}"
+            )
         images = sorted(Path(folder).glob("*.nii"))
         if len(images) != 1:
             raise ScanError(
@@ -62,4 +74,4 @@ def _image(series: Path) -> tuple[Volume, dict[str, Any]]:
                 f" ({done.last_line[:100]})"
             )
         found = json.loads(sidecar(images[0]).read_text(encoding="utf-8"))
-        return nifti.load(images[0]), {key: found[key] for key in KEPT if key in found}
+        return nifti.load_scan(images[0]), {key: found[key] for key in KEPT if key in found}

@@ -143,14 +143,17 @@ def _matches(found: Any, wanted: Any) -> bool:
 
 
 def inspect(scan: Scan) -> Scan:
-    """`scan` with shape, voxel size and bytes filled in; the image is read whole, and `problem` says what is wrong."""
+    """`scan` with shape, voxel size and bytes filled in; the image is read whole, and `problem` says what is wrong.
+
+    What no scan of a head can be is refused by its header, before anything is read of it or asked for.
+    """
     path = Path(scan.path)
     size = path.stat().st_size if path.is_file() else 0
     if scan.dicom and not path.is_file():
         # Not converted yet.
         return scan if any(Path(scan.dicom).iterdir()) else changed(scan, problem="the DICOM folder is empty")
     try:
-        volume = nifti.load(path)
+        volume = nifti.load_scan(path)
     except ScanError as error:
         return changed(scan, size=size, problem=str(error))
     voxel = tuple(round(float(v), 4) for v in volume.grid.spacing)

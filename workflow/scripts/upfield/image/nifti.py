@@ -5,10 +5,16 @@ world millimetres, RAS+; a transform takes a point of the *output* grid's world 
 direction in which an image is pulled), both RAS+ millimetres: a 4x4 matrix, a `Field`, or several one after the other.
 """
 
+import errno
+import gzip
+import logging
+import math
 import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -17,7 +23,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike
 from scipy import ndimage
 
-from upfield.errors import ScanError
+from upfield.errors import ScanError, UpfieldError
 from upfield.files import atomic
 from upfield.image import transforms
 from upfield.image.transforms import Array, Field, Transform, steps
@@ -30,6 +36,24 @@ SLAB = 80.0
 # NIfTI's codes of coordinates: of the scanner, or of another image such as a template.
 SCANNER, ALIGNED = 1, 2
 
+# What the scan of a head may be: voxels and field of view in mm, angles between axes by the volume that they span
+# relative to a box of the same edges, distance from the origin in mm, and as many voxels as a cube of 512 has.
+VOXEL = (0.05, 50.0)
+SHORTEST, LONGEST = 5.0, 1000.0
+RIGHT_ANGLES = 0.5
+FARTHEST = 10_000.0
+LARGEST = 512**3
+# Intensities whose squares single precision can hold, and of which differences are left.
+INTENSITIES = (1e-18, 1e18)
+# No byte of a gzip stream stands for more bytes than this.
+DEFLATE = 1032
+# Bytes that may be read from a packed file before it is known whether it holds what its header claims.
+UNCHECKED = 2**26
+# What an OSError says of the machine, and not of the file.
+PASSING = {
+    errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+    errno.ENOTCONN, errno.EHOSTDOWN, errno.EAGAIN,
+}  # fmt: skip
 # What nibabel and numpy raise for damaged files: headers with impossible types, offsets or sizes among them.
 UNREADABLE = (
     ImageFileError,
@@ -98,6 +122,32 @@ def load(path: str | Path) -> Volume:
     return volume
 
 
+def load_scan(path: str | Path) -> Volume:
+    """Load a scan as it was acquired, after a look at its header: what no scan of a head can be is not read at all.
+
+    Raises ScanError like `load`; also if the file is shorter than its header claims, does not say which way the image
+    lies, or is larger, smaller or more skewed than a head can be, and for intensities that cannot be computed with.
+    Voxels that are not finite are 0, and the log says how many.
+    """
+    image = _open(path)
+    _check_header(image)
+    _check_length(image, Path(path))
+    volume = load(path)
+    largest, span = float(np.abs(volume.data).max()), float(np.ptp(volume.data))
+    extent = volume.grid.spacing * volume.data.shape
+    if extent.max() < SHORTEST:
+        raise ScanError(
+            f"a field of view of {_by(extent)} mm; expected that of a head, at least {SHORTEST:g} mm at its longest:"
+            " fix the header"
+        )
+    if largest > INTENSITIES[1] or span < INTENSITIES[0]:
+        raise ScanError(
+            f"intensities up to {largest:.3g} that differ by {span:.3g} at most; expected units in which they can be"
+            f" computed with ({INTENSITIES[0]:g} to {INTENSITIES[1]:g}): scale the image"
+        )
+    return volume
+
+
 def load_mask(path: str | Path) -> Volume:
     """Load a mask as boolean; unlike an image it may be empty. Raises ScanError like `load`."""
     volume = _read(path)
@@ -113,23 +163,121 @@ def load_labels(path: str | Path) -> Volume:
     return volume.with_data(labels.astype(np.int32))
 
 
-def _read(path: str | Path) -> Volume:
+@contextmanager
+def _readable() -> Iterator[None]:
+    """What is raised for damaged files is a ScanError with the reason in one line.
+
+    What may pass (no permission, a drive that does not answer) says nothing of the file, and is an UpfieldError.
+    """
     try:
-        image = cast(nib.Nifti1Image, nib.load(path))
-        if len(image.shape) == 4 and image.shape[3] == 1:
-            image = image.slicer[..., 0]
-        if len(image.shape) != 3:
-            raise ScanError(f"{len(image.shape)}D image of shape {image.shape}; expected one 3D volume")
-        data = np.asarray(image.dataobj, dtype=np.float32)
+        yield
     except FileNotFoundError:
         raise ScanError("the file does not exist") from None
     except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno in PASSING:
+            raise UpfieldError(
+                f"{error.filename or 'a file'} cannot be read now ({error.strerror}); try again"
+            ) from None
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ScanError(f"the file cannot be read as NIfTI ({reason[:160]})") from None
+
+
+def _open(path: str | Path) -> nib.Nifti1Image:
+    """An image of which the header alone has been read: three axes, real numbers, a usable affine."""
+    with _readable():
+        image = cast(nib.Nifti1Image, nib.load(path))
+        shape, dtype = image.shape, image.get_data_dtype()
+    if getattr(image, "affine", None) is None:
+        raise ScanError(f"the file holds {type(image).__name__}; expected one 3D volume")
+    if len(shape) != 3 and not (len(shape) == 4 and shape[3] == 1):
+        raise ScanError(f"{len(shape)}D image of shape {shape}; expected one 3D volume")
+    if dtype.kind == "c":
+        raise ScanError(
+            "the image is complex (real and imaginary parts); expected magnitudes: export the magnitude image"
+        )
     affine = np.asarray(image.affine, dtype=np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise ScanError("the header holds no usable affine (singular or not finite); fix its sform or qform")
-    return Volume(np.nan_to_num(data, copy=False, nan=0.0, posinf=0.0, neginf=0.0), affine)
+    return image
+
+
+def _read(path: str | Path) -> Volume:
+    """The image of a file. The log says how many voxels are not finite."""
+    image = _open(path)
+    with _readable(), np.errstate(over="ignore", invalid="ignore"):
+        data = np.asarray(image.dataobj, dtype=np.float32).reshape(image.shape[:3])
+        bad = ~np.isfinite(data)
+        if bad.any():
+            # Only now, since it takes twice the memory: which of them are numbers that single precision cannot hold.
+            wide = np.asarray(image.dataobj).reshape(data.shape)[bad]
+            beyond = wide[np.isfinite(wide)]
+            if beyond.size:
+                raise ScanError(
+                    f"{beyond.size} voxels are beyond single precision (such as {float(beyond[0]):.3g}); expected"
+                    " intensities below 3.4e38: scale the image"
+                )
+            logging.warning("%s: %d voxels are not finite; they are taken as 0", path, int(bad.sum()))
+            data[bad] = 0
+    return Volume(data, np.asarray(image.affine, dtype=np.float64))
+
+
+def _check_header(image: nib.Nifti1Image) -> None:
+    """Raise ScanError if a header describes what no scan of a head can be, or does not say which way it lies."""
+    if not isinstance(image, nib.Nifti1Image):
+        raise ScanError(f"the file holds {type(image).__name__}; expected NIfTI")
+    header = image.header
+    if not int(header["sform_code"]) and not int(header["qform_code"]):
+        raise ScanError(
+            "the header does not say which way the image lies (sform_code and qform_code are 0), so left and right"
+            " are unknown; set one of them"
+        )
+    shape = image.shape[:3]
+    count = math.prod(shape)
+    if min(shape) < 1:
+        raise ScanError(f"an image of {_by(shape)} voxels is empty")
+    if count > LARGEST:
+        raise ScanError(f"{_by(shape)} voxels; no scan of a head has more than {LARGEST / 1e6:.0f} million")
+    x, y, z = shape
+    grid = Grid((x, y, z), np.asarray(image.affine, dtype=np.float64))
+    spacing = grid.spacing
+    unit = {1: "meter", 3: "micron"}.get(int(header["xyzt_units"]) % 8)
+    said = f" (the unit that the header names is the {unit})" if unit else ""
+    if spacing.min() < VOXEL[0] or spacing.max() > VOXEL[1]:
+        raise ScanError(f"voxels of {_by(spacing)} mm; expected {VOXEL[0]:g} to {VOXEL[1]:g} mm{said}: fix the header")
+    extent = spacing * shape
+    if extent.max() > LONGEST:
+        raise ScanError(
+            f"a field of view of {_by(extent)} mm; expected that of a head, at most {LONGEST:g} mm{said}: fix the"
+            " header"
+        )
+    if abs(np.linalg.det(grid.affine[:3, :3])) < RIGHT_ANGLES * math.prod(spacing):
+        raise ScanError("the axes of the image are far from right angles; fix its sform or qform")
+    if np.abs(grid.affine[:3, 3]).max() > FARTHEST:
+        raise ScanError(f"the image lies more than {FARTHEST / 1000:g} m from its origin; fix its sform or qform")
+
+
+def _by(values: Iterable[float]) -> str:
+    return " x ".join(f"{float(value):.4g}" for value in values)
+
+
+def _check_length(image: nib.Nifti1Image, path: Path) -> None:
+    """Raise ScanError if a file is shorter than its header claims, in little memory whatever that is."""
+    with _readable():
+        claimed = int(cast(Any, image.dataobj).offset) + math.prod(image.shape) * image.get_data_dtype().itemsize
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        size = path.stat().st_size
+        most = size * DEFLATE if packed else size
+        if packed and UNCHECKED < claimed <= most:
+            most = 0
+            with gzip.open(path) as stream:
+                while most < claimed and (part := stream.read(2**20)):
+                    most += len(part)
+    if most < claimed:
+        raise ScanError(
+            f"the file cannot be read as NIfTI (its header claims {claimed} bytes of image, and it holds fewer: it is"
+            " cut or damaged)"
+        )
 
 
 def save(volume: Volume, path: str | Path, dtype: DTypeLike = np.float32, code: int = SCANNER) -> None:
@@ -137,13 +285,20 @@ def save(volume: Volume, path: str | Path, dtype: DTypeLike = np.float32, code: 
 
     `code` says whose coordinates they are (SCANNER or ALIGNED). A sheared affine stands in the sform alone: no qform
     can hold it. No intensity scaling is stored, so what is written is what is read. The bytes depend on the content
-    alone.
+    alone. Raises ScanError for values that are not finite: nothing that Upfield writes has any.
     """
     data = volume.data
+    if np.issubdtype(data.dtype, np.floating) and not np.isfinite(data).all():
+        count = int(data.size - np.isfinite(data).sum())
+        raise ScanError(f"{Path(path).name} would hold {count} voxels that are not finite, and is not written")
     if np.issubdtype(dtype, np.integer):
         limits = np.iinfo(dtype)
         data = np.clip(np.rint(data), limits.min, limits.max)
-    _write(nib.Nifti1Image(np.asarray(data).astype(dtype), volume.affine), path, code)
+    with np.errstate(over="ignore"):
+        written = np.asarray(data).astype(dtype)
+    if np.issubdtype(written.dtype, np.floating) and np.isinf(written).any():
+        raise ScanError(f"{Path(path).name} would hold values beyond {written.dtype}, and is not written")
+    _write(nib.Nifti1Image(written, volume.affine), path, code)
 
 
 def _write(image: nib.Nifti1Image, path: str | Path, code: int) -> None:
@@ -167,6 +322,8 @@ def write_transform(path: str | Path, transform: Array | Field) -> None:
     if not isinstance(transform, Field):
         transforms.write_matrix(path, transform)
         return
+    if not np.isfinite(transform.data).all():
+        raise ScanError(f"{Path(path).name} would hold displacements that are not finite, and is not written")
     flip = np.diag(transforms.LPS)[:3]
     image = nib.Nifti1Image((transform.data * flip).astype(np.float32)[:, :, :, None, :], transform.affine)
     image.header.set_intent("vector")

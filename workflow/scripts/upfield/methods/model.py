@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -14,10 +16,39 @@ from upfield.methods import Method, parameter_counts
 
 
 def save(folder: Path, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
-    """Write weights, then the card: a folder with a card is complete."""
-    with atomic(folder / "model.safetensors") as temporary:
-        save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
+    """Write weights, then the card: a folder with a card is complete. Raises UpfieldError for a weight not finite."""
+    save_weights(folder / "model.safetensors", weights)
     write_json(folder / "model.json", card)
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write weights, on the disk before they have their name. Raises UpfieldError if one is not finite."""
+    _require_finite(path, weights)
+    with atomic(path, durable=True) as temporary:
+        save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Weights of a file. Raises UpfieldError, one line, if it is absent, damaged, or holds one that is not finite."""
+    try:
+        weights: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise UpfieldError(f"{path} cannot be read ({reason}); copy or train the model again") from None
+    _require_finite(path, weights)
+    return weights
+
+
+def not_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor that holds NaN or infinity; None if there is none."""
+    floats = ((name, value) for name, value in weights.items() if value.is_floating_point())
+    return next((name for name, value in floats if not bool(torch.isfinite(value).all())), None)
+
+
+def _require_finite(path: Path, weights: Mapping[str, Tensor]) -> None:
+    name = not_finite(weights)
+    if name is not None:
+        raise UpfieldError(f"{path}: {name} holds values that are not finite; the training diverged, train it again")
 
 
 def load(folder: str | Path) -> tuple[Method, dict[str, Any]]:
@@ -28,7 +59,7 @@ def load(folder: str | Path) -> tuple[Method, dict[str, Any]]:
     card = read_json(Path(folder) / "model.json")
     method = methods.build({"module": card["module"], **card["settings"]}, card.get("in_channels", 1))
     try:
-        method.load_state_dict(load_file(Path(folder) / "model.safetensors"))
+        method.load_state_dict(read_weights(Path(folder) / "model.safetensors"))
     except RuntimeError as error:
         raise UpfieldError(f"{folder}: the weights do not fit the card ({str(error).splitlines()[0]})") from error
     return method.eval(), card
@@ -41,7 +72,7 @@ def transfer(method: Method, folder: Path) -> dict[str, str]:
     digest. Raises UpfieldError if no network has the same name, or one differs in a name or shape of a tensor.
     """
     path = folder / "model.safetensors"
-    given, own = load_file(path), method.state_dict()
+    given, own = read_weights(path), method.state_dict()
     networks = set(parameter_counts(method)) & {name.split(".")[0] for name in given}
     if not networks:
         raise UpfieldError(f"{path} holds {', '.join(_networks(given))}; expected any of {', '.join(_networks(own))}")

@@ -10,24 +10,48 @@ from typing import Any
 import numpy as np
 from scipy import fft, ndimage
 
+from upfield.errors import ScanError
 from upfield.files import digest
 from upfield.image import nifti
 from upfield.image.nifti import Array, Scale, Volume
 from upfield.preprocess.derivatives import excluded, save_image
 from upfield.step import step
 
+# Share of the absolute signal that may be negative.
+NEGATIVE = 0.05
 # Kinds that put one voxel in the place of a block of voxels, and along which axes.
 DECIMATING = {"gaussian": (True, True, True), "kspace": (True, True, True), "inplane": (True, True, False)}
 
 
 @step(version=4, memory=(300, 45), minutes=(0.1, 0.02))
 def simulate(target: str, simulated: str, settings: Mapping[str, Any], participant: str) -> None:
-    """Make the source scan of `pairing: simulated` from a target scan; a target that is excluded is copied."""
+    """Make the source scan of `pairing: simulated` from a target scan.
+
+    A target that is excluded is copied; so is one that is no magnitude image, and the copy is excluded.
+    """
     metadata: dict[str, Any] = {"Sources": [target], "Simulated": True, "Simulation": dict(settings)}
     image = nifti.load(target)
     if excluded(target) is None:
-        image = degrade(image, settings, participant)
+        try:
+            require_magnitudes(image)
+            image = degrade(image, settings, participant)
+        except ScanError as error:
+            metadata["Excluded"] = str(error)
     save_image(image, simulated, metadata)
+
+
+def require_magnitudes(volume: Volume) -> None:
+    """Raise ScanError if an image is not of magnitudes: noise and lower contrast are defined from 0 upwards.
+
+    Values below 0 that interpolation leaves beside edges, or denoising in the background, are few and small.
+    """
+    below = -float(volume.data[volume.data < 0].sum(dtype=np.float64))
+    share = below / max(float(np.abs(volume.data).sum(dtype=np.float64)), 1e-30)
+    if share > NEGATIVE:
+        raise ScanError(
+            f"intensities down to {float(volume.data.min()):.4g}, {share:.0%} of the signal below 0; a scan can be"
+            " simulated from magnitudes alone: give the image before it was z-scored or shifted"
+        )
 
 
 def degrade(volume: Volume, settings: Mapping[str, Any], participant: str) -> Volume:

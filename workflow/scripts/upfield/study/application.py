@@ -7,19 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from jsonschema import Draft202012Validator
 from safetensors import SafetensorError, safe_open
 
 from upfield import bids
 from upfield.bids import Exclusion, Scan, label, sidecar
 from upfield.catalogue.methods import facts
-from upfield.catalogue.rules import raise_first
+from upfield.catalogue.rules import raise_first, strict
 from upfield.errors import UpfieldError
 from upfield.files import merged, read_json, read_yaml, write_text, write_tsv
 from upfield.image.nifti import Scale
 from upfield.predict import training_range
 from upfield.preprocess import template
+from upfield.preprocess.brain.tool import tools
 from upfield.step import step
 from upfield.study import config, designs
 from upfield.study.scans import Scans
@@ -28,6 +29,8 @@ from upfield.study.scans import Scans
 OWN = ("model", "bids_dir", "out_of_range", "study", "output_dir", "participants", "report", "predict.overlap",
        "predict.tta", "source.entities", "source.metadata", "source.brain", "train.device",
        "train.precision")  # fmt: skip
+# A number in a card is smaller than this, whatever it means.
+GREATEST = 1e30
 BLOCKS = ("source", "train", "predict")
 COLUMNS = ("participant_id", "session", "scan", "path", "status", "warnings", "reason", "output")
 
@@ -79,10 +82,11 @@ def read_card(folder: str) -> dict[str, Any]:
     path = Path(folder) / "model.json"
     try:
         card: dict[str, Any] = read_json(path)
-    except ValueError as error:
-        raise UpfieldError(f"{path}: not a JSON file ({error})") from None
-    schema = read_yaml(config.SCHEMAS / "card.schema.yaml")
-    raise_first(Draft202012Validator(schema).iter_errors(card), str(path))
+    except (ValueError, RecursionError, OSError) as error:
+        raise UpfieldError(f"{path}: not a JSON file ({' '.join(str(error).split())[:120]})") from None
+    _check_numbers(card, str(path))
+    raise_first(strict(read_yaml(config.SCHEMAS / "card.schema.yaml")).iter_errors(card), str(path))
+    _check_blocks(card, str(path))
     try:
         document = facts(card["method"]).document
     except UpfieldError:
@@ -93,15 +97,71 @@ def read_card(folder: str) -> dict[str, Any]:
         )
     different = sorted(set(document["settings"]) ^ set(card["settings"]))
     if document["module"] != card["module"] or different:
-        what = f"settings {', '.join(different)}" if different else f"code in {card['module']}"
+        what = f"settings {', '.join(different)[:160]}" if different else f"code in {card['module'][:80]}"
         raise UpfieldError(
-            f"{path}: {card['method']} has other {what} here; the model was made by Upfield {card['upfield']}"
+            f"{path}: {card['method']} has other {what} here; the model was made by Upfield {card['upfield'][:40]}"
         )
+    try:
+        facts(card["method"]).check(card["settings"], "settings")
+    except UpfieldError as error:
+        raise UpfieldError(f"{path}: {str(error).removeprefix('config: ')}") from None
     try:
         with safe_open(Path(folder) / "model.safetensors", framework="numpy"):
             return card
     except (SafetensorError, OSError) as error:
-        raise UpfieldError(f"{folder}/model.safetensors cannot be read ({error})") from None
+        reason = " ".join(str(error).split())[:120]
+        raise UpfieldError(
+            f"{folder}/model.safetensors cannot be read ({reason}); copy or train the model again"
+        ) from None
+
+
+def _check_numbers(value: Any, where: str, key: str = "") -> None:
+    """Raise UpfieldError for a number in a card that is none, such as NaN, or that no float can hold."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            _check_numbers(item, where, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for item in value:
+            _check_numbers(item, where, key)
+    elif isinstance(value, float | int) and not abs(value) <= GREATEST:
+        raise UpfieldError(f"{where}: {key[:80]} is {str(value)[:20]}; expected a finite number")
+
+
+def _check_blocks(card: Mapping[str, Any], where: str) -> None:
+    """Raise UpfieldError unless what a card says of preparing scans is what a configuration may say.
+
+    It comes from somebody else and decides what is run and read here: the tools that there are, and images.
+    """
+    known = config.schema()
+    properties = known["properties"]
+    # Cards that are older than a key of the block do not have it.
+    block = {key: value for key, value in properties["preprocess"].items() if key != "required"}
+    rule: dict[str, Any] = {"preprocess": block, "pairing": properties["pairing"]}
+    if card.get("simulate") is not None:
+        rule["simulate"] = properties["simulate"]
+    raise_first(strict({"$defs": known["$defs"], "properties": rule}).iter_errors(card), where)
+    files = {
+        f"preprocess.{name}.{key}": card["preprocess"].get(name, {}).get(key)
+        for name, keys in (("brain", ("template", "mask")), ("template", ("image", "mask")))
+        for key in keys
+    }
+    for key, path in files.items():
+        if path is not None and not (path.isprintable() and path.endswith((".nii", ".nii.gz"))):
+            raise UpfieldError(f"{where}: {key} is {path[:80]!r}; expected the path of a NIfTI image")
+    if not str(card["preprocess"]["brain"].get("derivatives") or "").isprintable():
+        raise UpfieldError(f"{where}: preprocess.brain.derivatives is no folder's name")
+
+
+def _check_weights(folder: str) -> None:
+    """Raise UpfieldError if one of a model's weights is not finite."""
+    with safe_open(Path(folder) / "model.safetensors", framework="numpy") as file:
+        for name in file.keys():  # noqa: SIM118
+            value = file.get_tensor(name)
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise UpfieldError(
+                    f"{folder}/model.safetensors: {name} holds values that are not finite; the training diverged,"
+                    " train the model again"
+                )
 
 
 def _same(folders: Sequence[str], cards: Sequence[Mapping[str, Any]]) -> None:
@@ -125,6 +185,12 @@ class Application(Scans):
         super().__init__(settings, designs.of(settings))
         self.folders = folders_of(settings["model"])
         self.cards = [read_card(folder) for folder in self.folders]
+        if rescan:
+            # Once, and not by every job, which reads them anyway where it uses them.
+            for folder in self.folders:
+                _check_weights(folder)
+        brain = {**settings["preprocess"]["brain"], **(settings["source"]["brain"] or {})}
+        tools()[brain["method"]].check(brain, "preprocess.brain")
         self.training_range = training_range.joined([card["domain"] for card in self.cards])
         every = bids.read_scans(settings, ["source"], Path(self.paths("index")), rescan)
         self.found = bids.choose(every, settings["participants"], "first")

@@ -6,6 +6,7 @@ one that was never interrupted (same machine, same number of threads).
 """
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from upfield.errors import UpfieldError
 from upfield.files import digest
+from upfield.methods import model
 from upfield.methods.base import Method
 from upfield.patches import SOURCE, Sampling, Store, draw
 from upfield.training import checkpoint, processes
@@ -60,6 +62,10 @@ class Stopped(UpfieldError):
     """The scheduler asked to stop; a checkpoint was written and the same command continues from it."""
 
 
+class Diverged(UpfieldError):
+    """Weights, losses or errors became infinite or NaN: no further step can mend them."""
+
+
 class Trainer:
     """Trains one method on patch stores; everything it writes goes to `folder`."""
 
@@ -95,13 +101,25 @@ class Trainer:
         """Beside the model, not declared to Snakemake, which would delete it when a job fails."""
         return self.folder / "checkpoint.safetensors"
 
+    @property
+    def best_path(self) -> Path:
+        """Where a training that diverged leaves the weights of its best epoch."""
+        return self.folder / "best.safetensors"
+
     def fit(self, preview: Preview | None = None) -> Run:
-        """Train to the end, or raise Stopped after SIGTERM or SIGUSR1 with a checkpoint written."""
+        """Train to the end, or raise Stopped after SIGTERM or SIGUSR1 with a checkpoint written.
+
+        Raises Diverged if weights or losses are not finite, or if no epoch could be validated with a finite error.
+        """
         handlers = dict.fromkeys((signal.SIGTERM, signal.SIGUSR1), self._ask_to_stop)
         steps = progress(self._total_steps(), self.run.step, shown=processes.rank() == 0)
         with processes.handling(handlers), steps as bar:
             while not self._finished():
                 self._epoch(bar, preview)
+        if not self.run.best:
+            raise self._diverged(f"{self.validation.criterion} of every epoch", self.run.epoch)
+        if processes.rank() == 0:
+            self.best_path.unlink(missing_ok=True)
         return self.run
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
@@ -135,6 +153,7 @@ class Trainer:
         batches = (step * parts + part for step in range(run.position, self._steps_per_epoch()) for part in shares)
         size = self.method.batch_size
         indices = [batch * size + number for batch in batches for number in range(size)]
+        finite = True
         for number, batch in enumerate(load(self.method, patches, indices, self.device, options.workers)):
             self.optimisers.part = number % len(shares)
             if self.optimisers.part == 0:
@@ -143,7 +162,10 @@ class Trainer:
             batch = self.method.augment(batch, (options.seed, run.step * parts + shares[self.optimisers.part]))
             with autocast(self.device, self.dtype):
                 losses = self.method.training_step(batch, self.optimisers.update)
-            run.means.add({name: float(value) for name, value in losses.items()})
+            values = {name: float(value) for name, value in losses.items()}
+            run.means.add(values)
+            # With a loss scaler no step is taken where gradients overflow, and the next batch may be a good one.
+            finite = finite and (self.scaler.is_enabled() or all(map(math.isfinite, values.values())))
             if self.optimisers.part + 1 < len(shares):
                 continue
             self.optimisers.finish()
@@ -153,17 +175,22 @@ class Trainer:
                 self.average.update(run.step)
             bar.update()
             if options.log_every and run.step % options.log_every == 0:
-                values = ", ".join(f"{name} {value:.4g}" for name, value in run.means.means().items())
-                logging.info("epoch %d, step %d: %s", run.epoch + 1, run.step, values)
-            if processes.any_of(self._stop):
+                shown = ", ".join(f"{name} {value:.4g}" for name, value in run.means.means().items())
+                logging.info("epoch %d, step %d: %s", run.epoch + 1, run.step, shown)
+            stop, diverged = processes.any_of_each(self._stop, not finite)
+            if diverged:
+                raise self._diverged("a loss")
+            if stop:
                 run.seconds += time.monotonic() - started
                 processes.average_statistics(self.method)
+                self._require_finite()
                 run.means = processes.added(run.means)
                 self._save()
                 raise Stopped(f"stopped by the scheduler after step {run.step}; the same command continues from there")
             if self._finished():
                 break
         processes.average_statistics(self.method)
+        self._require_finite()
         with self.average.applied() if self.average else nullcontext():
             self._close_epoch(bar, rates, started, preview)
         if run.epoch % options.save_every == 0 or self._finished():
@@ -178,22 +205,54 @@ class Trainer:
         measured = self.validation.measure() if processes.rank() == 0 else {criterion: 0.0}
         # All must agree on which epoch was the best.
         measured[criterion] = processes.first(measured[criterion])
-        row = {**rates, **processes.added(run.means).means("train_"), **measured}
+        losses = processes.added(run.means).means("train_")
+        finite = math.isfinite(measured[criterion])
+        if not finite and not all(map(math.isfinite, losses.values())):
+            raise self._diverged(f"{criterion}, as some losses before it,")
+        if not finite:
+            logging.warning("epoch %d: %s is %s; this epoch is not kept", run.epoch + 1, criterion, measured[criterion])
+        row = {**rates, **losses, **measured}
         run.seconds += time.monotonic() - started
         run.epoch += 1
         run.history.append({"epoch": run.epoch, "step": run.step, "seconds": round(run.seconds, 3), **row})
         run.position, run.means = 0, RunningMean()
-        if row[criterion] < run.best_value or not run.best:
+        # What is not finite is never better, and the first epoch that is finite is better than none.
+        if finite and (row[criterion] < run.best_value or not run.best):
             run.best_epoch, run.best_value = run.epoch, row[criterion]
             run.best = {name: value.detach().cpu().clone() for name, value in self.method.state_dict().items()}
         bar.set_postfix(epoch=run.epoch, value=f"{row[criterion]:.4f}", best=f"{run.best_value:.4f}")
         if (
             preview is not None
+            and finite
             and processes.rank() == 0
             and options.preview_every
             and run.epoch % options.preview_every == 0
         ):
             preview(run.epoch, self.validation.preview())
+
+    def _require_finite(self) -> None:
+        """Raise Diverged if a weight is not finite; such weights are neither validated nor kept."""
+        name = model.not_finite(self.method.state_dict())
+        if name is not None:
+            raise self._diverged(f"the weight {name}")
+
+    def _diverged(self, what: str, epoch: int | None = None) -> Diverged:
+        """The error that says so, once the weights of the best epoch so far are kept in a file.
+
+        `epoch` is the one that is running by default.
+        """
+        run = self.run
+        epoch = run.epoch + 1 if epoch is None else epoch
+        kept = "no epoch before it is of use"
+        if run.best:
+            kept = f"the weights of epoch {run.best_epoch}, the best before it, are in {self.best_path.name}"
+            if processes.rank() == 0:
+                model.save_weights(self.best_path, run.best)
+        smaller = "" if self.dtype == torch.float32 else ", or train.precision fp32"
+        return Diverged(
+            f"the training diverged in epoch {epoch}, step {run.step}: {what} is not finite; choose a lower learning"
+            f" rate (lr in method_overrides){smaller}; {kept}"
+        )
 
     def _set_learning_rates(self) -> dict[str, float]:
         """A function of the step alone, so a resumed run has the same rates."""
@@ -217,10 +276,13 @@ class Trainer:
 
     def _restore(self) -> None:
         torch.manual_seed(self.options.seed)
-        if not self.checkpoint_path.is_file():
+        state = checkpoint.latest(self.checkpoint_path)
+        if state is None or state["key"] != self.key:
             return
-        state = checkpoint.load(self.checkpoint_path)
-        if state["key"] != self.key:
+        kept = {**state["method"], **{f"best {name}": value for name, value in state["run"]["best"].items()}}
+        if model.not_finite(kept) is not None:
+            # Of a version that took such a training for done.
+            logging.warning("%s is of a training that diverged; it starts again", self.checkpoint_path)
             return
         self.method.load_state_dict(state["method"])
         self.optimisers.restore(state["optimisers"])

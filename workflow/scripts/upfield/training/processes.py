@@ -117,7 +117,12 @@ def average_statistics(module: torch.nn.Module) -> None:
 
 def any_of(flag: bool) -> bool:
     """Whether `flag` is set in any process; all of them must ask."""
-    return bool(_reduced([float(flag)])[0])
+    return any_of_each(flag)[0]
+
+
+def any_of_each(*flags: bool) -> list[bool]:
+    """Of several flags at once, whether each is set in any process; all of them must ask."""
+    return [bool(value) for value in _reduced([float(flag) for flag in flags])]
 
 
 def added(means: RunningMean) -> RunningMean:
