@@ -25,7 +25,7 @@ from upfield.files import merged, read_tsv, read_yaml
 from upfield.image.nifti import SAME
 from upfield.study import phantoms
 from upfield.study.application import Application, resolve
-from upfield.study.config import reading_pairs, typed
+from upfield.study.config import check_files, reading_pairs, typed
 from upfield.study.study import Study
 
 # What the user said, before the defaults: a model decides about everything else.
@@ -43,6 +43,8 @@ config.update(typed(config, warn=workflow.is_main_process))
 APPLYING = config["model"] is not None
 
 try:
+    if workflow.is_main_process:
+        check_files(workflow.overwrite_configfiles)
     if APPLYING:
         config.update(resolve(config, GIVEN))
         STUDY = Application(config, rescan=workflow.is_main_process)

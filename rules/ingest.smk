@@ -91,7 +91,8 @@ STEP = step("study.steps.inventory", "ingest/inventory")
 rule inventory:
     """Every scan found, with its geometry and field strength, and whether it is used."""
     input:
-        [scan.path for scan in STUDY.index.scans],
+        # A scan that is not there, a link to nothing, is excluded and stops nobody.
+        [scan.path for scan in STUDY.index.scans if not scan.problem or Path(scan.path).is_file()],
         rules.phantom_dataset.output if config["phantom"] is not None else [],
     output:
         inventory=PATHS("inventory"),

@@ -457,6 +457,92 @@ def test_the_newest_of_two_sessions_is_paired(bids_tree):
     assert pair.source.session == "2"
 
 
+# Odd names and files
+
+
+@pytest.mark.parametrize(
+    ("path", "participant", "words"),
+    [
+        ("sub-A-05/ses-1/anat/sub-A-05_ses-1_T1w.nii.gz", "sub-A-05", "no BIDS label"),
+        ("sub-B_06/ses-1/anat/sub-B_06_ses-1_T1w.nii.gz", "sub-B_06", "no BIDS label"),
+        ("sub-é/ses-1/anat/sub-é_ses-1_T1w.nii", "sub-é", "no BIDS label"),
+        ("sub-07/ses-1/anat/sub-01_ses-1_T1w.nii.gz", "sub-07", "its name says sub-01"),
+        ("sub-08/ses-1/anat/sub-08_ses-2_T1w.nii.gz", "sub-08", "its name says ses-2"),
+        ("sub-04/ses-1/anat/sub-04_ses-1_T1w.NII.GZ", "sub-04", "ends in .NII.GZ"),
+        ("sub-04/ses-1/anat/sub-04_ses-1_T1w.Nii", "sub-04", "ends in .Nii"),
+        ("sub-14/ses-1/sub-14_ses-1_T1w.nii.gz", "sub-14", "expected sub-<label>"),
+        ("sub-16/ses-1/anat/sub-16_ses-1_acq-a b_T1w.nii.gz", "sub-16", "no BIDS name"),
+        ("sub-17/ses-1/anat/sub-17_ses-1_acq-1.5_T1w.nii.gz", "sub-17", "no BIDS name"),
+    ],
+)
+def test_scans_with_odd_names_say_so(bids_tree, path, participant, words):
+    root = bids_tree({scan_file("01", "1"): None, path: b""})
+    found = bids.find(root, "source", {"session": "1", "suffix": "T1w"}, {})
+    assert {scan.participant for scan in found if not scan.problem} == {"sub-01"}
+    (odd,) = (scan for scan in found if scan.problem)
+    assert odd.participant == participant and words in odd.problem
+    assert bids.find(root, "source", {"suffix": "T2w"}, {}) == []
+
+
+@pytest.mark.parametrize(
+    "path", ["sub-08/anat/T1w.nii.gz", "sub-09/anat/Sub-09_T1w.nii.gz", "SUB-1/anat/SUB-1_T1w.nii"]
+)
+def test_folders_without_a_named_image_are_in_the_log(bids_tree, caplog, path):
+    root = bids_tree({scan_file("01", "1"): None, path: b""})
+    assert len(bids.find(root, "source", {}, {})) == 1
+    assert path.split("/")[0] in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"", b"{", "\u00e9".encode("latin-1"), b"\0\5\x16\7", None])
+def test_a_damaged_sidecar_stops_nothing(bids_tree, tmp_path, caplog, content):
+    scans = [scan_file(label, "1") for label in ("01", "02")]
+    sidecar = scans[1].replace(".nii.gz", ".json")
+    root = bids_tree({**dict.fromkeys(scans), "T1w.json": {"EchoTime": 1}, sidecar: content or b""})
+    if content is None:
+        (root / sidecar).unlink()
+        (root / sidecar).symlink_to("../.git/annex/x")
+    assert [scan.problem for scan in bids.find(root, "source", {}, {})] == ["", ""]
+    assert caplog.text.count(sidecar) == 1
+    assert len(bids.find(root, "source", {}, {"EchoTime": 1})) == 2
+    (asked,) = bids.find(root, "source", {}, {"MagneticFieldStrength": 3})
+    assert asked.participant == "sub-02" and "MagneticFieldStrength" in asked.problem and sidecar in asked.problem
+
+
+def test_files_of_macos_are_no_sidecars(bids_tree, caplog):
+    path = scan_file("01", "1")
+    root = bids_tree({path: None, path.replace("sub-01_", "._sub-01_").replace(".nii.gz", ".json"): b"\0\5"})
+    assert len(bids.find(root, "source", {}, {})) == 1 and not caplog.text
+
+
+@pytest.mark.parametrize("fault", [PermissionError(13, "Permission denied"), OSError(5, "I/O error"), MemoryError()])
+def test_a_passing_fault_is_not_remembered(two_sessions, tmp_path, monkeypatch, refused, fault):
+    config = study(side(two_sessions, session="1"), side(two_sessions, session="2"))
+    cache = tmp_path / "cache.json"
+
+    def failing(path):
+        raise fault
+
+    with monkeypatch.context() as context:
+        context.setattr(nifti.nib, "load", failing)
+        with refused("sub-01", "cannot be read now"):
+            build_index(config, cache)
+        everybody = {"include": [], "exclude": ["01", "02"]}
+        with refused("sub-03", "participants.exclude"):
+            build_index(config | {"participants": everybody}, cache)
+    assert not cache.exists()
+    assert len(build_index(config, cache).pairs) == 3
+
+
+def test_scans_that_could_not_be_used_are_opened_again(two_sessions, tmp_path, reads):
+    broken = two_sessions / scan_file("01", "1")
+    broken.write_bytes(b"no image")
+    config = study(side(two_sessions, session="1"), side(two_sessions, session="2"))
+    for _ in range(2):
+        reads.clear()
+        assert len(build_index(config, tmp_path / "cache.json").pairs) == 2
+    assert reads == [str(broken)]
+
+
 # Validation
 
 

@@ -138,7 +138,7 @@ def test_an_atlas_that_cannot_be_used_is_named(refused, tmp_path):
     ):
         with refused(*words):
             check(**changes)
-    for table, words in (("a\tb\n", "expected index and name"), ("index\tname\n1\tpons\n2\tpons\n", "named twice"),
+    for table, words in (("a\tb\n", "expected index, name"), ("index\tname\n1\tpons\n2\tpons\n", "named twice"),
                          ("index\tname\n1\tbrain\n", "already")):  # fmt: skip
         names.write_text(table)
         with refused("evaluate.atlas.names", words):

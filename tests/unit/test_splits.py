@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from upfield import bids
 from upfield.study import splits
 
 FRACTIONS = {"train": 0.6, "val": 0.2, "test": 0.2}
@@ -167,8 +168,8 @@ def test_own_table_is_taken_as_it_is(own):
         (SOUND.replace("\tval", "\t"), ["''", "train, val, test"]),
         (SOUND.replace("\ttest", "\tval"), ["fold 0", "test"]),
         (SOUND.replace("\ttrain", "\tval"), ["fold 0", "train"]),
-        ("", ["cannot be read"]),
-        (HEADER + "sub-000\t0\ttrain\nsub-001\t0\tval\tmore\tand more\n", ["cannot be read"]),
+        ("", ["table is empty"]),
+        (HEADER + "sub-000\t0\ttrain\nsub-001\t0\tval\tmore\tand more\n", ["line 3", "'more'"]),
     ],
 )
 def test_bad_own_tables(own, refused, text, words):
@@ -193,3 +194,22 @@ def test_fingerprint_ignores_row_order():
     moved = table.copy()
     moved.loc[0, "split"] = "test"
     assert splits.fingerprint(moved) != splits.fingerprint(table)
+
+
+@pytest.mark.parametrize("write", [str, "{:02d}".format, "sub-{}".format, "sub-{:03d}".format])
+def test_spreadsheets_lose_zeros_and_prefixes(bids_tree, write):
+    rows = "".join(f"{write(n)}\t{'FM'[n <= 4]}\n" for n in range(1, 13))
+    table = bids.participants_table({"target": str(bids_tree({"participants.tsv": "participant_id\tsex\n" + rows}))})
+    sexes = {f"sub-{n:02d}": "FM"[n <= 4] for n in range(1, 13)}
+    parts = splits.parts(splits.assign(list(sexes), config(stratify=["sex"]), table))
+    assert all(1 <= sum(sexes[person] == "M" for person in group) <= 3 for group in parts.values())
+
+
+def test_a_table_of_others_stratifies_nobody_and_says_so(refused, caplog):
+    table = pd.DataFrame({"participant_id": ["sub-A", "sub-B"], "sex": ["F", "M"]})
+    with refused("participants.tsv", "sub-A", "sub-000", "stratify"):
+        splits.assign(people(6), config(stratify=["sex"]), table)
+    splits.assign([*people(6), "sub-A"], config(stratify=["sex"]), table)
+    assert "sub-000" in caplog.text
+    with refused("sub-A", "differ in sex"):
+        splits.assign([*people(6), "sub-A"], config(stratify=["sex"]), table.assign(participant_id="sub-A"))

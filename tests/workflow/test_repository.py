@@ -20,6 +20,7 @@ RULE_FILES = sorted((ROOT / "rules").glob("*.smk"))
 ORDER = [
     "errors",
     "files",
+    "foreign",
     "job",
     "step",
     "program",

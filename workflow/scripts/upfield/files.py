@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,64 @@ def read_json(path: str | Path) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
-def read_yaml(path: str | Path) -> Any:
-    """Read a UTF-8 YAML file."""
+def read_yaml(path: str | Path, labels: Sequence[str] = ()) -> Any:
+    """Read a UTF-8 YAML file.
+
+    Under keys that `labels` names stand texts, for which YAML may read something else: `no`, 010, 2019-03-12. Raises
+    UpfieldError, with file and line, for that, for a key that is there twice, and for what is no YAML.
+    """
     # Every job reads several; the parser in C is ten times as quick.
-    return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    loader = None
+    try:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(Path(path).read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_node(node, str(path), frozenset(labels), set())
+        return loader.construct_document(node)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark is not None else str(path)
+        reason = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise UpfieldError(f"{where}: this is no YAML ({str(reason)[:120]})") from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _check_node(
+    node: yaml.Node, path: str, labels: frozenset[str], seen: set[tuple[int, str]], label: str = ""
+) -> None:
+    """Raise UpfieldError for a key that is twice in a mapping, and where a `label` is meant for what is no text."""
+    # Aliases make a graph of the tree.
+    if (id(node), label) in seen:
+        return
+    seen.add((id(node), label))
+    if isinstance(node, yaml.MappingNode):
+        lines: dict[tuple[str, str], int] = {}
+        for key, value in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else ""
+            line = key.start_mark.line + 1
+            if name and (key.tag, name) in lines:
+                first = lines[key.tag, name]
+                raise UpfieldError(f"{path}, line {line}: {name!r:.60} is there twice, first in line {first}")
+            lines[key.tag, name] = line
+            _check_node(value, path, labels, seen, label or (name if name in labels else ""))
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _check_node(item, path, labels, seen, label)
+    elif label and isinstance(node, yaml.ScalarNode) and _ambiguous(node):
+        line = node.start_mark.line + 1
+        raise UpfieldError(f"{path}, line {line}: YAML takes {node.value!r:.40} for no text; put it in quotes")
+
+
+def _ambiguous(node: yaml.ScalarNode) -> bool:
+    """Whether YAML reads a text without quotes as something that is written otherwise."""
+    kind = node.tag.rsplit(":", 1)[-1]
+    if kind == "int":
+        # 01 to 07 are octal and the same; 010 is 8.
+        return re.fullmatch(r"0|[1-9]\d*|0+[0-7]", node.value) is None
+    return kind in ("bool", "float", "timestamp", "binary")
 
 
 def write_tsv(path: str | Path, table: pd.DataFrame) -> None:

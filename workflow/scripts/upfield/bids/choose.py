@@ -1,11 +1,11 @@
 """Which of the scans found a study wants: by participant, and among several of one side of a participant."""
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from upfield import foreign
 from upfield.bids.scan import Exclusion, Scan, changed
 from upfield.errors import UpfieldError
 
@@ -25,7 +25,7 @@ def choose(scans: Sequence[Scan], participants: Mapping[str, Sequence[str]], dup
     Raises UpfieldError for a participant who has no scan, or who is included and excluded.
 
     """
-    wanted, unwanted = (_labels(participants[key]) for key in ("include", "exclude"))
+    wanted, unwanted = (labels_of(participants[key]) for key in ("include", "exclude"))
     known = {scan.participant for scan in scans}
     for key, labels in (("include", wanted), ("exclude", unwanted)):
         missing = sorted(labels - known)
@@ -79,7 +79,8 @@ def exclude(scan: Scan, reason: str) -> Exclusion:
     return Exclusion(scan.participant, scan.role, scan.path, "ingest", reason)
 
 
-def _labels(names: Iterable[str]) -> set[str]:
+def labels_of(names: Iterable[str]) -> set[str]:
+    """Participants as they are called in a dataset, `sub-<label>`."""
     return {f"sub-{str(name).removeprefix('sub-')}" for name in names}
 
 
@@ -98,9 +99,11 @@ def acquisition_time(path: Path, fields: Mapping[str, Any]) -> str:
 @cache
 def _acquisitions(path: Path) -> dict[str, str]:
     """`acq_time` by file name; empty without such a table."""
-    if not path.is_file():
+    if not (path.exists() or path.is_symlink()):
         return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t")
-        times = {row.get("filename", ""): row.get("acq_time") or "" for row in rows}
-    return {name: time for name, time in times.items() if time != "n/a"}
+    try:
+        table = foreign.read_table(path, ("filename", "acq_time"))
+    except UpfieldError as error:
+        foreign.warn(f"{error}; nothing of it is used")
+        return {}
+    return {name: time for name, time in zip(table["filename"], table["acq_time"], strict=True) if time != "n/a"}

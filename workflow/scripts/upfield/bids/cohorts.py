@@ -4,11 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
 from upfield.bids.choose import first_of_each
 from upfield.bids.scan import Exclusion, Index, Pair, Scan
 from upfield.errors import UpfieldError
+from upfield.foreign import read_table
 
 Links = Sequence[tuple[str, str]]
 COLUMNS = ("source", "target")
@@ -20,12 +19,7 @@ def read_links(path: str | Path) -> list[tuple[str, str]]:
     Returns pairs of `sub-<label>`, as each dataset calls them. Raises UpfieldError for a table that cannot be read,
     lacks a column, or names somebody twice on one side.
     """
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    except (OSError, ValueError):
-        raise UpfieldError(f"config: pairs is {path}, which cannot be read; expected a table source, target") from None
-    if not set(COLUMNS) <= set(table.columns):
-        raise UpfieldError(f"{path}: columns are {', '.join(table.columns)}; expected source, target")
+    table = read_table(path, COLUMNS, "config: pairs")
     people = {side: [f"sub-{label.strip().removeprefix('sub-')}" for label in table[side]] for side in COLUMNS}
     for side, names in people.items():
         twice = next((name for name in names if names.count(name) > 1), None)

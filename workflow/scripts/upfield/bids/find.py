@@ -1,14 +1,17 @@
 """Which scans a dataset has: by entities and sidecar fields; and whether each can be read."""
 
+import errno
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from upfield import foreign
+from upfield.bids import matching, odd
 from upfield.bids.choose import acquisition_time
+from upfield.bids.odd import EXTENSIONS
 from upfield.bids.scan import Scan, changed
+from upfield.bids.sidecars import Sidecars
 from upfield.errors import ScanError, UpfieldError
 from upfield.image import nifti
 
@@ -27,8 +30,17 @@ ENTITY_KEYS = {
     "suffix": "suffix",
     "datatype": "datatype",
 }
-EXTENSIONS = (".nii", ".nii.gz")
 KEPT_METADATA = ("MagneticFieldStrength", "Manufacturer", "ManufacturersModelName")
+# Errors of the system that say nothing about what is in a file.
+PASSING = {
+    errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT,
+    errno.EINTR, errno.EAGAIN, errno.EBUSY, errno.ENXIO, errno.ENODEV, errno.EREMOTEIO, errno.ENOTCONN,
+    errno.ECONNRESET, errno.ECONNABORTED, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH,
+}  # fmt: skip
+
+
+class PassingError(UpfieldError):
+    """A scan cannot be read now, which says nothing about the scan."""
 
 
 def listing(bids_dir: str | Path) -> dict[str, list[Any]]:
@@ -47,47 +59,71 @@ def find(
     entities: Mapping[str, Any],
     metadata: Mapping[str, Any],
     columns: Mapping[str, Sequence[Any]] | None = None,
+    times: bool = True,
+    sidecars: Sidecars | None = None,
 ) -> list[Scan]:
     """Scans of a dataset whose entities and sidecar fields match, in path order; image files are not opened.
 
     `entities` and `metadata` map a name to one value or a list of values, `metadata` also to a range `{min, max}` of
     numbers, both included. Metadata are read with BIDS inheritance. `columns` is the dataset's `listing`, if it has
-    been made already. Raises UpfieldError for an unknown entity name, and for a range that holds no number.
+    been made already, and `sidecars` those that have been read. With `times` it is looked up when a scan was acquired.
+    A scan that would match but is not named as BIDS wants, or whose sidecar is damaged where the filters need it, says
+    so in `problem`. Raises UpfieldError for an unknown entity name, a value that cannot be meant, and for a range that
+    holds no number.
     """
-    import bids2table as b2t
-
     root = Path(bids_dir).resolve()
     columns = listing(root) if columns is None else columns
-    count = len(columns.get("path", []))
-    wanted = {_entity_key(name): _values(value) for name, value in entities.items()}
+    wanted = {_entity_key(name): matching.labels(role, name, value) for name, value in entities.items()}
     for name, value in metadata.items():
-        _check_range(role, name, value)
+        matching.check_range(role, name, value)
+    sidecars = Sidecars(root) if sidecars is None else sidecars
     scans = []
-    for row in range(count):
-        if columns["ext"][row] not in EXTENSIONS or columns["sub"][row] is None:
+    for path, known in _named(root, columns):
+        problem = odd.problem(path)
+        if not all(matching.label_matches(known.get(key), values) for key, values in wanted.items()):
             continue
-        if any(_text(columns[key][row]) not in values for key, values in wanted.items()):
+        found, damage = sidecars.fields(root / path)
+        fields = foreign.understood(found, str(path))
+        unmet = [
+            key
+            for key, value in metadata.items()
+            if not any(matching.field_matches(role, key, row.get(key), value) for row in (fields, found))
+        ]
+        if unmet and not (damage and all(key not in found for key in unmet)):
             continue
-        path = Path(columns["path"][row])
-        fields = b2t.load_bids_metadata(root / path)
-        if not all(_matches(fields.get(key), value) for key, value in metadata.items()):
-            continue
-        suffix = str(columns["suffix"][row])
-        stem = path.name.split(".")[0]
+        if unmet:
+            problem = problem or f"metadata asks for {unmet[0]}, but {damage}"
+        suffix = str(known["suffix"])
         scans.append(
             Scan(
-                participant=f"sub-{columns['sub'][row]}",
+                participant=f"sub-{known['sub']}",
                 role=role,
                 path=str(root / path),
-                folder=str(path.parent),
-                name=stem.removesuffix(f"_{suffix}"),
+                folder=path.parent.as_posix(),
+                name=odd.stem(path.name).removesuffix(f"_{suffix}"),
                 suffix=suffix,
-                session=columns["ses"][row] or "n/a",
+                session=known.get("ses") or "n/a",
                 metadata={key: fields[key] for key in KEPT_METADATA if key in fields},
-                acquired=acquisition_time(root / path, fields),
+                acquired=acquisition_time(root / path, fields) if times else "",
+                problem=problem,
             )
         )
     return sorted(scans, key=lambda scan: scan.path)
+
+
+def _named(root: Path, columns: Mapping[str, Sequence[Any]]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The images of a dataset, relative to its folder, with their entities."""
+    keys = [key for key in ENTITY_KEYS.values() if key in columns]
+    paths = columns.get("path", [])
+    for row, name in enumerate(paths):
+        path = Path(name)
+        if odd.extension(path.name).lower() not in EXTENSIONS or columns["sub"][row] is None:
+            continue
+        known = {key: columns[key][row] for key in keys if columns[key][row] is not None}
+        # Whose a scan is, and of which session, is the folder's word: a copied folder must not be the original's.
+        yield path, {**known, **{key: value for key, value in odd.entities(path).items() if key in ("sub", "ses")}}
+    for path in odd.unlisted(root, paths):
+        yield path, odd.entities(path)
 
 
 def brain_masks(scan: Scan, bids_dir: str, derivatives: str | None) -> list[str]:
@@ -113,48 +149,40 @@ def _entity_key(name: str) -> str:
     return key
 
 
-def _text(value: Any) -> str:
-    """Entities and sidecar fields are compared as text; 3, 3.0 and "3" are the same, and so are run 1 and 01."""
-    try:
-        return f"{float(value):g}"
-    except (TypeError, ValueError):
-        return str(value)
-
-
-def _values(value: Any) -> set[str]:
-    return {_text(item) for item in (value if isinstance(value, list | tuple) else [value])}
-
-
-def _check_range(role: str, name: str, wanted: Any) -> None:
-    if isinstance(wanted, Mapping) and wanted.get("min", -np.inf) > wanted.get("max", np.inf):
-        raise UpfieldError(
-            f"config: {role}.metadata.{name} is from {wanted['min']:g} to {wanted['max']:g}; expected min below max"
-        )
-
-
-def _matches(found: Any, wanted: Any) -> bool:
-    """Whether a sidecar field is one of some values, or a number of a range."""
-    if not isinstance(wanted, Mapping):
-        return _text(found) in _values(wanted)
-    try:
-        return bool(wanted.get("min", -np.inf) <= float(found) <= wanted.get("max", np.inf))
-    except (TypeError, ValueError):
-        return False
-
-
 def inspect(scan: Scan) -> Scan:
     """`scan` with shape, voxel size and bytes filled in; the image is read whole, and `problem` says what is wrong.
 
     What no scan of a head can be is refused by its header, before anything is read of it or asked for.
+    Raises PassingError where not the file is at fault but what is around it, such as a network drive.
     """
     path = Path(scan.path)
-    size = path.stat().st_size if path.is_file() else 0
-    if scan.dicom and not path.is_file():
-        # Not converted yet.
-        return scan if any(Path(scan.dicom).iterdir()) else changed(scan, problem="the DICOM folder is empty")
+    if scan.dicom:
+        try:
+            if not path.is_file():
+                # Not converted yet.
+                return scan if any(Path(scan.dicom).iterdir()) else changed(scan, problem="the DICOM folder is empty")
+        except OSError as error:
+            raise PassingError(_passing(scan.dicom, error)) from None
+    try:
+        # NIfTI's reader takes a file that it may not open for one that is not there, or of another kind.
+        with path.open("rb") as file:
+            file.read(1)
+        size = path.stat().st_size
+    except OSError as error:
+        if error.errno in PASSING:
+            raise PassingError(_passing(path, error)) from None
+        size = 0
     try:
         volume = nifti.load_scan(path)
     except ScanError as error:
+        cause = error.__context__
+        if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in PASSING):
+            raise PassingError(_passing(path, cause)) from None
         return changed(scan, size=size, problem=str(error))
     voxel = tuple(round(float(v), 4) for v in volume.grid.spacing)
     return changed(scan, size=size, shape=volume.data.shape, voxel=voxel)
+
+
+def _passing(path: str | Path, error: BaseException) -> str:
+    reason = (error.strerror if isinstance(error, OSError) else "") or " ".join(str(error).split()) or "no memory"
+    return f"{path} cannot be read now ({reason[:80]})"

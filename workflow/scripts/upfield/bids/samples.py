@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from upfield.bids.find import KEPT_METADATA
 from upfield.bids.names import sidecar
 from upfield.bids.scan import Scan
+from upfield.bids.sidecars import beside
 from upfield.errors import UpfieldError
-from upfield.files import read_json
+from upfield.foreign import read_table, understood
 
 
 def read_samples(table: str | Path, suffixes: Mapping[str, str], converted: str | Path) -> list[Scan]:
@@ -31,14 +29,7 @@ def read_samples(table: str | Path, suffixes: Mapping[str, str], converted: str 
 
     """
     path = Path(table)
-    try:
-        rows = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    except (OSError, ValueError):
-        wanted = "participant_id, source, target"
-        raise UpfieldError(f"config: samples {path} cannot be read; expected a table {wanted}") from None
-    missing = [column for column in ("participant_id", *suffixes) if column not in rows.columns]
-    if missing:
-        raise UpfieldError(f"{path}: columns are {', '.join(rows.columns)}; {missing[0]} is missing")
+    rows = read_table(path, ("participant_id", *suffixes), "config: samples")
     scans = []
     for side in suffixes:
         for row in rows.to_dict("records"):
@@ -62,8 +53,7 @@ def _scan(
     found = (table.parent / cell).resolve()
     dicom = str(found) if found.is_dir() else ""
     path = f"{converted}/{folder}/{name}_rec-{side}_{suffix}.nii.gz" if dicom else str(found)
-    beside = sidecar(path)
-    fields: dict[str, Any] = read_json(beside) if beside.is_file() else {}
+    fields = understood(beside(sidecar(path)), path)
     return Scan(
         participant=f"sub-{person}",
         role=side,

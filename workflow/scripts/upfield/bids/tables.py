@@ -11,6 +11,7 @@ from upfield.bids.cohorts import cohort_label
 from upfield.bids.names import link
 from upfield.bids.scan import Exclusion, Index, Pair
 from upfield.files import write_json
+from upfield.foreign import read_table
 
 # Folders and files of a study that BIDS has no name for.
 NOT_BIDS = (
@@ -67,12 +68,14 @@ def excluded_table(excluded: Sequence[Exclusion]) -> pd.DataFrame:
 def participants_table(bids_dirs: Mapping[str, str | None], cohorts: bool = False) -> pd.DataFrame:
     """participants.tsv of the datasets of both sides, laid under each other; empty where there is none.
 
-    With `cohorts` the participants are called as in an unpaired study.
+    With `cohorts` the participants are called as in an unpaired study. Raises UpfieldError for one that cannot be read.
     """
     tables = []
     for side, folder in bids_dirs.items():
         if folder is not None and (Path(folder) / "participants.tsv").is_file():
-            table = pd.read_csv(Path(folder) / "participants.tsv", sep="\t", dtype=str, keep_default_na=False)
+            table = read_table(Path(folder) / "participants.tsv", ("participant_id",))
+            # Some write 01 for sub-01.
+            table["participant_id"] = [f"sub-{name.removeprefix('sub-')}" for name in table["participant_id"]]
             if cohorts:
                 table["participant_id"] = [cohort_label(side, name) for name in table["participant_id"]]
             tables.append(table)

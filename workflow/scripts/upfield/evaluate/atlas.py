@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from upfield.errors import UpfieldError
-from upfield.files import read_tsv
+from upfield.foreign import number, read_table
 from upfield.preprocess import template
 
 PLACE = "{participant}"
@@ -29,14 +29,22 @@ def region_names(path: str | Path) -> dict[int, str]:
     key = f"config: evaluate.atlas.names is {path}"
     if not Path(path).is_file():
         raise UpfieldError(f"{key}, which is no file; expected a table with columns index and name")
-    table = read_tsv(path)
-    if not {"index", "name"} <= set(table.columns):
-        raise UpfieldError(f"{key}, with columns {', '.join(table.columns)}; expected index and name")
-    names = [str(name) for name in table["name"]]
+    table = read_table(path, ("index", "name"), "config: evaluate.atlas.names")
+    names = list(table["name"])
     wrong = next((name for name in names if names.count(name) > 1 or name in TAKEN), None)
     if wrong is not None:
         raise UpfieldError(f"{key}, where {wrong!r} is {'a region already' if wrong in TAKEN else 'named twice'}")
-    return {int(label): name for label, name in zip(table["index"], names, strict=True)}
+    labels = [_whole(text) for text in table["index"]]
+    wrong = next((text for text, label in zip(table["index"], labels, strict=True) if label is None), None)
+    if wrong is not None:
+        raise UpfieldError(f"{key}, where index is {wrong!r:.40}; expected whole numbers")
+    return {label: name for label, name in zip(labels, names, strict=True) if label is not None}
+
+
+def _whole(text: str) -> int | None:
+    """A whole number, 3 or 3.0."""
+    value = number(text)
+    return int(value) if value is not None and value == int(value) else None
 
 
 def in_template(config: Mapping[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """A study's configuration: checked against its schema, contradictions named, method settings resolved."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ from upfield.files import read_yaml
 from upfield.study import aliases, designs
 
 SCHEMAS = ROOT / "workflow" / "schemas"
+
+# Keys under which labels stand.
+LABELS = ("entities", "channels", "include", "exclude")
 
 # What a reader study calls the target in files that exist; the source is `identity`.
 TRUTH = "truth"
@@ -79,6 +82,16 @@ def _scalar(text: str) -> Any:
         except ValueError:
             continue
     return {"true": True, "false": False, "null": None}.get(text.lower(), text)
+
+
+def check_files(paths: Iterable[str | Path]) -> None:
+    """Raise UpfieldError, with file and line, for what Snakemake's reader of config files takes without a word.
+
+    These are keys that are there twice, and values of entities that YAML reads as something else than the text that was
+    written.
+    """
+    for path in paths:
+        read_yaml(path, labels=LABELS)
 
 
 def check(config: Mapping[str, Any]) -> None:

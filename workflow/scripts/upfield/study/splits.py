@@ -1,5 +1,6 @@
 """Which participant trains, validates and tests: by subject, stratified, frozen in one table."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandas as pd
 
 from upfield.errors import UpfieldError
 from upfield.files import digest
+from upfield.foreign import read_table, warn
 
 PARTS = ("train", "val", "test")
 COLUMNS = ["participant_id", "fold", "split"]
@@ -32,6 +34,11 @@ def assign(participants: Sequence[str], config: Mapping[str, Any], table: pd.Dat
     result = _deal(_stratified_order(people, config, table), config)
     check(result)
     return result
+
+
+def needs_table(config: Mapping[str, Any]) -> bool:
+    """Whether the `splits` block asks for participants.tsv."""
+    return bool(config["stratify"]) and config["file"] is None
 
 
 def _deal(order: list[str], config: Mapping[str, Any]) -> pd.DataFrame:
@@ -124,15 +131,48 @@ def _stratified_order(people: list[str], config: Mapping[str, Any], table: pd.Da
         )
     generator = np.random.default_rng(config["seed"])
     shuffled = [people[i] for i in generator.permutation(len(people))]
-    lookup = (
-        table.set_index("participant_id")[list(config["stratify"])].astype(str).agg("|".join, axis=1)
-        if config["stratify"]
-        else {}
-    )
+    lookup = _strata(people, table, config["stratify"]) if config["stratify"] else {}
     strata: dict[str, list[str]] = {}
     for person in shuffled:
-        strata.setdefault(str(lookup.get(person, "n/a")), []).append(person)
+        strata.setdefault(lookup.get(person, "n/a"), []).append(person)
     return [person for stratum in sorted(strata) for person in strata[stratum]]
+
+
+def _strata(people: Sequence[str], table: pd.DataFrame, columns: Sequence[str]) -> dict[str, str]:
+    """The stratum of each participant who has a row in participants.tsv; who has none is named in the log.
+
+    Raises UpfieldError if nobody has one, or somebody has two that differ.
+    """
+    values = table[list(columns)].astype(str).agg("|".join, axis=1)
+    rows: dict[str, set[str]] = {}
+    bare: dict[str, set[str]] = {}
+    for name, value in zip(table["participant_id"], values, strict=True):
+        rows.setdefault(name, set()).add(value)
+        bare.setdefault(_bare(name), set()).add(name)
+    result = {}
+    for person in people:
+        # Spreadsheets write 1 for sub-01. Where the table has both sub-1 and sub-01, each is who it says.
+        names = {person} if person in rows else bare.get(_bare(person), set())
+        found = [rows[name] for name in names]
+        if len(found) == 1:
+            if len(found[0]) > 1:
+                raise UpfieldError(f"participants.tsv: {person} has rows that differ in {', '.join(columns)}")
+            result[person] = min(found[0])
+    missing = [person for person in people if person not in result]
+    if people and not result:
+        raise UpfieldError(
+            f"participants.tsv: none of its {len(rows)} participants ({', '.join(list(rows)[:2])}, ...) is in the study"
+            f" ({', '.join(people[:2])}, ...); splits.stratify needs them"
+        )
+    if missing:
+        some = ", ".join(missing[:5]) + (", ..." if missing[5:] else "")
+        warn(f"participants.tsv has no row for {some}: they are not stratified")
+    return result
+
+
+def _bare(name: str) -> str:
+    """A participant's label without zeros before a number."""
+    return re.sub(r"^(sub-(?:source|target)?)0+(?=\d+$)", r"\1", name)
 
 
 def _counts(total: int, fractions: Mapping[str, float]) -> dict[str, int]:
@@ -165,14 +205,7 @@ def _frame(parts: Mapping[str, Sequence[str]], fold: str) -> pd.DataFrame:
 
 def from_file(path: str, people: Sequence[str]) -> pd.DataFrame:
     """A user's own table; only participants that have a usable pair are kept."""
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    except (OSError, ValueError):
-        raise UpfieldError(
-            f"config: splits.file {path} cannot be read; expected a table {', '.join(COLUMNS)}"
-        ) from None
-    if not set(COLUMNS) <= set(table.columns):
-        raise UpfieldError(f"{path}: columns are {', '.join(table.columns)}; expected {', '.join(COLUMNS)}")
+    table = read_table(path, COLUMNS, "config: splits.file")
     unknown = sorted(set(table["split"]) - set(PARTS))
     if unknown:
         raise UpfieldError(f"{path}: split {unknown[0]!r} is unknown; expected one of {', '.join(PARTS)}")

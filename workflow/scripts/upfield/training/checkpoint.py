@@ -82,7 +82,7 @@ def _digest(skeleton: str, tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name]
         found.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
-        found.update(memoryview(value.contiguous().flatten().view(torch.uint8).numpy()))
+        found.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 

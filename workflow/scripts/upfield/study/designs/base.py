@@ -75,7 +75,9 @@ class Design:
         return bids.assemble(scans, bids.contrast_names(config["source"]))
 
     def participants_table(self, config: Mapping[str, Any]) -> pd.DataFrame:
-        """participants.tsv of both sides, laid under each other."""
+        """participants.tsv of both sides, laid under each other; not read, and empty, unless the splits ask for it."""
+        if not splits.needs_table(config["splits"]):
+            return bids.participants_table({})
         return bids.participants_table({side: config[side]["bids_dir"] for side in ("source", "target")})
 
     def assign(self, index: Index, config: Mapping[str, Any]) -> pd.DataFrame:

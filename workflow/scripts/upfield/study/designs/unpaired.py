@@ -55,6 +55,8 @@ class Unpaired(Design):
 
     def participants_table(self, config: Mapping[str, Any]) -> pd.DataFrame:
         """As for others, with the labels that participants have here."""
+        if not splits.needs_table(config["splits"]):
+            return bids.participants_table({})
         return bids.participants_table({side: config[side]["bids_dir"] for side in self.sides}, cohorts=True)
 
     def assign(self, index: Index, config: Mapping[str, Any]) -> pd.DataFrame:
