@@ -289,7 +289,7 @@ def test_what_says_nothing_of_the_file_excludes_nobody(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "a.nii"))
 
     monkeypatch.setattr(nifti.nib, "load", denied)
-    with pytest.raises(UpfieldError, match=r"a\.nii cannot be read now") as caught:
+    with pytest.raises(UpfieldError, match="cannot be read now") as caught:
         nifti.load_scan(tmp_path / "a.nii")
     assert not isinstance(caught.value, ScanError)
 

@@ -1,4 +1,4 @@
-"""The two kinds of expected failure: the user's input as a whole, and one scan."""
+"""The kinds of expected failure: the user's input as a whole, one scan, and what may pass."""
 
 
 class UpfieldError(Exception):
@@ -7,3 +7,7 @@ class UpfieldError(Exception):
 
 class ScanError(UpfieldError):
     """One scan cannot be used; it is excluded with this reason and the others go on."""
+
+
+class PassingError(UpfieldError):
+    """A file cannot be read now (no permission, a drive that does not answer), which says nothing about the file."""

@@ -1,6 +1,5 @@
 """Which scans a dataset has: by entities and sidecar fields; and whether each can be read."""
 
-import errno
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from upfield.bids.choose import acquisition_time
 from upfield.bids.odd import EXTENSIONS
 from upfield.bids.scan import Scan, changed
 from upfield.bids.sidecars import Sidecars
-from upfield.errors import ScanError, UpfieldError
+from upfield.errors import PassingError, ScanError, UpfieldError
 from upfield.image import nifti
 
 # bids2table's short names of entities, by the long names that BIDS and our config use.
@@ -31,16 +30,6 @@ ENTITY_KEYS = {
     "datatype": "datatype",
 }
 KEPT_METADATA = ("MagneticFieldStrength", "Manufacturer", "ManufacturersModelName")
-# Errors of the system that say nothing about what is in a file.
-PASSING = {
-    errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT,
-    errno.EINTR, errno.EAGAIN, errno.EBUSY, errno.ENXIO, errno.ENODEV, errno.EREMOTEIO, errno.ENOTCONN,
-    errno.ECONNRESET, errno.ECONNABORTED, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH,
-}  # fmt: skip
-
-
-class PassingError(UpfieldError):
-    """A scan cannot be read now, which says nothing about the scan."""
 
 
 def listing(bids_dir: str | Path) -> dict[str, list[Any]]:
@@ -169,15 +158,14 @@ def inspect(scan: Scan) -> Scan:
             file.read(1)
         size = path.stat().st_size
     except OSError as error:
-        if error.errno in PASSING:
+        if error.errno in nifti.PASSING:
             raise PassingError(_passing(path, error)) from None
         size = 0
     try:
         volume = nifti.load_scan(path)
+    except PassingError as error:
+        raise PassingError(f"{path} {error}") from None
     except ScanError as error:
-        cause = error.__context__
-        if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in PASSING):
-            raise PassingError(_passing(path, cause)) from None
         return changed(scan, size=size, problem=str(error))
     voxel = tuple(round(float(v), 4) for v in volume.grid.spacing)
     return changed(scan, size=size, shape=volume.data.shape, voxel=voxel)

@@ -7,11 +7,11 @@ from typing import Any
 
 from upfield.bids.choose import labels_of
 from upfield.bids.contrasts import contrasts
-from upfield.bids.find import PassingError, find, inspect, listing
+from upfield.bids.find import find, inspect, listing
 from upfield.bids.samples import read_samples
 from upfield.bids.scan import Scan, changed
 from upfield.bids.sidecars import Sidecars
-from upfield.errors import UpfieldError
+from upfield.errors import PassingError, UpfieldError
 from upfield.files import digest, read_json, write_json
 
 

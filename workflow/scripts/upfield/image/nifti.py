@@ -23,7 +23,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike
 from scipy import ndimage
 
-from upfield.errors import ScanError, UpfieldError
+from upfield.errors import PassingError, ScanError
 from upfield.files import atomic
 from upfield.image import transforms
 from upfield.image.transforms import Array, Field, Transform, steps
@@ -132,7 +132,13 @@ def load_scan(path: str | Path) -> Volume:
     image = _open(path)
     _check_header(image)
     _check_length(image, Path(path))
-    volume = load(path)
+    try:
+        volume = load(path)
+    except ScanError as error:
+        if isinstance(error.__context__, MemoryError):
+            # No more than a head may claim: the machine has too little.
+            raise PassingError("cannot be read now (no memory); try again") from None
+        raise
     largest, span = float(np.abs(volume.data).max()), float(np.ptp(volume.data))
     extent = volume.grid.spacing * volume.data.shape
     if extent.max() < SHORTEST:
@@ -167,7 +173,7 @@ def load_labels(path: str | Path) -> Volume:
 def _readable() -> Iterator[None]:
     """What is raised for damaged files is a ScanError with the reason in one line.
 
-    What may pass (no permission, a drive that does not answer) says nothing of the file, and is an UpfieldError.
+    What may pass (no permission, a drive that does not answer) says nothing of the file, and is a PassingError.
     """
     try:
         yield
@@ -175,9 +181,7 @@ def _readable() -> Iterator[None]:
         raise ScanError("the file does not exist") from None
     except UNREADABLE as error:
         if isinstance(error, OSError) and error.errno in PASSING:
-            raise UpfieldError(
-                f"{error.filename or 'a file'} cannot be read now ({error.strerror}); try again"
-            ) from None
+            raise PassingError(f"cannot be read now ({error.strerror}); try again") from None
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ScanError(f"the file cannot be read as NIfTI ({reason[:160]})") from None
 
