@@ -68,6 +68,8 @@ def differ(kept: Any, found: Any) -> bool:
 
 def _summary(values: Any) -> list[float]:
     values = np.asarray(values, dtype=np.float64)
+    if not values.size:
+        return []
     return _numbers([values.mean(), values.std(), *np.percentile(values, (5, 25, 50, 75, 95))])
 
 
