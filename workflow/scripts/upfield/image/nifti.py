@@ -129,10 +129,10 @@ def load_scan(path: str | Path) -> Volume:
     lies, or is larger, smaller or more skewed than a head can be, and for intensities that cannot be computed with.
     Voxels that are not finite are 0, and the log says how many.
     """
-    image = _open(path)
-    _check_header(image)
-    _check_length(image, Path(path))
     try:
+        image = _open(path)
+        _check_header(image)
+        _check_length(image, Path(path))
         volume = load(path)
     except ScanError as error:
         if isinstance(error.__context__, MemoryError):
