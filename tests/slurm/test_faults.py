@@ -116,7 +116,7 @@ def test_job_over_its_time_limit_is_retried_and_continues(undisturbed, training)
     run = training("--set-resources", "train_model:runtime=1")
     job = run.halfway()
     # Longer than it was allowed to run, without a minute of computing.
-    busy = [process for process in processes(job["JobId"]) if "train_model.py" in " ".join(process.cmdline())]
+    busy = [process for process in processes(job["JobId"]) if "step.py" in " ".join(process.cmdline())]
     for process in busy:
         process.send_signal(signal.SIGSTOP)
     wait_for(lambda: run.slurm.jobs(state="TIMEOUT"), 150)
