@@ -126,11 +126,11 @@ def test_job_over_its_time_limit_is_retried_and_continues(undisturbed, training)
 
 
 def test_job_over_its_memory_is_retried_with_more(undisturbed, training):
-    run = training("--set-resources", "train_model:mem_mb=700*attempt*attempt")
+    run = training("--set-resources", "train_model:mem_mb=450*attempt*attempt")
     run.finish()
     first, *_, last = sorted(run.jobs(), key=lambda job: int(job["JobId"]))
     assert first["JobState"] in ("OUT_OF_MEMORY", "CANCELLED", "FAILED")
-    assert last["JobState"] == "COMPLETED" and "mem=2800M" in last["TRES"]
+    assert last["JobState"] == "COMPLETED" and "mem=1800M" in last["TRES"]
     ours = run.study.model() / "model.safetensors"
     assert ours.read_bytes() == (undisturbed.model() / "model.safetensors").read_bytes()
 
