@@ -11,6 +11,7 @@ from copy import deepcopy
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.utils import min_version
 
 min_version("9.15")
@@ -21,9 +22,9 @@ sys.path.insert(0, str(HERE / "workflow" / "scripts"))
 from upfield import step as steps
 from upfield.bids import sidecar
 from upfield.errors import UpfieldError
-from upfield.files import merged, read_tsv, read_yaml
+from upfield.files import merged, read_tsv, read_yaml, remove_abandoned
 from upfield.image.nifti import SAME
-from upfield.study import phantoms
+from upfield.study import outputs, phantoms
 from upfield.study.application import Application, resolve
 from upfield.study.config import check_files, reading_pairs, typed
 from upfield.study.study import Study
@@ -57,6 +58,21 @@ except UpfieldError as error:
 
 ROOT, PATHS = STUDY.root, STUDY.paths
 
+# What lies in the study's folder is looked at once, and not by every job.
+FOUND = outputs.find(STUDY) if workflow.is_main_process else outputs.Found()
+LEFT_OVER = outputs.left_over(STUDY, FOUND)
+if LEFT_OVER:
+    logger.warning(outputs.notice(ROOT, LEFT_OVER))
+# Images without their sidecar, which says whether they are excluded, are made again.
+WITHOUT_SIDECAR = [f"{ROOT}/{path}" for path in outputs.without_sidecar(FOUND)]
+SCANS_WITHOUT = [f"{ROOT}/{path}" for path in outputs.without_sidecar(FOUND, outputs.OF_SCANS)]
+
+
+onstart:
+    for path in remove_abandoned(FOUND.temporary):
+        logger.info(f"Removed {path}, which was left half-written.")
+
+
 if not workflow.is_main_process:
     # A scheduler announces the end of a job with SIGUSR1 to all of its processes. Training writes its checkpoint then;
     # Snakemake around it, which would die of the signal and take it along, must outlive it.
@@ -88,20 +104,27 @@ if APPLYING:
     rule apply:
         """All that a trained model makes of scans without a target."""
         input:
-            lambda wildcards: [*checkpoints.screen.get().output, *enhanced(), PATHS("report")],
+            lambda wildcards: [
+                *checkpoints.screen.get().output,
+                *with_sidecars(enhanced()),
+                PATHS("report"),
+                *WITHOUT_SIDECAR,
+            ],
 
 else:
-    TABLES = [PATHS("table", table=table) for table in STUDY.tables]
+    EVERY_TABLE = [PATHS("table", table=table) for table in STUDY.every_table]
+    COHORT = [PATHS(kind) for kind in ("description", "ignore", "inventory", "pairs", "excluded")]
     # Metrics against a target.
     EXPORTS = [PATHS("export", method=method) for method in STUDY.methods.names if STUDY.design.has_reference]
     PREDICTIONS = [
         STUDY.prediction(method, participant) for participant in STUDY.tested for method in STUDY.methods.names
     ] + [STUDY.uncertainty(method, participant) for participant in STUDY.tested for method in STUDY.methods.uncertain]
     MODELS = [
-        PATHS("card", method=method, fold=fold, seed=seed)
+        path
         for method in STUDY.methods.trained
         for fold in STUDY.folds.names
         for seed in STUDY.methods.seeds(method)
+        for path in model_files(method=method, fold=fold, seed=seed).values()
     ]
 
     localrules:
@@ -121,10 +144,15 @@ else:
         """Everything: the report, and what else a user would miss if it were deleted."""
         input:
             PATHS("report"),
-            TABLES,
+            COHORT,
+            PATHS("splits"),
+            PATHS("quality_table"),
+            PATHS("validation"),
+            EVERY_TABLE,
             EXPORTS,
             MODELS,
-            PREDICTIONS,
+            with_sidecars(PREDICTIONS),
+            WITHOUT_SIDECAR,
 
     rule reader_study:
         """Blinded images for readers, a sheet for their scores, and the key."""
@@ -135,12 +163,13 @@ else:
     rule ingest:
         """Which scans there are, which belong together, what was left out."""
         input:
-            [PATHS(kind) for kind in ("description", "inventory", "pairs", "excluded")],
+            COHORT,
 
     rule preprocess:
         """The scans that networks see."""
         input:
-            [STUDY.preprocessed(scan) for scan in STUDY.scans.values()],
+            with_sidecars([STUDY.preprocessed(scan) for scan in STUDY.scans.values()]),
+            SCANS_WITHOUT,
 
     rule qc:
         """Every scan and pair measured, judged and drawn."""
@@ -148,6 +177,7 @@ else:
             PATHS("quality_table"),
             [STUDY.pictures(name) for name in STUDY.pair_names],
             [PATHS("contact_sheet", sheet=sheet) for sheet in STUDY.sheets],
+            SCANS_WITHOUT,
 
     rule split:
         """Who trains, validates and tests."""
@@ -158,22 +188,27 @@ else:
         """Patch stores of all participants."""
         input:
             [PATHS("store", store=store) for store in STUDY.contents],
+            SCANS_WITHOUT,
 
     rule train:
         """Every model."""
         input:
             MODELS,
+            SCANS_WITHOUT,
 
     rule predict:
         """Outputs of every method for the test participants."""
         input:
-            PREDICTIONS,
+            with_sidecars(PREDICTIONS),
+            SCANS_WITHOUT,
 
     rule evaluate:
         """Every table of metrics."""
         input:
-            TABLES,
+            EVERY_TABLE,
             EXPORTS,
+            with_sidecars(PREDICTIONS),
+            WITHOUT_SIDECAR,
 
     rule apply:
         """A trained model on scans without a target: refused, since no model is set."""
@@ -181,6 +216,17 @@ else:
             model_to_apply,
 
 
+localrules:
+    put_aside,
+
+
+rule put_aside:
+    """What is not of the study any more, moved out of the way of other tools."""
+    input:
+        aside() if LEFT_OVER else [],
+
+
+include: "rules/aside.smk"
 include: "rules/scans.smk"
 
 

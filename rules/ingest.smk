@@ -145,7 +145,8 @@ rule cohort:
     input:
         PATHS("inventory"),
         [sidecar(STUDY.preprocessed(scan)) for scan in STUDY.scans.values()],
-        [PATHS("quality", store=store) for store in STUDY.contents],
+        # Decided when the plan is made: a list would be read with the rules.
+        lambda wildcards: [decision(store) for store in STUDY.contents],
         [sidecar(PATHS("preprocessed", pair.source)) for pair in STUDY.pairs.values()],
     output:
         pairs=PATHS("pairs"),

@@ -1,5 +1,9 @@
 """Which files jobs read and write: functions of their wildcards, stage by stage."""
 
+import functools
+
+from snakemake.io import IOFile
+
 # -- preprocess ------------------------------------------------------------------------------------------
 
 
@@ -17,10 +21,33 @@ def native_images(wildcards):
         "mask": PATHS("mask", scan),
         # Whose grid it is.
         "target_mask": PATHS("mask", target) if STUDY.template is None else STUDY.template[1],
-        "decision": STUDY.decision(scan),
+        "decision": decision(STUDY.decided(scan)),
         **moved_to_template(target, "to_template"),
     }
     return inputs | ({"transform": STUDY.transform(scan)} if scan.role == "source" else {})
+
+
+# QC decisions that are only made again because of other limits, which leave the verdict as it is.
+STANDING = set()
+
+
+def decision(store):
+    """The QC decision of a pair or scan, as the input of what follows from its verdict.
+
+    Where the limits are other than when it was made and its verdict is the same, nothing follows: it is ancient.
+    """
+    path = PATHS("quality", store=store)
+    if workflow.is_main_process and limits_changed(path) and STUDY.stands(store):
+        STANDING.add(store)
+        return ancient(path)
+    return path
+
+
+@functools.cache
+def limits_changed(path):
+    """Whether Snakemake remembers other limits of a QC decision than those of now."""
+    remembered = workflow.persistence.params(IOFile(path)) if Path(path).is_file() else None
+    return bool(remembered) and repr(config["qc"]["thresholds"]) not in remembered
 
 
 # -- qc --------------------------------------------------------------------------------------------------
@@ -281,6 +308,17 @@ def enhanced():
 
 
 # -- targets --------------------------------------------------------------------------------------------
+
+
+def with_sidecars(images):
+    """Images, each with its sidecar: what is asked for must be there whole."""
+    return [path for image in images for path in (image, str(sidecar(image)))]
+
+
+def aside():
+    """The table of what is put aside next."""
+    taken = [int(name) for name in glob_wildcards(PATHS("aside")).number if name.isdigit()]
+    return PATHS("aside", number=max(taken, default=0) + 1)
 
 
 def model_to_apply(wildcards):

@@ -139,7 +139,7 @@ rule normalise:
         image=PATHS("corrected"),
         mask=PATHS("mask"),
         target_mask=PATHS("mask"),
-        decision=lambda wildcards: PATHS("quality", store=scan_of(wildcards).participant),
+        decision=lambda wildcards: decision(scan_of(wildcards).participant),
     output:
         PATHS.both("preprocessed_alone")[1],
         preprocessed=PATHS("preprocessed_alone"),

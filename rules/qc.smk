@@ -9,6 +9,14 @@
 QC = config["qc"]
 
 
+onsuccess:
+    STUDY.put_back(STANDING)
+
+
+onerror:
+    STUDY.put_back(STANDING)
+
+
 STEP = step("quality.stage.assess", "qc/{store}_quality")
 
 

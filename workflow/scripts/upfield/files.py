@@ -4,8 +4,10 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,22 @@ from upfield.errors import UpfieldError
 UMASK = os.umask(0)
 os.umask(UMASK)
 
+# What a half-written file's name begins with.
+TEMPORARY = ".tmp-"
+# Seconds after which nobody writes such a file any more, wherever its writer ran.
+OLD = 24 * 3600
+
+
+def _place() -> str:
+    """Eight hexadecimal digits for where this process has its number: a running machine, and a container on it."""
+    said = [socket.gethostname()]
+    with suppress(OSError):
+        said += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
+    return hashlib.sha256(" ".join(said).encode()).hexdigest()[:8]
+
+
+PLACE = _place()
+
 
 @contextmanager
 def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
@@ -28,7 +46,7 @@ def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{TEMPORARY}{PLACE}-{os.getpid()}-{path.name}")
     try:
         yield temporary
         # Some writers make files that only their owner can read; colleagues on a cluster share a study.
@@ -38,6 +56,39 @@ def atomic(path: str | Path, durable: bool = False) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_abandoned(paths: Iterable[Path]) -> list[Path]:
+    """Remove those of some half-written files whose writer cannot live any more, and return them.
+
+    One that ran in this place, if there is no such process; any other after a day without a change, since it may run on
+    another machine.
+    """
+    removed = []
+    for path in paths:
+        with suppress(OSError):
+            if _is_abandoned(path):
+                path.unlink()
+                removed.append(path)
+    return removed
+
+
+def _is_abandoned(path: Path) -> bool:
+    match = re.match(rf"{re.escape(TEMPORARY)}{PLACE}-(\d+)-", path.name)
+    if match is not None and not _lives(int(match[1])):
+        return True
+    return time.time() - path.stat().st_mtime > OLD
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        # Of somebody else.
+        return True
+    return True
 
 
 def sync(path: str | Path) -> None:

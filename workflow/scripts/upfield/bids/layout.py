@@ -3,7 +3,9 @@
 docs/outputs.md lists it (`python -m upfield.bids.layout`).
 """
 
-from collections.abc import Mapping
+import functools
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +33,7 @@ KINDS: Mapping[str, Kind] = {
     "description": Kind("dataset_description.json", "what makes the folder a BIDS derivative dataset"),
     "ignore": Kind(".bidsignore", "what of it BIDS has no name for"),
     "index": Kind(".upfield/index.json", "the scans that were found, so that jobs need not look again"),
+    "aside": Kind(".upfield/aside/{number}/files.tsv", "what was put aside, beside it; not of the study any more"),
     "inventory": Kind("inventory.tsv", "every scan found, whether it is used, and why not"),
     "pairs": Kind("pairs.tsv", "every pair that is used; in unpaired studies every target"),
     "excluded": Kind("excluded.tsv", "every scan left out: in which stage, and why"),
@@ -113,6 +116,80 @@ KINDS: Mapping[str, Kind] = {
     "log": Kind("logs/{job}.log", "what a job said"),
     "benchmark": Kind("benchmarks/{job}.tsv", "time and memory of a job"),
 }
+
+
+# Tables of metrics, in every kind of study.
+TABLES = (
+    "per_subject", "leaderboard", "comparisons", "ranks", "outliers", "quantities", "agreement", "definitions",
+    "audit", "structures", "lesions", "calibration", "appearance", "harmonisation",
+)  # fmt: skip
+
+# What a name in braces may be, as a regular expression; others are letters and digits.
+NAMES: Mapping[str, str] = {
+    "scan": r"sub-[^/]+",
+    "image": r"[^/]+",
+    "participant": r"sub-[A-Za-z0-9]+",
+    "session": r"ses-[A-Za-z0-9]+",
+    "datatype": r"[a-z]+",
+    "store": r"(?:sub|pair)-[A-Za-z0-9-]+",
+    "picture": r"[a-z-]+",
+    "table": "|".join(TABLES),
+    "method": r"[a-z0-9_]+",
+    "seed": r"\d+",
+    "sheet": r"\d+",
+    "number": r"\d+",
+    "extension": r"\.[a-z.]+",
+    "job": r".+",
+}
+FOLDERS = ("{participant}/{datatype}", "{participant}/{session}/{datatype}")
+
+
+def kind_of(path: str, known: Mapping[str, Iterable[str]], kinds: Iterable[str] = tuple(KINDS)) -> str | None:
+    """The first of some kinds that a file may be of, by its path below the study's folder; None if of none.
+
+    `known` are the values that a name in braces can have, where not everything will do. Sidecars are of the kind of
+    what they describe.
+    """
+    said = tuple((name, tuple(values)) for name, values in known.items())
+    return next((kind for kind in kinds if any(_whole(parts).fullmatch(path) for parts in _parts(kind, said))), None)
+
+
+def holds(path: str, known: Mapping[str, Iterable[str]], kinds: Iterable[str] = tuple(KINDS)) -> bool:
+    """Whether a folder, by its path below the study's, is one that files of some kinds lie in; `known` as above."""
+    said, found = tuple((name, tuple(values)) for name, values in known.items()), path.split("/")
+    return any(
+        len(found) < len(parts) and all(re.fullmatch(part, name) for part, name in zip(parts, found, strict=False))
+        for kind in kinds
+        for parts in _parts(kind, said)
+    )
+
+
+@functools.cache
+def _whole(parts: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("/".join(parts))
+
+
+@functools.cache
+def _parts(kind: str, known: tuple[tuple[str, tuple[str, ...]], ...]) -> list[tuple[str, ...]]:
+    """Regular expressions of the folders and the name of a kind of file, and of its sidecar."""
+    names = {**NAMES, **{name: "|".join(map(re.escape, values)) or "(?!)" for name, values in known}}
+    template = KINDS[kind].template
+    whole = [template]
+    if KINDS[kind].described:
+        whole.append(re.sub(r"(\.nii\.gz|\{extension\})$", ".json", template))
+    return [
+        tuple(_expression(part, names) for part in text.replace("{folder}", folder).split("/"))
+        for text in whole
+        for folder in (FOLDERS if "{folder}" in text else FOLDERS[:1])
+    ]
+
+
+def _expression(part: str, names: Mapping[str, str]) -> str:
+    pieces: Iterator[str] = iter(re.split(r"\{(\w+)\}", part))
+    result = re.escape(next(pieces))
+    for name in pieces:
+        result += f"(?:{names.get(name, '[A-Za-z0-9]+')}){re.escape(next(pieces))}"
+    return result
 
 
 class _Wildcards(dict[str, Any]):

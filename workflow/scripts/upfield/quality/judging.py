@@ -9,9 +9,12 @@ import pandas as pd
 
 from upfield.files import read_json, write_tsv
 from upfield.image.nifti import Array
+from upfield.preprocess.derivatives import MARK
 from upfield.step import step
 
 SIDES, PAIR = ("source", "target"), "pair"
+# What a reason to exclude begins with.
+REASON = "quality: "
 # Makes the median absolute deviation a standard deviation for normal values.
 NORMAL = 1.4826
 COLUMNS = ["participant_id", "role", "metric", "value", "z", "flag"]
@@ -70,9 +73,24 @@ def judge(
             else:
                 continue
             where = "" if role == PAIR else f" of the {role}"
-            reason = f"quality: {METRICS[name].label}{where} is {value:.3g}; qc.thresholds.{name} expects {bound}"
+            reason = f"{REASON}{METRICS[name].label}{where} is {value:.3g}; qc.thresholds.{name} expects {bound}"
             result.append({"role": role, "metric": name, "value": value, "action": limit["action"], "reason": reason})
     return sorted(result, key=lambda row: row["action"] != "exclude")
+
+
+def verdict(findings: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """`Excluded`, the reason, and `Role`, whose it is, of what may not be used, by its findings; else empty."""
+    fatal = next((row for row in findings if row["action"] == "exclude"), None)
+    return {} if fatal is None else {MARK: fatal["reason"], "Role": fatal["role"]}
+
+
+def stands(judged: Mapping[str, Any], thresholds: Mapping[str, Mapping[str, Any] | None]) -> bool:
+    """Whether what was `judged`, a QC decision with its measurements, has the same verdict with other thresholds."""
+    found = {
+        role: {name: np.nan if value is None else value for name, value in judged.get(role, {}).items()}
+        for role in (*SIDES, PAIR)
+    }
+    return verdict(judge(found, thresholds)) == {key: judged[key] for key in (MARK, "Role") if key in judged}
 
 
 def robust_z(values: Array) -> Array:

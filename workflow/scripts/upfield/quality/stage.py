@@ -80,7 +80,4 @@ def assess(
            for role, values in found.items()},
         "Findings": findings,
     }  # fmt: skip
-    fatal = next((row for row in findings if row["action"] == "exclude"), None)
-    if fatal is not None:
-        result |= {"Excluded": fatal["reason"], "Role": fatal["role"]}
-    write_json(decision, result)
+    write_json(decision, result | judging.verdict(findings))

@@ -22,7 +22,7 @@ from upfield.predict import training_range
 from upfield.preprocess import template
 from upfield.preprocess.brain.tool import tools
 from upfield.step import step
-from upfield.study import config, designs
+from upfield.study import config, designs, places
 from upfield.study.scans import Scans
 
 # What a user may say beside `model`; everything else stands in the model card.
@@ -181,6 +181,7 @@ class Application(Scans):
     def __init__(self, settings: Mapping[str, Any], rescan: bool = True) -> None:
         """Read the cards and index the dataset. Raises UpfieldError."""
         config.check_dataset("bids_dir", settings["bids_dir"])
+        places.check(settings)
         template.check(settings)
         super().__init__(settings, designs.of(settings))
         self.folders = folders_of(settings["model"])

@@ -1,16 +1,19 @@
 """A study as the workflow sees it: its configuration, its scans and pairs, and who trains, validates and tests."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from upfield.bids import Index, Pair, Scan
 from upfield.evaluate import atlas
+from upfield.files import read_json
 from upfield.image.nifti import SAME, Scale
 from upfield.preprocess import template
-from upfield.quality import PICTURES
-from upfield.study import config, designs, phantoms, requirements
+from upfield.preprocess.derivatives import MARK, excluded
+from upfield.quality import PICTURES, judging
+from upfield.study import config, designs, phantoms, places, requirements
 from upfield.study.designs.base import Content
 from upfield.study.folds import Folds
 from upfield.study.index import build_index, planned_index
@@ -31,6 +34,7 @@ class Study(Scans):
     def __init__(self, settings: Mapping[str, Any], rescan: bool = True) -> None:
         """Check the configuration, index the datasets, split the participants. Raises UpfieldError."""
         config.check(settings)
+        places.check(settings)
         requirements.check(settings)
         template.check(settings)
         super().__init__(settings, designs.of(settings))
@@ -90,9 +94,42 @@ class Study(Scans):
     def _store_of_pair(self) -> dict[str, str]:
         return {pair.participant: name for name, pair in self.pair_names.items()}
 
-    def decision(self, scan: Scan) -> str:
-        """The QC decision of the pair that a scan is part of."""
-        return self.paths("quality", store=self._store_of_pair[self.pair_of(scan).participant])
+    def decided(self, scan: Scan) -> str:
+        """The name of the QC decision of the pair that a scan is part of."""
+        return self._store_of_pair[self.pair_of(scan).participant]
+
+    def stands(self, store: str) -> bool:
+        """Whether a QC decision was made, would be the same with the limits of now, and what it judged knows of it."""
+        path = Path(self.paths("quality", store=store))
+        if not path.is_file():
+            return False
+        judged = read_json(path)
+        reason = judged.get(MARK)
+        marks = [excluded(image) for image in self._judged_by(store)]
+        # An image may be excluded for a reason of its own.
+        of_quality = [mark for mark in marks if mark is None or mark.startswith(judging.REASON)]
+        return judging.stands(judged, self.config["qc"]["thresholds"]) and all(mark == reason for mark in of_quality)
+
+    def put_back(self, stores: Iterable[str]) -> None:
+        """Give QC decisions that stand the time of the oldest image that they judge.
+
+        What follows from them was not made again, and a decision that is newer would be a reason to.
+        """
+        for store in (store for store in stores if self.stands(store)):
+            path = self.paths("quality", store=store)
+            times = [Path(image).stat().st_mtime_ns for image in self._judged_by(store)]
+            if times and Path(path).stat().st_mtime_ns > min(times):
+                os.utime(path, ns=(min(times), min(times)))
+
+    def _judged_by(self, store: str) -> list[str]:
+        """The images there are that a QC decision may exclude."""
+        pair = self.pair_names.get(store)
+        if pair is None:
+            images = [self.preprocessed(scan) for scan in self.contents[store].scans]
+        else:
+            images = [self.paths("preprocessed", scan) for scan in (*pair.sources, pair.target)]
+            images += [self.preprocessed(scan, scale) for scan in pair.sources for scale in self.methods.scales]
+        return [image for image in images if Path(image).is_file()]
 
     def stores(self, fold: str, *parts: str, role: str | None = None) -> list[str]:
         """Stores of some parts of a fold; with `role` only those that hold this side."""
@@ -195,3 +232,9 @@ class Study(Scans):
         """Names of the tables of metrics."""
         names = ["per_subject", "leaderboard", "comparisons", "ranks", "agreement", *self.design.tables(self.config)]
         return [*names, "calibration"] if self.methods.uncertain else names
+
+    @property
+    def every_table(self) -> list[str]:
+        """The same with those that are written beside them."""
+        beside = ["outliers", "quantities", "definitions", *(["structures"] if "audit" in self.tables else [])]
+        return [*self.tables, *beside]
