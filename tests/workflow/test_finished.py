@@ -17,6 +17,8 @@ from snakemake.settings.types import (
     RerunTrigger,
     ResourceSettings,
 )
+from upfield.bids.layout import kind_of
+from upfield.study import outputs
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = {
@@ -154,3 +156,36 @@ def test_what_is_left_over_is_put_aside(finished, caplog):
     assert [Path(path).relative_to("out/finished").as_posix() for path in job.output] == [".upfield/aside/1/files.tsv"]
     assert "not of this study any more" in caplog.text
     assert (root / "models/cyclegan").is_dir(), "a plan moves nothing"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"splits": {"scheme": "kfold", "folds": 3}, "evaluate": {"lesions": True}, "methods": ["unet3d_patchgan"],
+         "preprocess": {"template": {"name": "MNI152NLin2009cAsym"}, "registration": {"transform": "syn"}}},
+        {"pairing": "simulated", "source": {"bids_dir": None}, "methods": ["srgan3d"],
+         "simulate": {"kind": "gaussian", "factor": 4}},
+        {"pairing": "unpaired", "methods": ["cyclegan"], "preprocess": {"spacing": 1.0}, "pairs": "pairs.tsv"},
+        {"duplicates": "average", "methods": ["lohiresgan"],
+         "source": {"channels": [{"suffix": "T1w"}, {"suffix": "T2w"}]}},
+    ],
+    ids=["template", "simulated", "unpaired", "contrasts"],
+)  # fmt: skip
+def test_whatever_a_study_writes_is_of_it(changes, bids_tree, tmp_path):
+    """Or it would be put aside."""
+    scans = [f"sub-{number:02d}/ses-{session}/anat/sub-{number:02d}_ses-{session}"
+             for number in range(1, 7) for session in (1, 2)]  # fmt: skip
+    content = {f"{scan}_{suffix}.nii.gz": None for scan in scans for suffix in ("T1w", "T2w", "run-2_T1w")}
+    folder = str(bids_tree(content))
+    (tmp_path / "pairs.tsv").write_text("source\ttarget\n01\t01\n")
+    sides = {
+        side: {"bids_dir": folder, "entities": {"session": str(number), "suffix": "T1w"}, **changes.get(side, {})}
+        for number, side in ((1, "source"), (2, "target"))
+    }
+    jobs = run(tmp_path, "report", "reader_study", **{**changes, **sides, "phantom": None})
+    study = jobs[0].rule.workflow.globals["STUDY"]
+    made = {Path(path).relative_to(study.root).as_posix() for job in jobs for path in job.output}
+    looked_for = {path for path in made if kind_of(path, outputs.KNOWN, outputs.LOOKED_FOR)}
+    assert len(looked_for) > 100 and looked_for - outputs.written(study) == set()
+    # No kind of file is overlooked.
+    assert {path for path in made - looked_for if not path.startswith("sourcedata/")} == set()
