@@ -14,6 +14,7 @@ from upfield.evaluate.metrics import HIGHER, LOWER
 from upfield.files import read_tsv, write_json, write_tsv
 from upfield.image.nifti import Volume, load, save
 from upfield.report import costs, panels, subject, tables
+from upfield.report.context import StudyContext
 from upfield.report.page import build
 from upfield.report.subject import SubjectImages
 from upfield.study.designs.narrative import Narrative
@@ -253,6 +254,17 @@ def test_methods_follow_the_leaderboard_and_only_networks_have_presets(tmp_path)
     assert "Working grid the target's own grid" in page.text and "native mm" not in page.text
     training = page.html.split('<section id="training"')[1].split("</section>")[0]
     assert re.findall(r"<h3>(\w+), fold", training) == ["unet3d_patchgan", "unet3d"]
+
+
+def test_models_that_are_not_of_the_study_are_not_on_its_page(tmp_path):
+    make_study(tmp_path, trained=["unet3d_patchgan", "unet3d"])
+    make_run(tmp_path, "unet3d", fold=1)
+    make_run(tmp_path, "cyclegan")
+    config = {**CONFIG, "methods": ["unet3d_patchgan"], "train": {"seeds": [42]}}
+    context = StudyContext(tmp_path, config, {}, Narrative())
+    assert [run["method"] for run in context.runs] == ["unet3d_patchgan", "unet3d"]
+    other = StudyContext(tmp_path, {**config, "train": {"seeds": [1]}}, {}, Narrative())
+    assert other.runs == []
 
 
 def test_uncertainty_has_a_section_where_predictions_have_a_deviation(tmp_path, page):

@@ -29,7 +29,8 @@ def html(tmp_path_factory):
     make_metrics(root, METHODS, PEOPLE, {method: 22.0 + n for n, method in enumerate(METHODS)})
     for fold in range(drawn.DRAWN + 2):
         make_run(root, "unet3d", fold=fold)
-    write_tsv(root / "splits.tsv", pd.DataFrame({"participant_id": PEOPLE, "fold": "0", "split": "test"}))
+    folds = [str(n % (drawn.DRAWN + 2)) for n in range(len(PEOPLE))]
+    write_tsv(root / "splits.tsv", pd.DataFrame({"participant_id": PEOPLE, "fold": folds, "split": "test"}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(section, "VIEWER_VOXELS", section.VIEWER_VOXELS / SHARE)
         patch.setattr(section, "PANEL_PIXELS", section.PANEL_PIXELS / SHARE)

@@ -80,8 +80,16 @@ class StudyContext(Context):
 
     @cached_property
     def runs(self) -> Sequence[Mapping[str, Any]]:
-        """Every fitted model, see `tables.runs`."""
-        return tables.runs(self.root, self.methods)
+        """Every fitted model of the study, see `tables.runs`; models of other settings may lie beside them."""
+        seeds, folds = self.config.get("train", {}).get("seeds"), set(self.table["splits"]["fold"])
+        methods = {*self.methods, *self.config.get("methods", []), *tables.KINDS}
+        return [
+            run
+            for run in tables.runs(self.root, self.methods)
+            if run["method"] in methods
+            and (not seeds or run.get("seed") in (None, *seeds))
+            and (not folds or str(run.get("fold", "")) in ("", *folds))
+        ]
 
     @property
     def trains(self) -> bool:

@@ -17,20 +17,28 @@ from upfield.study import places
 from upfield.study.application import Application
 from upfield.study.study import Study
 
+# One of each in a study.
+FIXED = (
+    "description", "ignore", "index", "inventory", "pairs", "excluded", "splits", "applied", "validation",
+    "quality_table", "report", "reader_key", "reader_images",
+)  # fmt: skip
 # Of a test participant.
 MEASURED = (
     "values", "reference_values", "perceptual", "segmentation", "harmonized_values", "audit", "structures",
     "audit_maps", "lesions", "calibration",
 )  # fmt: skip
-# What is looked for: files that a next tool may take for the study's. Logs and run times are history, and what was
-# converted may be the user's own raw data.
-LOOKED_FOR = tuple(kind for kind in KINDS if kind not in ("aside", "log", "benchmark", "converted"))
-KNOWN = {"picture": PICTURES}
 # What is made of scans before anything is learned from them.
 OF_SCANS = (
     "converted", "average", "simulated", "mask", "corrected", "transform", "preprocessed", "downsampled",
     "preprocessed_alone",
 )  # fmt: skip
+# What may be left over. Logs and run times are history, and what was converted may be the user's own raw data.
+LOOKED_FOR = (
+    *(kind for kind in OF_SCANS if kind != "converted"), "prediction", "uncertainty", "enhanced", "tissues",
+    "quality", "picture", "contact_sheet", "store", "model", "card", "history", *MEASURED, "appearance", "table",
+    "export",
+)  # fmt: skip
+KNOWN = {"picture": PICTURES}
 SHOWN = 3
 
 
@@ -56,8 +64,7 @@ def written(study: Study | Application) -> set[str]:
 
 
 def _of_scans(study: Study | Application) -> Iterator[str]:
-    fixed = ("description", "ignore", "index", "inventory", "pairs", "excluded", "splits", "applied", "validation")
-    yield from (study.paths(kind) for kind in (*fixed, "quality_table", "report", "reader_key", "reader_images"))
+    yield from (study.paths(kind) for kind in FIXED)
     for scan in study.scans.values():
         made = {"average": bool(scan.further), "simulated": scan.simulated, "mask": True, "corrected": True}
         for kind in (kind for kind, wanted in made.items() if wanted):
