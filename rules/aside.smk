@@ -3,7 +3,7 @@
 1. move_aside  moved out of the way of other tools, with a table of it
 """
 
-STEP = step("study.outputs.put_aside", "ingest/move_aside-{number}")
+STEP = step("study.outputs.put_aside", "ingest/move_aside-{turn}")
 
 
 rule move_aside:
@@ -15,7 +15,7 @@ rule move_aside:
     benchmark:
         STEP.benchmark
     wildcard_constraints:
-        number=r"\d+",
+        turn=r"\d+",
     conda:
         "../envs/preprocess.yaml"
     resources:

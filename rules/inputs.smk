@@ -317,8 +317,8 @@ def with_sidecars(images):
 
 def aside():
     """The table of what is put aside next."""
-    taken = [int(name) for name in glob_wildcards(PATHS("aside")).number if name.isdigit()]
-    return PATHS("aside", number=max(taken, default=0) + 1)
+    taken = [int(name) for name in glob_wildcards(PATHS("aside")).turn if name.isdigit()]
+    return PATHS("aside", turn=max(taken, default=0) + 1)
 
 
 def model_to_apply(wildcards):

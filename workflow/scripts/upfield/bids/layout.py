@@ -33,7 +33,7 @@ KINDS: Mapping[str, Kind] = {
     "description": Kind("dataset_description.json", "what makes the folder a BIDS derivative dataset"),
     "ignore": Kind(".bidsignore", "what of it BIDS has no name for"),
     "index": Kind(".upfield/index.json", "the scans that were found, so that jobs need not look again"),
-    "aside": Kind(".upfield/aside/{number}/files.tsv", "what was put aside, beside it; not of the study any more"),
+    "aside": Kind(".upfield/aside/{turn}/files.tsv", "what was put aside, beside it; not of the study any more"),
     "inventory": Kind("inventory.tsv", "every scan found, whether it is used, and why not"),
     "pairs": Kind("pairs.tsv", "every pair that is used; in unpaired studies every target"),
     "excluded": Kind("excluded.tsv", "every scan left out: in which stage, and why"),
@@ -137,7 +137,7 @@ NAMES: Mapping[str, str] = {
     "method": r"[a-z0-9_]+",
     "seed": r"\d+",
     "sheet": r"\d+",
-    "number": r"\d+",
+    "turn": r"\d+",
     "extension": r"\.[a-z.]+",
     "job": r".+",
 }
