@@ -17,14 +17,16 @@ help:
 setup: $(STAMP)
 	@test -e slurm || ln -s profiles/slurm slurm
 
-# torch brings dependencies of its own on some machines, so the locks are installed with them. deepbet alone is
-# installed without, which leaves its GUI out.
+# torch brings dependencies of its own on some machines, so the locks are installed with them. Two are installed without:
+# deepbet, to leave its GUI out, and the Slurm plugin, which asks for a newer numpy than antspyx allows and needs it for a
+# report that is not made here.
+ALONE := ^(deepbet|snakemake-executor-plugin-slurm)==
 $(STAMP): requirements.lock requirements-dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Upfield needs Python 3.11 or newer, found " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv --clear .venv
-	grep -v '^deepbet==' requirements.lock > .venv/requirements.txt
+	grep -vE '$(ALONE)' requirements.lock > .venv/requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --requirement .venv/requirements.txt --requirement requirements-dev.lock
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps "$$(grep '^deepbet==' requirements.lock)"
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps $$(grep -E '$(ALONE)' requirements.lock)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
 	touch $@
 
@@ -43,9 +45,9 @@ lint: setup
 test: lint
 	$(BIN)/python -m pytest --ignore=tests/slurm --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-SLURM_PACKAGES := munge slurmctld slurmd slurm-client
+SLURM_PACKAGES := munge slurmctld slurmd slurm-client slurmdbd mariadb-server
 test-slurm: setup
-	@command -v slurmctld /usr/sbin/slurmctld >/dev/null || \
+	@command -v slurmdbd /usr/sbin/slurmdbd >/dev/null || \
 	  { test "$$(id -u)" = 0 || sudo=sudo; \
 	    $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends $(SLURM_PACKAGES); }
 	$(BIN)/python -m pytest tests/slurm

@@ -5,6 +5,7 @@ ingest -> preprocess -> qc -> split -> patches -> train -> predict -> evaluate -
 With a trained `model` instead: apply, which enhances scans that have no target.
 """
 
+import os
 import signal
 import sys
 from copy import deepcopy
@@ -19,14 +20,17 @@ min_version("9.15")
 HERE = Path(workflow.current_basedir.get_path_or_uri(secret_free=False))
 sys.path.insert(0, str(HERE / "workflow" / "scripts"))
 
+from upfield import attempts
 from upfield import step as steps
 from upfield.bids import sidecar
+from upfield.cluster import look, site, slurm
 from upfield.errors import UpfieldError
 from upfield.files import merged, read_tsv, read_yaml, remove_abandoned
 from upfield.image.nifti import SAME
 from upfield.study import outputs, phantoms
 from upfield.study.application import Application, resolve
 from upfield.study.config import check_files, reading_pairs, typed
+from upfield.study.place import check_folder
 from upfield.study.study import Study
 
 # What the user said, before the defaults: a model decides about everything else.
@@ -45,6 +49,7 @@ APPLYING = config["model"] is not None
 
 try:
     if workflow.is_main_process:
+        check_folder(Path.cwd())
         check_files(workflow.overwrite_configfiles)
     if APPLYING:
         config.update(resolve(config, GIVEN))
@@ -247,3 +252,6 @@ else:
     include: "rules/harmonise.smk"
     include: "rules/report.smk"
     include: "rules/reading.smk"
+
+
+include: "rules/cluster.smk"

@@ -61,7 +61,7 @@ checkpoint screen:
         "../workflow/scripts/step.py"
 
 
-STEP = step("predict.apply.enhance_alone", "apply/{folder}/{scan}_{suffix}_enhance")
+STEP = step("predict.apply.enhance_alone", "apply/{folder}/{scan}_{suffix}_enhance", kind="prediction", gpus=gpus)
 
 
 rule enhance_alone:
@@ -83,7 +83,6 @@ rule enhance_alone:
     threads: 2
     resources:
         **STEP.resources,
-        gpu=gpus,
     params:
         **STEP.params,
         inference=INFERENCE,

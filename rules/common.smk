@@ -5,26 +5,76 @@
 if not workflow.is_main_process:
     workflow.register_resource("in_turn", 1)
 
+# What the cluster allows; jobs take it from where the process that submitted them found it.
+SITE = site.read(site.find(config["site"], os.environ, required=workflow.is_main_process))
+if workflow.is_main_process and SITE.file is not None:
+    # The Slurm plugin chooses partitions by the same file; jobs read it too.
+    os.environ.setdefault(site.PARTITIONS_VARIABLE, str(SITE.file))
+    os.environ[site.FILE_VARIABLE] = str(SITE.file)
+# Minutes of a whole training. Where a site allows less in one job, it is cut into several: each stops in time and the
+# next continues.
+TRAINING = 1440
+# A look at what the last attempts would ask for, if every one before them had run out of everything.
+WORST_CASE = []
+
 
 class step:
     """What every rule has around its step, the library function of this name.
 
     `at` is where its log and its benchmark are, with the rule's wildcards; `resources` are memory and minutes by the
-    size of what it reads (`repeats` times as many minutes); `params` tell the adapter which function to call, and
+    size of what it reads (`repeats` times as many minutes, or `minutes` whatever its size), the GPUs that `gpus` counts,
+    and what the site asks of jobs of this `kind`; `params` tell the adapter which function to call, and
     Snakemake when its code has changed what it makes.
     """
 
-    def __init__(self, name, at, repeats=lambda wildcards: 1):
-        declared = steps.declared(name)
+    def __init__(self, name, at, repeats=lambda wildcards: 1, kind="other", gpus=None, minutes=None):
+        self.declared = declared = steps.declared(name)
         self.log, self.benchmark = PATHS("log", job=at), PATHS("benchmark", job=at)
+        self.kind, self.gpus, self.minutes, self.repeats = kind, gpus, minutes, repeats
         self.resources = {
-            "mem_mb": lambda wildcards, attempt: declared.mem_mb(size(wildcards), attempt),
-            "runtime": lambda wildcards, attempt: declared.runtime(repeats(wildcards) * size(wildcards), attempt),
+            "mem_mb": lambda wildcards, attempt: self.mem_mb(wildcards, attempt),
+            "runtime": lambda wildcards, attempt: self.runtime(wildcards, attempt),
+            **SITE.resources(kind),
         }
+        if gpus is not None and SITE.gpu_request == "gres":
+            self.resources["gres"] = lambda wildcards: SITE.resources(kind, gpus(wildcards)).get("gres", "")
+        elif gpus is not None:
+            self.resources["gpu"] = gpus
+            if SITE.gpu_type:
+                self.resources["gpu_model"] = lambda wildcards: SITE.gpu_type if gpus(wildcards) else ""
         # A param that is derived from outputs is no reason to run a job again.
         self.params = {"step": lambda wildcards, output: name}
         if declared.version:
             self.params["version"] = declared.version
+
+    def mem_mb(self, wildcards, attempt):
+        """MB to ask for: more after an attempt that ran out of it, and never more than a node has."""
+        if not SITE.ask_memory:
+            return 0
+        asked = self.declared.mem_mb(size(wildcards))
+        grown = self.declared.mem_mb(size(wildcards), self.grown(wildcards, attempt, attempts.MEMORY))
+        return max(asked, self.at_most("mem_mb", wildcards, grown))
+
+    def runtime(self, wildcards, attempt):
+        """Minutes to ask for: more after an attempt that ran out of them, and never more than a partition allows."""
+        if self.minutes is not None:
+            return self.at_most("minutes", wildcards, self.minutes)
+        size_of_all = self.repeats(wildcards) * size(wildcards)
+        grown = self.declared.runtime(size_of_all, self.grown(wildcards, attempt, attempts.TIME))
+        return self.at_most("minutes", wildcards, grown)
+
+    def at_most(self, what, wildcards, wanted):
+        """What is wanted, or the most that the site allows for one job of this kind."""
+        gpus = 0 if self.gpus is None else self.gpus(wildcards)
+        return int(min(wanted, SITE.most(self.kind, gpus, what)))
+
+    def grown(self, wildcards, attempt, what):
+        """The so-manieth time that a job asks for memory or time: 1, and 1 more for each time that it ran out."""
+        if attempt == 1 or WORST_CASE:
+            return attempt
+        log = Path(str(self.log).format(**dict(wildcards.items())))
+        why = slurm.ended if workflow.is_main_process and workflow.non_local_exec else None
+        return 1 + attempts.ran_out(log, attempt, what, why)
 
 
 def size(wildcards):

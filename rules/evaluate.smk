@@ -82,7 +82,7 @@ rule measure:
         "../workflow/scripts/step.py"
 
 
-STEP = step("evaluate.perceptual.measure", "evaluate/{participant}_lpips")
+STEP = step("evaluate.perceptual.measure", "evaluate/{participant}_lpips", kind="prediction", gpus=gpus)
 
 
 rule perceptual:
@@ -101,7 +101,6 @@ rule perceptual:
     threads: 2
     resources:
         **STEP.resources,
-        gpu=gpus,
     params:
         **STEP.params,
         case=case,
@@ -244,7 +243,7 @@ rule audit:
         "../workflow/scripts/step.py"
 
 
-STEP = step("evaluate.lesions.lesion_test", "evaluate/{participant}_lesions")
+STEP = step("evaluate.lesions.lesion_test", "evaluate/{participant}_lesions", kind="prediction", gpus=gpus)
 
 
 rule lesions:
@@ -268,7 +267,6 @@ rule lesions:
     threads: 2
     resources:
         **STEP.resources,
-        gpu=gpus,
     params:
         **STEP.params,
         case=case,

@@ -6,7 +6,7 @@
 4. scanners            all test participants: classifier, MMD and Wasserstein distance, before and after
 """
 
-STEP = step("predict.harmonize.harmonize", "predict/{folder}/{scan}_{label}_{suffix}")
+STEP = step("predict.harmonize.harmonize", "predict/{folder}/{scan}_{label}_{suffix}", kind="prediction", gpus=gpus)
 
 
 rule harmonise:
@@ -38,7 +38,6 @@ rule harmonise:
     threads: 2
     resources:
         **STEP.resources,
-        gpu=gpus,
         in_turn=1,
     params:
         **STEP.params,

@@ -37,7 +37,7 @@ rule interpolate:
         "../workflow/scripts/step.py"
 
 
-STEP = step("predict.enhance.enhance", "predict/{folder}/{scan}_{label}_{suffix}")
+STEP = step("predict.enhance.enhance", "predict/{folder}/{scan}_{label}_{suffix}", kind="prediction", gpus=gpus)
 
 
 rule enhance:
@@ -65,7 +65,6 @@ rule enhance:
     threads: 2
     resources:
         **STEP.resources,
-        gpu=gpus,
         in_turn=1,
     params:
         **STEP.params,
@@ -81,6 +80,8 @@ if STUDY.methods.uncertain:
         "predict.enhance.enhance",
         "predict/{folder}/{scan}_{label}_{suffix}",
         repeats=lambda wildcards: STUDY.methods.outputs(method_of(wildcards)),
+        kind="prediction",
+        gpus=gpus,
     )
 
     # Several seeds, or samples with dropout.
@@ -94,7 +95,6 @@ if STUDY.methods.uncertain:
             label=labels(lambda method: method in STUDY.methods.networks and method in STUDY.methods.uncertain),
         resources:
             **REPEATED.resources,
-            gpu=gpus,
             in_turn=1,
         params:
             **REPEATED.params,

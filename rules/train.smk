@@ -4,7 +4,14 @@
 2. fit_histogram   the histogram-matching baseline: the training targets' mean distribution
 """
 
-STEP = step("study.steps.train_model", "train/{method}_fold-{fold}_seed-{seed}")
+STEP = step(
+    "study.steps.train_model",
+    "train/{method}_fold-{fold}_seed-{seed}",
+    kind="training",
+    gpus=lambda wildcards: gpus(wildcards) * config["train"]["processes"],
+    # Not more at the next attempt, which continues where this one stopped.
+    minutes=TRAINING,
+)
 
 
 rule train_model:
@@ -28,12 +35,11 @@ rule train_model:
         method="|".join(STUDY.methods.networks),
     conda:
         "../envs/model.yaml"
-    threads: 8
+    threads: lambda wildcards, step=STEP: step.at_most("cpus", wildcards, 8)
     resources:
-        mem_mb=STEP.resources["mem_mb"],
-        # Not more at the next attempt, which continues where this one stopped: longer jobs may not be allowed to run.
-        runtime=1440,
-        gpu=lambda wildcards: gpus(wildcards) * config["train"]["processes"],
+        **STEP.resources,
+        # Ten minutes before its time limit a training is told to write its checkpoint and end.
+        slurm_extra="'--signal=USR1@600'",
     params:
         **STEP.params,
         settings=lambda wildcards: STUDY.methods.settings(wildcards.method),

@@ -38,9 +38,9 @@ def wait_for(condition: Callable[[], object], seconds: float = 120, step: float 
 class Slurm:
     """The cluster: commands, and its log of ended jobs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shape: str = "plain") -> None:
         self.folder = folder
-        subprocess.run([CLUSTER, "start", folder], check=True, timeout=120)
+        subprocess.run([CLUSTER, "start", folder, shape], check=True, timeout=120)
         self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
         self.environment["PATH"] = f"{folder}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
 

@@ -15,7 +15,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # What is declared and not imported, and the file that names it by some words.
 NAMED = {
     "bids-validator-deno": ("workflow/scripts/upfield/bids/validate.py", '"bids-validator-deno"'),
-    "snakemake-executor-plugin-slurm": ("profiles/slurm/config.yaml", "executor: slurm"),
 }
 DEV_PROGRAMS = {"mypy", "ruff", "snakefmt", "pytest-xdist"}
 OURS = {"upfield", "tests", "test_report", "conftest", "gpubench"}

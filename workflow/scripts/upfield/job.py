@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from upfield import attempts
 from upfield.errors import UpfieldError
 
 # Read once, at import, by the libraries behind them; so adapters import inside the block.
@@ -38,12 +39,21 @@ def job(snakemake: Any) -> Iterator[None]:
     logging.basicConfig(filename=log, filemode="a", level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     logging.captureWarnings(True)
     logging.info("rule %s, wildcards %s", snakemake.rule, dict(snakemake.wildcards))
+    alone = rank in (None, "0")
+    if alone:
+        attempts.started(log)
     try:
         yield
     except UpfieldError as error:
+        if alone:
+            attempts.ended(log, error)
         logging.error("%s", error)
         sys.exit(f"upfield: {snakemake.rule} {' '.join(snakemake.wildcards)}: {error}")
-    except Exception:
+    except Exception as error:
+        if alone:
+            attempts.ended(log, error)
         logging.error("%s", traceback.format_exc())
         raise
+    if alone:
+        attempts.ended(log, None)
     logging.info("done")

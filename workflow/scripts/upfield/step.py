@@ -15,6 +15,7 @@ import functools
 import importlib
 import inspect
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -107,7 +108,12 @@ def load(name: str) -> Callable[..., Any]:
 
 
 def own_memory(mem_mb: int) -> int:
-    """Bytes that are left to a job's function, of the MB it asked for: Snakemake around it takes its share."""
+    """Bytes that are left to a job's function, of the MB it asked for: Snakemake around it takes its share.
+
+    Half of the machine's memory where a site does not let jobs ask for any.
+    """
+    if not mem_mb:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     return 2**20 * (mem_mb - SNAKEMAKE)
 
 

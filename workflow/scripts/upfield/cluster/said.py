@@ -1,0 +1,57 @@
+"""What a job that failed said last: shown with its failure, where Snakemake only names the files."""
+
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+# Lines that Snakemake itself writes into the log of a Slurm job.
+_FRAME = re.compile(
+    r"\s+(input|output|log|jobid|benchmark|reason|resources|wildcards|threads|message|priority|group|cluster_jobid): |"
+    r"\[\w{3} \w{3} +\d|\s*(local)?(rule|checkpoint) \w+:$|Error in (rule|group) |Select jobs|Execute \d+ jobs|"
+    r"Shutting down|Exiting because|Storing output|Elapsed time|WorkflowError:$|At least one job did not|"
+    r"Complete log|Building DAG|Using shell|Provided |Conda environments|Config file|SNAKEMAKE|=+$|  [A-Z][\w ()]+: |"
+    r"Removing output|Trying to restart|Job stats|Finished jobid|\d+ of \d+ steps|Logfile "
+)
+LINES = 12
+
+
+def said_last(text: str, most: int = LINES) -> list[str]:
+    """The last lines of a log that are not Snakemake's own frame."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip() and not _FRAME.match(line)]
+    return lines[-most:]
+
+
+class SaidLast(logging.Handler):
+    """Follows Snakemake's messages of failure with the end of the job's own logs."""
+
+    def __init__(self, log: Any) -> None:
+        super().__init__(logging.ERROR)
+        self.to = log
+        self.seen: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the end of the logs that a failure names, each once."""
+        for path in dict.fromkeys(_logs(record)):
+            lines = _read(path)
+            if path not in self.seen and lines:
+                self.seen.add(path)
+                self.to.warning("\n".join([f"{path} ends with:", *(f"    {line}" for line in lines)]))
+
+
+def _logs(record: logging.LogRecord) -> Iterable[str]:
+    """Logs of a failed job or group: of its steps, and of Slurm."""
+    fields = vars(record)
+    for job in fields.get("job_error_info") or []:
+        yield from job.get("log") or []
+    yield from fields.get("aux_logs") or []
+    if str(fields.get("event", "")).endswith(("JOB_ERROR", "job_error")):
+        yield from fields.get("log") or []
+
+
+def _read(path: str) -> list[str]:
+    try:
+        return said_last(Path(path).read_bytes()[-20_000:].decode(errors="replace"))
+    except OSError:
+        return []
