@@ -73,11 +73,6 @@ WITHOUT_SIDECAR = [f"{ROOT}/{path}" for path in outputs.without_sidecar(FOUND)]
 SCANS_WITHOUT = [f"{ROOT}/{path}" for path in outputs.without_sidecar(FOUND, outputs.OF_SCANS)]
 
 
-onstart:
-    for path in remove_abandoned(FOUND.temporary):
-        logger.info(f"Removed {path}, which was left half-written.")
-
-
 if not workflow.is_main_process:
     # A scheduler announces the end of a job with SIGUSR1 to all of its processes. Training writes its checkpoint then;
     # Snakemake around it, which would die of the signal and take it along, must outlive it.
@@ -255,3 +250,19 @@ else:
 
 
 include: "rules/cluster.smk"
+
+
+onstart:
+    for path in remove_abandoned(FOUND.temporary):
+        logger.info(f"Removed {path}, which was left half-written.")
+    # With the profile of Slurm, every run looks at the cluster first.
+    if workflow.is_main_process and workflow.executor_plugin.name == "slurm":
+        try:
+            if "propose_site" in workflow.dag_settings.targets:
+                look.write_proposal(logger)
+            else:
+                look.look(workflow, SITE, ROOT, TRAINING, WORST_CASE, logger, WorkflowError)
+        except UpfieldError as error:
+            raise WorkflowError(str(error)) from None
+        if {"check_site", "propose_site"} & set(workflow.dag_settings.targets):
+            sys.exit(0)

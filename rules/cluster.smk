@@ -20,17 +20,3 @@ rule propose_site:
     """The user's site file, from what Slurm says of itself; nothing is submitted."""
     message:
         "Slurm is asked, and a site file written."
-
-
-# With the profile of Slurm, every run looks first.
-onstart:
-    if workflow.is_main_process and workflow.executor_plugin.name == "slurm":
-        try:
-            if "propose_site" in workflow.dag_settings.targets:
-                look.write_proposal(logger)
-            else:
-                look.look(workflow, SITE, ROOT, TRAINING, WORST_CASE, logger, WorkflowError)
-        except UpfieldError as error:
-            raise WorkflowError(str(error)) from None
-        if {"check_site", "propose_site"} & set(workflow.dag_settings.targets):
-            sys.exit(0)
