@@ -224,13 +224,13 @@ PARSE = """
 import sys, time, yaml
 sys.path.insert(0, sys.argv[1] + "/workflow/scripts")
 from pathlib import Path
-from upfield import bids
+from upfield.study.index import build_index
 from upfield.files import merged
 load = lambda path: yaml.safe_load(Path(path).read_text())
 config = merged(load(sys.argv[1] + "/config/config.yaml"), load(sys.argv[2]))
 cache = Path(config["output_dir"]) / config["study"] / ".upfield" / "index.json"
 started = time.process_time()
-bids.build_index(config, cache, rescan=sys.argv[3] != "job")
+build_index(config, cache, rescan=sys.argv[3] != "job")
 print(time.process_time() - started)
 """
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -355,3 +356,19 @@ def test_container_recipes_install_the_lock_with_this_python(name):
     assert "requirements.lock" in text and re.search(r"(?i)from:? python:3\.11\.\d+-", text)
     # Nothing else is installed by name.
     assert not re.findall(r"pip install.* [a-z][\w-]*==", text)
+
+
+BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=[str(path.relative_to(ROOT / "benchmarks")) for path in BENCHMARKS])
+def test_what_benchmarks_import_exists(path):
+    """They run outside the tests; what has moved is noticed here. Programs in their strings count too."""
+    found = re.findall(r"^ *from (upfield[\w.]*) import ([\w, ]+)$", path.read_text(), re.MULTILINE)
+    missing = []
+    for module, names in found:
+        for name in (part.split(" as ")[0].strip() for part in names.split(",")):
+            whole = LIBRARY.parent.joinpath(*module.split("."), name)
+            if not (whole.is_dir() or whole.with_suffix(".py").is_file() or hasattr(import_module(module), name)):
+                missing.append(f"{module}.{name}")
+    assert missing == []
