@@ -13,21 +13,21 @@ from upfield import attempts
 from upfield.errors import UpfieldError
 
 # Read once, at import, by the libraries behind them; so adapters import inside the block.
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # Threads that wait sleep instead of turning: two trainings side by side on two cores take half the time.
 WAITING = "OMP_WAIT_POLICY"
 
 
 @contextmanager
-def job(snakemake: Any) -> Iterator[None]:
-    """Run an adapter's body: `with job(snakemake): ...`.
+def job(snakemake: Any, threads: int) -> Iterator[None]:
+    """Run an adapter's body: `with job(snakemake, threads): ...`.
 
-    The numerical libraries get the rule's threads; where torchrun started several processes, each gets its part of them
+    The numerical libraries get these `threads`; where torchrun started several processes, each gets its part of them
     and all but the first a log of its own. Messages and tracebacks go to the rule's log; a mistake in the
     user's input ends the job with one line, without a traceback.
     """
     for name in THREAD_VARIABLES:
-        os.environ[name] = str(max(snakemake.threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1))
+        os.environ[name] = str(max(threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1))
     os.environ.setdefault(WAITING, "PASSIVE")
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)

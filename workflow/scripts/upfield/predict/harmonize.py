@@ -18,7 +18,7 @@ from upfield.preprocess.derivatives import MARK, save_image, scaling_of
 from upfield.step import step
 
 
-@step(version=0, memory=(2000, 500), minutes=(0.5, 0.5))
+@step(version=0, memory=(2000, 500), minutes=(0.5, 0.5), threads=2)
 def harmonize(
     image: str,
     mask: str,
