@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from upfield.files import digest
+from upfield.files import digest, relative
 from upfield.image import nifti
 from upfield.image.intensity import Curve
 from upfield.image.nifti import Volume
@@ -72,7 +72,7 @@ def summary(weights: str, card: Card) -> dict[str, Any]:
     """What a sidecar says of a model: enough to find it again."""
     kept = ("preset", "fold", "seed", "best_epoch", "split_sha", "upfield", "git_commit")
     return {
-        "Folder": str(Path(weights).parent),
+        "Folder": relative(Path(weights).parent),
         "Digest": digest(Path(weights)),
         "TrainingParticipants": len(card["participants"]["train"]),
         **{"".join(part.capitalize() for part in key.split("_")): card[key] for key in kept if key in card},
