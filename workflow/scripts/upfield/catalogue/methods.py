@@ -143,6 +143,12 @@ def method_file(name: str) -> Path:
     return path
 
 
+def modules() -> set[str]:
+    """Where the code of every method is that has a file here."""
+    files = {path for folder in (METHOD_FILES, Path("config/methods")) for path in Path(folder).glob("*.yaml")}
+    return {facts(path.stem).document["module"] for path in files}
+
+
 def facts(name: str) -> Facts:
     """What is known of a method. Raises UpfieldError for an unknown one, and for a file with a mistake."""
     path = method_file(name).resolve()
