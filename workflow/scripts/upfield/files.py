@@ -20,11 +20,11 @@ from upfield.errors import UpfieldError
 UMASK = os.umask(0)
 os.umask(UMASK)
 # What spreadsheets take for a formula at the beginning of a cell, unless the cell is a number (OWASP, CSV injection).
-ACTIVE = ("=", "+", "-", "@", "\t", "\r")
+ACTIVE = ("=", "+", "-", "@")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?inf")
 # A home, and the folders of an absolute path; not the end of an HTML tag, not what follows the colon of a URL.
-HOME = re.compile(r"(?<![\w.~/<-])/(?:home|Users)/[^/\s\"'<>:;,]+")
-FOLDERS = re.compile(r"(?:file://)?(?<![\w.~/<-])/(?:[^/\s\"'<>:;,|(){}\[\]]+/)+")
+HOME = re.compile(r"(?:file://|(?<![\w.~/<-]))/(?:home|Users)/[^/\s\"'<>:;,]+")
+FOLDERS = re.compile(r"(?:file://|(?<![\w.~/<-]))/(?:[^/\s\"'<>:;,|(){}\[\]]+/)+")
 
 # What a half-written file's name begins with.
 TEMPORARY = ".tmp-"
@@ -202,8 +202,11 @@ def write_csv(path: str | Path, table: pd.DataFrame) -> None:
 def inert(cell: Any) -> Any:
     """A cell of a table that no spreadsheet runs: text that begins like a formula gets an apostrophe before it.
 
-    Numbers, also those written as text, stay as they are.
+    Numbers, also those written as text, stay as they are. Tabs and line ends, which would move the rest of the row or
+    hide such a beginning, become spaces.
     """
+    if isinstance(cell, str) and re.search(r"[\t\r\n]", cell):
+        cell = re.sub(r"[\t\r\n]+", " ", cell).strip(" ")
     if isinstance(cell, str) and len(cell) > 1 and cell.startswith(ACTIVE) and not NUMBER.fullmatch(cell):
         return f"'{cell}"
     return cell
@@ -249,11 +252,13 @@ def places(config: Mapping[str, Any]) -> dict[str, str]:
 
     The folder of the run is one of them. The longest come first.
     """
-    found = {str(Path.cwd()): "."}
+    found = {Path.cwd(): "."}
     for text in _texts(config):
-        if text.startswith("/") and len(Path(text).parts) > 1:
-            found |= {str(path): Path(text).name for path in (Path(text), Path(text).resolve())}
-    return dict(sorted(found.items(), key=lambda item: -len(item[0])))
+        if text.startswith("/"):
+            found |= {path: Path(text).name for path in (Path(text), Path(text).resolve())}
+    # Not the root, which is in every path.
+    known = {str(path): name for path, name in found.items() if len(path.parts) > 1}
+    return dict(sorted(known.items(), key=lambda item: -len(item[0])))
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -282,7 +287,7 @@ def renamed(text: str, known: Mapping[str, str]) -> str:
     """A text with the names of the places in `known` instead of their paths."""
     for path, name in known.items():
         if path in text:
-            text = re.sub(rf"(?:file://)?(?<![\w.~/<-]){re.escape(path)}(?![\w.-])", lambda _, name=name: name, text)  # type: ignore[misc]
+            text = re.sub(rf"(?:file://|(?<![\w.~/<-])){re.escape(path)}(?![\w.-])", lambda _, name=name: name, text)  # type: ignore[misc]
     return text
 
 
