@@ -11,6 +11,7 @@ from upfield.files import read_yaml
 from upfield.study import config
 from upfield.study.methods import Methods
 
+pytestmark = pytest.mark.usefixtures("framed")
 STEPS = {
     "study.steps.train_model": None,
     "predict.enhance.enhance": 2,
@@ -71,19 +72,15 @@ def test_threads_are_the_steps_own_or_a_setting(name, threads, monkeypatch):
 
 
 @pytest.mark.parametrize("cores", [1, 2, 64])
-def test_the_libraries_get_the_steps_threads_whatever_the_job_has(tmp_path, monkeypatch, cores):
-    for name in job.THREAD_VARIABLES:
-        monkeypatch.setenv(name, "7")
-    rule = SimpleNamespace(threads=cores, log=[tmp_path / "log.txt"], rule="r", wildcards={})
+def test_the_libraries_get_the_steps_threads_whatever_the_job_has(tmp_path, cores):
+    rule = SimpleNamespace(threads=cores, log=[tmp_path / "log.txt"], rule="r", wildcards={}, output=[])
     with job.job(rule, 2):
         assert {os.environ[name] for name in job.THREAD_VARIABLES} == {"2"}
 
 
 def test_processes_of_one_training_share_its_threads(tmp_path, monkeypatch):
-    for name in job.THREAD_VARIABLES:
-        monkeypatch.setenv(name, "7")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    with job.job(SimpleNamespace(threads=1, log=[tmp_path / "log.txt"], rule="r", wildcards={}), 8):
+    with job.job(SimpleNamespace(threads=1, log=[tmp_path / "log.txt"], rule="r", wildcards={}, output=[]), 8):
         assert os.environ["OMP_NUM_THREADS"] == "2"
 
 
