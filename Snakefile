@@ -24,7 +24,7 @@ from upfield import attempts
 from upfield import step as steps
 from upfield.bids import sidecar
 from upfield.cluster import look, site, slurm
-from upfield.errors import UpfieldError
+from upfield.errors import UpfieldError, of_machine
 from upfield.files import merged, read_tsv, read_yaml, remove_abandoned
 from upfield.image.nifti import SAME
 from upfield.study import outputs, phantoms
@@ -58,8 +58,11 @@ try:
         STUDY = Study(config, rescan=workflow.is_main_process)
         # Who is where is known, or refused, before anything runs.
         STUDY.folds
-except UpfieldError as error:
-    raise WorkflowError(str(error)) from None
+except Exception as error:
+    told = str(error) if isinstance(error, UpfieldError) else of_machine(error, writing=str(config["output_dir"]))
+    if told is None:
+        raise
+    raise WorkflowError(told) from None
 
 ROOT, PATHS = STUDY.root, STUDY.paths
 

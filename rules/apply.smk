@@ -80,7 +80,7 @@ rule enhance_alone:
         STEP.benchmark
     conda:
         "../envs/model.yaml"
-    threads: 2
+    threads: STEP.threads
     resources:
         **STEP.resources,
     params:

@@ -23,8 +23,8 @@ class step:
 
     `at` is where its log and its benchmark are, with the rule's wildcards; `resources` are memory and minutes by the
     size of what it reads (`repeats` times as many minutes, or `minutes` whatever its size), the GPUs that `gpus` counts,
-    and what the site asks of jobs of this `kind`; `params` tell the adapter which function to call, and
-    Snakemake when its code has changed what it makes.
+    and what the site asks of jobs of this `kind`; `threads` are the cores that it has use for; `params` tell the
+    adapter which function to call, and Snakemake when its code has changed what it makes.
     """
 
     def __init__(self, name, at, repeats=lambda wildcards: 1, kind="other", gpus=None, minutes=None):
@@ -42,6 +42,7 @@ class step:
             self.resources["gpu"] = gpus
             if SITE.gpu_type:
                 self.resources["gpu_model"] = lambda wildcards: SITE.gpu_type if gpus(wildcards) else ""
+        self.threads = declared.cores(config)
         # A param that is derived from outputs is no reason to run a job again.
         self.params = {"step": lambda wildcards, output: name}
         if declared.version:

@@ -70,7 +70,7 @@ rule measure:
         "evaluate"
     conda:
         "../envs/report.yaml"
-    threads: 2
+    threads: STEP.threads
     resources:
         **STEP.resources,
     params:
@@ -98,7 +98,7 @@ rule perceptual:
         STEP.benchmark
     conda:
         "../envs/model.yaml"
-    threads: 2
+    threads: STEP.threads
     resources:
         **STEP.resources,
     params:
@@ -264,7 +264,7 @@ rule lesions:
         STEP.benchmark
     conda:
         "../envs/model.yaml"
-    threads: 2
+    threads: STEP.threads
     resources:
         **STEP.resources,
     params:

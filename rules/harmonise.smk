@@ -35,7 +35,7 @@ rule harmonise:
         "enhance_{label}"
     conda:
         "../envs/model.yaml"
-    threads: 2
+    threads: STEP.threads
     resources:
         **STEP.resources,
         in_turn=1,

@@ -62,7 +62,7 @@ rule enhance:
         "enhance_{label}"
     conda:
         "../envs/model.yaml"
-    threads: 2
+    threads: STEP.threads
     resources:
         **STEP.resources,
         in_turn=1,

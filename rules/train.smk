@@ -35,7 +35,7 @@ rule train_model:
         method="|".join(STUDY.methods.networks),
     conda:
         "../envs/model.yaml"
-    threads: lambda wildcards, step=STEP: step.at_most("cpus", wildcards, 8)
+    threads: lambda wildcards, step=STEP: step.at_most("cpus", wildcards, step.threads)
     resources:
         **STEP.resources,
         # Ten minutes before its time limit a training is told to write its checkpoint and end.

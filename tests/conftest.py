@@ -1,6 +1,7 @@
 """Fixtures that the unit tests share: tiny BIDS trees, volumes in every orientation, a phantom, the real scans."""
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -138,6 +139,18 @@ def real_data() -> Path:
     if not (folder / "ds000011").is_dir():
         pytest.skip(f"no real scans in {folder} (set UPFIELD_TEST_DATA)")
     return folder
+
+
+@pytest.fixture
+def framed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the frame of a job sets in its process is as it was afterwards."""
+    from upfield import job
+
+    for name in (*job.THREAD_VARIABLES, job.WAITING):
+        monkeypatch.setenv(name, "7" if name != job.WAITING else "PASSIVE")
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    yield
+    logging.captureWarnings(False)
 
 
 @pytest.fixture(scope="module")

@@ -177,6 +177,8 @@ def test_weights_that_are_not_finite_are_not_applied(resolved, trained, refused,
     weights = load_file(f"{folder}/model.safetensors")
     next(tensor for tensor in weights.values() if tensor.is_floating_point()).view(-1)[0] = value
     save_file(weights, f"{folder}/model.safetensors")
+    card = read_json(f"{folder}/model.json")
+    write_json(f"{folder}/model.json", {key: value for key, value in card.items() if key != "weights_sha"})
     with refused("not finite", "model.safetensors"):
         Application(resolved(model=folder))
     with refused("not finite"):

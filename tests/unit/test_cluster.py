@@ -282,6 +282,6 @@ def test_the_frame_of_a_job_keeps_its_record(tmp_path):
         threads, rule, wildcards, log = 1, "brain", {}, [str(tmp_path / "brain.log")]
 
     record = tmp_path / ".brain.attempts.json"
-    with job.job(Fake()):
+    with job.job(Fake(), 1):
         assert record.is_file()
     assert not record.exists()

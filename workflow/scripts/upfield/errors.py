@@ -1,4 +1,34 @@
-"""The kinds of expected failure: the user's input as a whole, one scan, and what may pass."""
+"""The kinds of expected failure: the user's input as a whole, one scan, what may pass, and what a machine refuses."""
+
+import errno
+import os
+import re
+
+# What to do about what a system says no to.
+DRIVE = "the drive does not answer; see whether it is there, and run the same command again"
+FOLDER = "is a file where a folder was expected, or a folder where a file was; choose another output_dir"
+REFUSED = {
+    errno.ENOSPC: "no space is left on the drive; free some, and run the same command again",
+    errno.EDQUOT: "the quota of the drive is used up; free some space, and run the same command again",
+    errno.EFBIG: "the drive takes no file of this size; choose another output_dir",
+    errno.EROFS: "the drive can be read only; choose another output_dir",
+    errno.EACCES: "there is no permission; have it given to you, or choose another output_dir",
+    errno.EPERM: "there is no permission; have it given to you, or choose another output_dir",
+    errno.ENOENT: "it is not there (any more); put it back, and run the same command again",
+    errno.ENOTDIR: FOLDER,
+    errno.EISDIR: FOLDER,
+    errno.EEXIST: FOLDER,
+    errno.EMFILE: "too many files are open; allow more (ulimit -n), or run fewer jobs at once (--cores)",
+    errno.ENFILE: "too many files are open; run fewer jobs at once (--cores)",
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENODEV), DRIVE),
+}
+MEMORY = "there is not enough memory; give the job more (mem_mb), or run fewer jobs at once (--cores)"
+AGAIN = "run the same command again, and if that ends the same way give the job more memory (mem_mb)"
+# How libraries that do not raise MemoryError say so.
+NO_MEMORY = re.compile(r"not enough memory|out of memory|can't allocate memory|bad_alloc|Cannot allocate memory", re.I)
+KILLED = re.compile(r"killed by signal: ([^.]+)|exited unexpectedly")
+# Of the name of a file that was not finished.
+UNFINISHED = re.compile(r"\.tmp-\d+-(?=[^/]*$)")
 
 
 class UpfieldError(Exception):
@@ -11,3 +41,36 @@ class ScanError(UpfieldError):
 
 class PassingError(UpfieldError):
     """A file cannot be read now (no permission, a drive that does not answer), which says nothing about the file."""
+
+
+def of_machine(error: BaseException, writing: str = "") -> str | None:
+    """What a machine refused, in one line with what to do; None for an error of any other kind, which is a fault here.
+
+    No space, no permission, no memory, a drive that does not answer, a process that was killed. `writing` is the file
+    that is named if the error names none.
+    """
+    current: BaseException | None = error
+    while current is not None:
+        told = _told(current, writing)
+        if told is not None:
+            return told
+        current = current.__cause__
+    return None
+
+
+def _told(error: BaseException, writing: str) -> str | None:
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or NO_MEMORY.search(text):
+        return MEMORY
+    killed = KILLED.search(text)
+    if killed is not None and isinstance(error, RuntimeError):
+        return f"a process of this job was killed ({killed[1] or 'unexpectedly'}); {AGAIN}"
+    # Those of other languages, such as the writer of safetensors, have the number in their text.
+    said = re.search(r"\(os error (\d+)\)", text)
+    number = error.errno if isinstance(error, OSError) else int(said[1]) if said else None
+    if number not in REFUSED:
+        return MEMORY if number == errno.ENOMEM else None
+    name = error.filename if isinstance(error, OSError) else None
+    where = UNFINISHED.sub("", os.fsdecode(name) if isinstance(name, str | bytes) else str(name or writing))
+    where = " ".join(where.split()) or "a file"
+    return f"{where}: {REFUSED[number]}"

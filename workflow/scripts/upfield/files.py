@@ -19,6 +19,12 @@ from upfield.errors import UpfieldError
 # The process's file mode mask, which can only be read by setting it.
 UMASK = os.umask(0)
 os.umask(UMASK)
+# What spreadsheets take for a formula at the beginning of a cell, unless the cell is a number (OWASP, CSV injection).
+ACTIVE = ("=", "+", "-", "@")
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?inf")
+# A home, and the folders of an absolute path; not the end of an HTML tag, not what follows the colon of a URL.
+HOME = re.compile(r"(?:file://|(?<![\w.~/<-]))/(?:home|Users)/[^/\s\"'<>:;,]+")
+FOLDERS = re.compile(r"(?:file://|(?<![\w.~/<-]))/(?:[^/\s\"'<>:;,|(){}\[\]]+/)+")
 
 # What a half-written file's name begins with.
 TEMPORARY = ".tmp-"
@@ -184,8 +190,38 @@ def _ambiguous(node: yaml.ScalarNode) -> bool:
 
 
 def write_tsv(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a BIDS-style table: tab-separated, `n/a` for missing values, nine significant digits."""
-    write_text(path, table.to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.9g"))
+    """Write a BIDS-style table: tab-separated, `n/a` for missing values, nine significant digits, see `inert`."""
+    write_text(path, _inert(table).to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.9g"))
+
+
+def write_csv(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table for other programs: commas, nothing for missing values, nine significant digits, see `inert`."""
+    write_text(path, _inert(table).to_csv(index=False, float_format="%.9g"))
+
+
+def inert(cell: Any) -> Any:
+    """A cell of a table that no spreadsheet runs: text that begins like a formula gets an apostrophe before it.
+
+    Numbers, also those written as text, stay as they are. Tabs and line ends, which would move the rest of the row or
+    hide such a beginning, become spaces.
+    """
+    if isinstance(cell, str) and re.search(r"[\t\r\n]", cell):
+        cell = re.sub(r"[\t\r\n]+", " ", cell).strip(" ")
+    if isinstance(cell, str) and len(cell) > 1 and cell.startswith(ACTIVE) and not NUMBER.fullmatch(cell):
+        return f"'{cell}"
+    return cell
+
+
+def _inert(table: pd.DataFrame) -> pd.DataFrame:
+    result = table.copy(deep=False)
+    result.columns = pd.Index([inert(name) for name in table.columns])
+    for place in range(table.shape[1]):
+        column = table.iloc[:, place]
+        cells = [] if pd.api.types.is_numeric_dtype(column) else [inert(cell) for cell in column]
+        # Another kind of column would be written otherwise.
+        if any(new is not old for new, old in zip(cells, column, strict=False)):
+            result.isetitem(place, pd.Series(cells, index=table.index, dtype=object))
+    return result
 
 
 def read_tsv(path: str | Path) -> pd.DataFrame:
@@ -209,6 +245,59 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, Mapping) and isinstance(old, Mapping)
         result[key] = merged(old, value) if both and isinstance(old, Mapping) else value
     return result
+
+
+def places(config: Mapping[str, Any]) -> dict[str, str]:
+    """Folders and files that a configuration names absolutely, and what each is called where its place is no matter.
+
+    The folder of the run is one of them. The longest come first.
+    """
+    found = {Path.cwd(): "."}
+    for text in _texts(config):
+        if text.startswith("/"):
+            found |= {path: Path(text).name for path in (Path(text), Path(text).resolve())}
+    # Not the root, which is in every path.
+    known = {str(path): name for path, name in found.items() if len(path.parts) > 1}
+    return dict(sorted(known.items(), key=lambda item: -len(item[0])))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(item)
+
+
+def portable(value: Any, known: Mapping[str, str]) -> Any:
+    """A text, or all texts in mappings and lists, without what only this machine knows: where its folders are.
+
+    Paths below a place in `known` (see `places`) begin with its name, others are those below a home or names of files.
+    """
+    if isinstance(value, Mapping):
+        return {key: portable(item, known) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(item, known) for item in value]
+    if not isinstance(value, str) or "/" not in value:
+        return value
+    return FOLDERS.sub("", HOME.sub("~", renamed(value, known)))
+
+
+def renamed(text: str, known: Mapping[str, str]) -> str:
+    """A text with the names of the places in `known` instead of their paths."""
+    for path, name in known.items():
+        if path in text:
+            text = re.sub(rf"(?:file://|(?<![\w.~/<-])){re.escape(path)}(?![\w.-])", lambda _, name=name: name, text)  # type: ignore[misc]
+    return text
+
+
+def relative(path: str | Path) -> str:
+    """A path as it may leave the machine: from the folder of the run, or its last three parts if it is not below."""
+    path = Path(path)
+    if not path.is_absolute():
+        return str(path)
+    below = path.is_relative_to(Path.cwd())
+    return str(path.relative_to(Path.cwd())) if below else str(Path(*path.parts[-3:]))
 
 
 def _plain(value: Any) -> Any:

@@ -5,31 +5,56 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from upfield import attempts
-from upfield.errors import UpfieldError
+from upfield.errors import UpfieldError, of_machine
 
 # Read once, at import, by the libraries behind them; so adapters import inside the block.
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # Threads that wait sleep instead of turning: two trainings side by side on two cores take half the time.
 WAITING = "OMP_WAIT_POLICY"
 
 
 @contextmanager
-def job(snakemake: Any) -> Iterator[None]:
-    """Run an adapter's body: `with job(snakemake): ...`.
+def job(snakemake: Any, threads: int) -> Iterator[None]:
+    """Run an adapter's body: `with job(snakemake, threads): ...`.
 
-    The numerical libraries get the rule's threads; where torchrun started several processes, each gets its part of them
+    The numerical libraries get these `threads`; where torchrun started several processes, each gets its part of them
     and all but the first a log of its own. Messages and tracebacks go to the rule's log; a mistake in the
-    user's input ends the job with one line, without a traceback.
+    user's input, and what the machine refuses, ends the job with one line, without a traceback.
     """
+    # Where the log cannot be written, nobody wants to read why.
+    logging.raiseExceptions = False
     for name in THREAD_VARIABLES:
-        os.environ[name] = str(max(snakemake.threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1))
+        os.environ[name] = str(max(threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1))
     os.environ.setdefault(WAITING, "PASSIVE")
-    log = Path(snakemake.log[0])
+    log, alone = Path(snakemake.log[0]), os.environ.get("RANK") in (None, "0")
+    try:
+        _log_to(log)
+        logging.info("rule %s, wildcards %s", snakemake.rule, dict(snakemake.wildcards))
+        if alone:
+            attempts.started(log)
+        yield
+    except Exception as error:
+        if alone:
+            # Where nothing can be written, that is what is told.
+            with suppress(OSError):
+                attempts.ended(log, error)
+        mistake = isinstance(error, UpfieldError)
+        logging.error("%s", error if mistake else traceback.format_exc())
+        told = str(error) if mistake else of_machine(error, writing=next(iter(snakemake.output), ""))
+        if told is None:
+            raise
+        sys.exit(f"upfield: {snakemake.rule} {' '.join(snakemake.wildcards)}: {told}")
+    if alone:
+        attempts.ended(log, None)
+    logging.info("done")
+
+
+def _log_to(log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     rank = os.environ.get("RANK")
     if rank is None:
@@ -38,22 +63,3 @@ def job(snakemake: Any) -> Iterator[None]:
         log = log.with_suffix(f".{rank}.log")
     logging.basicConfig(filename=log, filemode="a", level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     logging.captureWarnings(True)
-    logging.info("rule %s, wildcards %s", snakemake.rule, dict(snakemake.wildcards))
-    alone = rank in (None, "0")
-    if alone:
-        attempts.started(log)
-    try:
-        yield
-    except UpfieldError as error:
-        if alone:
-            attempts.ended(log, error)
-        logging.error("%s", error)
-        sys.exit(f"upfield: {snakemake.rule} {' '.join(snakemake.wildcards)}: {error}")
-    except Exception as error:
-        if alone:
-            attempts.ended(log, error)
-        logging.error("%s", traceback.format_exc())
-        raise
-    if alone:
-        attempts.ended(log, None)
-    logging.info("done")

@@ -8,6 +8,7 @@ not.
 import os
 import shlex
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -35,9 +36,21 @@ class Done(NamedTuple):
 
     @property
     def last_line(self) -> str:
-        """The last line that it wrote, errors after the rest, or its exit code if it wrote nothing."""
+        """The last line that it wrote, errors after the rest, or its exit code if it wrote nothing.
+
+        What was killed says nothing of it: the signal is told before the line.
+        """
         lines = [line.strip() for line in f"{self.stdout}\n{self.stderr}".splitlines() if line.strip()]
-        return lines[-1] if lines else f"exit code {self.code}"
+        last = lines[-1] if lines else ""
+        if self.killed:
+            return f"killed by {self.killed}" + (f" after: {last}" if last else "")
+        return last or f"exit code {self.code}"
+
+    @property
+    def killed(self) -> str:
+        """The name of the signal that ended it, as told by itself or by a shell around it; empty if none did."""
+        number = -self.code if self.code < 0 else self.code - 128
+        return next((one.name for one in signal.Signals if one == number), "")
 
 
 def run(

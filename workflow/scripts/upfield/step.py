@@ -3,7 +3,7 @@
 A step is a plain function whose arguments have the names of its rule's named inputs, outputs and params; what a rule
 lists without a name only has to be there. Beside these a step may ask for its rule's wildcards by their names, and for
 
-`threads`   how many it may use
+`threads`   how many jobs of its own it may run side by side; what it computes with does not depend on that
 `memory`    bytes that its process may hold in all
 `config`    the configuration of the run
 
@@ -29,6 +29,8 @@ SNAKEMAKE = 500
 # Other machines and other heads than those measured.
 MEMORY_MARGIN = 1.5
 TIME_MARGIN = 10
+# Threads of a training where `train.threads` names none, on a machine that has so many.
+MOST_THREADS = 8
 # What of a rule's params is for the frame alone.
 FRAME = ("step", "version")
 
@@ -47,11 +49,15 @@ class Step:
     A unit is a million voxels of the participant's largest image, or a participant where a rule reads all of them.
     They are peaks of benchmark files (`max_rss`, `s`) of two runs on one core: the demo (1.2 million voxels a scan) and
     three adults of OpenfMRI ds000011 (5.9 million voxels, 1 mm), with networks of published size.
+
+    `threads` are what its sums are shared among. The last digits of a result depend on their number, so it is the
+    step's own, however many cores a run gives to the job; None is what `train.threads` says.
     """
 
     version: int
     memory: tuple[float, float]
     minutes: tuple[float, float]
+    threads: int | None = 1
 
     def mem_mb(self, size: float, attempt: int = 1) -> int:
         """MB to ask for, whole hundreds; a job that failed asks for more when it is tried again."""
@@ -63,12 +69,22 @@ class Step:
         fixed, each = self.minutes
         return max(5, math.ceil(TIME_MARGIN * (fixed + each * size))) * attempt
 
+    def cores(self, config: Mapping[str, Any]) -> int:
+        """Cores to ask for, at most."""
+        return self.threads or config["train"]["threads"] or MOST_THREADS
 
-def step(*, version: int, memory: tuple[float, float], minutes: tuple[float, float]) -> Callable[[Function], Function]:
+    def computes_with(self, config: Mapping[str, Any]) -> int:
+        """Threads to compute with: never those at hand in this run, at most those of the machine."""
+        return self.threads or config["train"]["threads"] or min(MOST_THREADS, os.cpu_count() or 1)
+
+
+def step(
+    *, version: int, memory: tuple[float, float], minutes: tuple[float, float], threads: int | None = 1
+) -> Callable[[Function], Function]:
     """Mark a function as a step; see `Step`. The values must be literals: `declared` reads them from the source."""
 
     def mark(function: Function) -> Function:
-        function.step = Step(version, memory, minutes)  # type: ignore[attr-defined]
+        function.step = Step(version, memory, minutes, threads)  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -96,7 +112,8 @@ def _steps(module: str) -> dict[str, Step]:
         for mark in (node for node in function.decorator_list if isinstance(node, ast.Call)):
             if isinstance(mark.func, ast.Name) and mark.func.id == "step":
                 said = {str(word.arg): ast.literal_eval(word.value) for word in mark.keywords}
-                result[function.name] = Step(**{field.name: said[field.name] for field in fields(Step)})
+                known = {field.name for field in fields(Step)}
+                result[function.name] = Step(**{name: value for name, value in said.items() if name in known})
     return result
 
 
@@ -130,7 +147,7 @@ def arguments(function: Callable[..., Any], named: Mapping[str, Any], offered: M
 
 def run(snakemake: Any) -> None:
     """Run the step of a rule, in the frame that every job has; called by workflow/scripts/step.py."""
-    with job(snakemake):
+    with job(snakemake, declared(snakemake.params.step).computes_with(snakemake.config)):
         function = load(snakemake.params.step)
         named = {
             name: _plain(value)

@@ -27,8 +27,8 @@ MODEL_FREE = tuple(INTERPOLATION_ORDER)
 SUPERVISED = "unet3d"
 # What needs a target to learn from, or another grid to interpolate to: baselines that unpaired studies cannot have.
 NEED_A_TARGET = ("spline", SUPERVISED)
-# Keys of `train` that change how training is watched, fed and spread, and no weight.
-RUNTIME_OPTIONS = ("save_every", "preview_every", "log_every", "workers", "processes")
+# Keys of `train` that change how training is watched, fed and spread, and no weight but by the rounding of sums.
+RUNTIME_OPTIONS = ("save_every", "preview_every", "log_every", "workers", "processes", "threads")
 # Kinds of pairing that a method learns from whose file does not say.
 LEARNS_FROM = ("paired", "simulated")
 # Sizes in a method's file: a number, or a power of two of a setting, perhaps and one: `2**levels + 1`.
@@ -141,6 +141,12 @@ def method_file(name: str) -> Path:
         known = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")} | set(MODEL_FREE))
         raise UpfieldError(f"config: methods names {name!r}; expected one of {', '.join(known)}{hint(name, known)}")
     return path
+
+
+def modules() -> set[str]:
+    """Where the code of every method is that has a file here."""
+    files = {path for folder in (METHOD_FILES, Path("config/methods")) for path in Path(folder).glob("*.yaml")}
+    return {facts(path.stem).document["module"] for path in files}
 
 
 def facts(name: str) -> Facts:

@@ -3,15 +3,51 @@
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file
 
 from upfield.errors import UpfieldError
+from upfield.files import digest
+from upfield.foreign import read_object
 
 # Names of convolutions, as in torchvision's VGG, and of the linear layers of LPIPS, as in its authors' files.
 CONVOLUTION = r"features\.(\d+)\.weight"
 HEAD = "lin{}.model.1.weight"
 Shapes = Mapping[str, Sequence[int]]
+# The key of a model card under which the digest of the weights beside it stands.
+DIGEST = "weights_sha"
+
+
+def require_own(path: str | Path) -> None:
+    """Raise UpfieldError, one line, if a model's weights are not those that the card beside them is of.
+
+    Cards of versions before the digest have none, and nothing is said of their weights.
+    """
+    path = Path(path)
+    card = path.with_name("model.json")
+    said = read_object(card).get(DIGEST) if card.is_file() else None
+    if said is not None and said != digest(path):
+        raise UpfieldError(
+            f"{path} is not what the card beside it was written with (cut, changed, or of another model); copy both"
+            " files of the model again"
+        )
+
+
+def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a model's weights, for what needs no torch. Raises UpfieldError, one line, as `require_own` does.
+
+    So it does for a file that is absent or damaged.
+    """
+    try:
+        require_own(path)
+        return dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise UpfieldError(f"{path} cannot be read ({reason}); copy or train the model again") from None
 
 
 def shapes(key: str, path: str) -> dict[str, list[int]]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from upfield.files import read_tsv, write_text
+from upfield.files import read_tsv, write_csv
 from upfield.step import step
 
 # Column by metric, in the order in which LoHiResGAN writes them. Its NRMSE is by the range of the target (though off by
@@ -34,7 +34,7 @@ def export(values: str, tables: Sequence[str], files: Mapping[str, Mapping[str, 
     """Write the table of each method of `files` (name of each participant's prediction by method) as CSV."""
     measured = read_tsv(values)
     for (method, names), path in zip(files.items(), tables, strict=True):
-        write_text(path, lohiresgan(measured, method, names).to_csv(index=False, float_format="%.9g"))
+        write_csv(path, lohiresgan(measured, method, names))
 
 
 def lohiresgan(values: pd.DataFrame, method: str, files: Mapping[str, str]) -> pd.DataFrame:

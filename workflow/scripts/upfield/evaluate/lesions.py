@@ -95,7 +95,7 @@ def insert(image: Volume, change: Volume, transform: Transform | None = None) ->
     return image.with_data((image.data * (1 + own.data)).astype(np.float32))
 
 
-@step(version=2, memory=(2000, 500), minutes=(1, 3))  # Every network once more.
+@step(version=2, memory=(2000, 500), minutes=(1, 3), threads=2)  # Every network once more.
 def lesion_test(
     case: Said,
     source: str,

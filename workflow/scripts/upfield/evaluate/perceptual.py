@@ -12,7 +12,7 @@ from upfield.training.device import choose
 
 
 # A VGG16 on every axial slice of six methods and the target.
-@step(version=2, memory=(1500, 150), minutes=(0.5, 0.8))
+@step(version=2, memory=(1500, 150), minutes=(0.5, 0.8), threads=2)
 def measure(case: Said, weights: str, perceptual: str, device: str) -> None:
     """Write what `measured` gives of a test participant."""
     write_tsv(perceptual, measured(Case.of(case), weights, device))

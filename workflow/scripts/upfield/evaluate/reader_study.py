@@ -12,7 +12,7 @@ import pandas as pd
 
 from upfield.errors import UpfieldError
 from upfield.evaluate.case import Case, Said
-from upfield.files import digest, write_text
+from upfield.files import digest, write_csv, write_text
 from upfield.image import intensity, nifti
 from upfield.image.nifti import Array, Volume
 from upfield.step import step
@@ -67,9 +67,9 @@ def write_reader_study(
             )
         rows.append([case, participant.participant, *shown])
     sheet = pd.DataFrame({"case": [row[0] for row in rows]}).reindex(columns=["case", "reader", *QUESTIONS])
-    write_text(Path(readers) / "scores.csv", sheet.to_csv(index=False))
+    write_csv(Path(readers) / "scores.csv", sheet)
     write_text(Path(readers) / "README.txt", INSTRUCTIONS)
-    write_text(key, pd.DataFrame(rows, columns=KEY).to_csv(index=False))
+    write_csv(key, pd.DataFrame(rows, columns=KEY))
 
 
 def blinded(image: Volume, mask: Array, skull_stripped: bool) -> Volume:

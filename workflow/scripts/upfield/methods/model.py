@@ -10,15 +10,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from upfield import methods
+from upfield.catalogue.weights import DIGEST, require_own
 from upfield.errors import UpfieldError
-from upfield.files import atomic, digest, read_json, write_json
+from upfield.files import atomic, digest, write_json
+from upfield.foreign import read_object
 from upfield.methods import Method, parameter_counts
 
 
 def save(folder: Path, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
-    """Write weights, then the card: a folder with a card is complete. Raises UpfieldError for a weight not finite."""
-    save_weights(folder / "model.safetensors", weights)
-    write_json(folder / "model.json", card)
+    """Write weights, then the card: a folder with a card is complete. Raises UpfieldError for a weight not finite.
+
+    The card gets the digest of the weights.
+    """
+    path = folder / "model.safetensors"
+    save_weights(path, weights)
+    write_json(folder / "model.json", {**card, DIGEST: digest(path)})
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
@@ -29,8 +35,12 @@ def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Weights of a file. Raises UpfieldError, one line, if it is absent, damaged, or holds one that is not finite."""
+    """Weights of a file. Raises UpfieldError, one line, if it is absent, damaged, or holds one that is not finite.
+
+    So it does if they are not those of the model card beside it.
+    """
     try:
+        require_own(path)
         weights: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())[:100]
@@ -54,9 +64,9 @@ def _require_finite(path: Path, weights: Mapping[str, Tensor]) -> None:
 def load(folder: str | Path) -> tuple[Method, dict[str, Any]]:
     """A method with its trained weights, in evaluation mode on the CPU, and its card.
 
-    Raises UpfieldError if the weights do not fit the settings in the card.
+    Raises UpfieldError if the weights do not fit the settings in the card, or one of the two is damaged.
     """
-    card = read_json(Path(folder) / "model.json")
+    card = read_object(Path(folder) / "model.json")
     method = methods.build({"module": card["module"], **card["settings"]}, card.get("in_channels", 1))
     try:
         method.load_state_dict(read_weights(Path(folder) / "model.safetensors"))

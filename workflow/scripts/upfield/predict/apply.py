@@ -16,7 +16,7 @@ from upfield.preprocess.grid import SOURCE_MARGIN
 from upfield.step import step
 
 
-@step(version=0, memory=(2000, 500), minutes=(0.5, 0.5))
+@step(version=0, memory=(2000, 500), minutes=(0.5, 0.5), threads=2)
 def enhance_alone(
     image: str,
     mask: str,

@@ -16,7 +16,7 @@ from upfield.step import step
 QUANTITY = "standard deviation over the trained models (seeds) and their samples with dropout"
 
 
-@step(version=0, memory=(2000, 500), minutes=(0.5, 0.5))
+@step(version=0, memory=(2000, 500), minutes=(0.5, 0.5), threads=2)
 def enhance(
     source: str,
     target: str,

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from upfield.catalogue.methods import INTERPOLATION_ORDER
+from upfield.catalogue.weights import read_arrays
 from upfield.errors import ScanError
 from upfield.image import histograms, nifti
 from upfield.image.intensity import Scaling, robust_range
@@ -18,7 +18,7 @@ from upfield.preprocess.derivatives import MARK, save_image, scaling_of
 from upfield.step import step
 
 
-@step(version=0, memory=(2000, 500), minutes=(0.5, 0.5))
+@step(version=0, memory=(2000, 500), minutes=(0.5, 0.5), threads=2)
 def harmonize(
     image: str,
     mask: str,
@@ -56,7 +56,7 @@ def harmonize(
     else:
         data = own.apply(native.data)
         if method == "histogram_match":
-            data = histograms.match_histogram(data, brain.data, load_file(models[0])["quantiles"])
+            data = histograms.match_histogram(data, brain.data, read_arrays(models[0])["quantiles"])
         result = native.with_data(scale.invert(data))
     metadata |= {
         "SkullStripped": by_network,

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from safetensors.numpy import load_file
-
 from upfield.catalogue.methods import INTERPOLATION_ORDER
+from upfield.catalogue.weights import read_arrays
 from upfield.image import histograms, nifti
 from upfield.image.nifti import mask_on
 from upfield.predict.native import ON_TARGET, save_prediction, save_unenhanced
@@ -38,7 +37,7 @@ def interpolate(
     moved = nifti.resample(image, grid, moves, order=INTERPOLATION_ORDER[method])
     data = scaling_of(source_preprocessed).apply(moved.data)
     if method == "histogram_match":
-        quantiles = load_file(models[0])["quantiles"]
+        quantiles = read_arrays(models[0])["quantiles"]
         mask = mask_on(nifti.load_mask(source_mask), grid, moves)
         data = histograms.match_histogram(data, mask, quantiles)
     metadata = {

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from upfield.files import digest
+from upfield.catalogue.methods import modules
+from upfield.errors import UpfieldError
+from upfield.files import digest, relative
+from upfield.foreign import read_object
 from upfield.image import nifti
 from upfield.image.intensity import Curve
 from upfield.image.nifti import Volume
@@ -46,9 +49,16 @@ def folders(weights: Sequence[str]) -> list[str]:
 
 
 def load(weights: Sequence[str]) -> tuple[list["Method"], list[Card]]:
-    """Networks and model cards, of files of weights; the card lies beside each."""
+    """Networks and model cards, of files of weights; the card lies beside each.
+
+    Raises UpfieldError for a card that names code of no method here: it may come from somebody else.
+    """
     from upfield.methods import model
 
+    for folder in folders(weights):
+        module = read_object(Path(folder) / "model.json").get("module")
+        if module not in modules():
+            raise UpfieldError(f"{folder}/model.json names code in {str(module)[:80]!r}, which is no method here")
     networks, cards = zip(*(model.load(folder) for folder in folders(weights)), strict=True)
     return list(networks), list(cards)
 
@@ -72,7 +82,7 @@ def summary(weights: str, card: Card) -> dict[str, Any]:
     """What a sidecar says of a model: enough to find it again."""
     kept = ("preset", "fold", "seed", "best_epoch", "split_sha", "upfield", "git_commit")
     return {
-        "Folder": str(Path(weights).parent),
+        "Folder": relative(Path(weights).parent),
         "Digest": digest(Path(weights)),
         "TrainingParticipants": len(card["participants"]["train"]),
         **{"".join(part.capitalize() for part in key.split("_")): card[key] for key in kept if key in card},

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from upfield.files import write_text
+from upfield.files import places, portable, write_text
+from upfield.report import tables
 from upfield.report.context import AppliedContext, Enhanced
 from upfield.report.render import render
 from upfield.study.designs.narrative import Narrative
@@ -33,7 +34,16 @@ def build_applied(
     if any(card.get("phantom") for card in cards):
         notice = "The model was trained on a phantom: simulated heads, no scan of a person. It is a test, no tool."
         narrative = replace(narrative, notices=[notice, *narrative.notices])
+    known = places({**config, "root": str(root)})
     context = AppliedContext(
-        root, config, provenance, narrative, table=table, scans=scans, cards=cards, training_range=training_range
+        root,
+        portable(config, known),
+        provenance,
+        narrative,
+        known,
+        table=tables.outgoing(table, known),
+        scans=scans,
+        cards=portable(cards, known),
+        training_range=training_range,
     )
     write_text(output, render(context, title="scans enhanced by Upfield", over="Upfield: a trained model applied"))

@@ -1,13 +1,14 @@
 """What a section may know: one object for each kind of page, read from files once and changed by nobody."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from upfield.files import portable
 from upfield.report import costs, tables
 from upfield.report.subject import SubjectImages
 from upfield.study.designs.narrative import Narrative
@@ -27,6 +28,8 @@ class Context:
         Scalars to list (`upfield`, `git_commit`, `command`, `created`, ...) and `versions`, a mapping.
     narrative
         What the design of the study has to say.
+    places
+        What stands on the page instead of folders of this machine, see `files.places`.
 
     """
 
@@ -34,6 +37,7 @@ class Context:
     config: Mapping[str, Any]
     provenance: Mapping[str, Any]
     narrative: Narrative
+    places: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def runs(self) -> Sequence[Mapping[str, Any]]:
@@ -65,7 +69,8 @@ class StudyContext(Context):
     @cached_property
     def table(self) -> Mapping[str, pd.DataFrame]:
         """Every table of the study by its name in `tables.COLUMNS`, empty if it is missing."""
-        return tables.read(self.root)
+        found = tables.read(self.root)
+        return {name: tables.outgoing(table, self.places) for name, table in found.items()}
 
     @cached_property
     def scores(self) -> Mapping[str, pd.DataFrame]:
@@ -84,7 +89,7 @@ class StudyContext(Context):
         seeds, folds = self.config.get("train", {}).get("seeds"), set(self.table["splits"]["fold"])
         methods = {*self.methods, *self.config.get("methods", []), *tables.KINDS}
         return [
-            run
+            portable(run, self.places)
             for run in tables.runs(self.root, self.methods)
             if run["method"] in methods
             and (not seeds or run.get("seed") in (None, *seeds))

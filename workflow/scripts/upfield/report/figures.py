@@ -49,7 +49,8 @@ def subject_values(
 ) -> bytes:
     """PNG of one metric: a row per method, a point per subject, a line joining each subject, mean and interval.
 
-    From five subjects on the points of a method lie on a violin, their smoothed density.
+    From five subjects on the points of a method lie on a violin, their smoothed density. What is infinite has no place
+    on the axis: the sign at the right end of a row says that there is such a value.
 
     Parameters
     ----------
@@ -64,13 +65,17 @@ def subject_values(
     import seaborn
 
     methods = list(values.columns)
+    infinite = [place for place, method in enumerate(methods) if np.isinf(values[method]).any()]
+    values = values.where(np.isfinite(values))
     with canvas(theme, (5.4, 0.8 + 0.42 * len(methods))) as figure:
         axis = figure.subplots()
         for row in values.to_numpy():
             axis.plot(row, range(len(methods)), color=theme.baseline, linewidth=0.7, alpha=0.45, zorder=1)
+        for place in infinite:
+            axis.annotate("∞", (1, place), xycoords=("axes fraction", "data"), ha="right", va="center", fontsize=11)
         long = values.melt(var_name="method", value_name="value").dropna()
         palette = {m: theme.network if m in networks else theme.baseline for m in methods}
-        if len(values) >= VIOLIN:
+        if len(values) >= VIOLIN and len(long):
             seaborn.violinplot(
                 long, x="value", y="method", order=methods, hue="method", palette=palette, inner=None, cut=0,
                 density_norm="width", linewidth=0, alpha=0.22, legend=False, ax=axis, zorder=0,
@@ -79,8 +84,10 @@ def subject_values(
             long, x="value", y="method", order=methods, hue="method", palette=palette, jitter=False, size=4.5,
             alpha=0.6, legend=False, ax=axis, zorder=2,
         )  # fmt: skip
+        if long.empty:
+            axis.set_yticks(range(len(methods)), methods)
         for place, method in enumerate(methods):
-            if method not in summary.index:
+            if method not in summary.index or not np.isfinite(summary.loc[method, "mean"]):
                 continue
             mean, low, high = summary.loc[method, ["mean", "ci_low", "ci_high"]].astype(float)
             level = place + 0.22

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from upfield.catalogue.methods import MODEL_FREE, SUPERVISED
-from upfield.evaluate.statistics import decide
+from upfield.evaluate.statistics import decide, gap
 
 NBSP = "\N{NO-BREAK SPACE}"
 SMALL = 10  # test subjects below which the headline asks for caution
@@ -32,12 +32,20 @@ class Headline:
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired difference over `n` subjects: its mean and 95 % t interval (NaN where n is too small)."""
+    """A paired difference over `n` subjects: its mean and 95 % t interval.
+
+    NaN where n is too small or a value is infinite; `mean` where infinite values of both signs cancel.
+    """
 
     n: int
     mean: float
     low: float
     high: float
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is an interval."""
+        return bool(np.isfinite(self.low))
 
 
 def headline(psnr: pd.DataFrame, ssim: pd.DataFrame, comparisons: pd.DataFrame) -> Headline:
@@ -81,7 +89,7 @@ def difference(values: pd.DataFrame, method: str, rival: str) -> Difference | No
     """`method` minus `rival` over the subjects that have both; None if no subject has."""
     if method not in values or rival not in values:
         return None
-    paired = (values[method] - values[rival]).dropna()
+    paired = pd.Series(gap(values[method].to_numpy(), values[rival].to_numpy()), values.index).dropna()
     return mean_of(paired) if len(paired) else None
 
 
@@ -89,8 +97,9 @@ def mean_of(values: pd.Series) -> Difference:
     """The mean of at least one value and its 95 % t interval, NaN left out."""
     known = values.dropna()
     n = len(known)
-    half = float(stats.t.ppf(0.975, n - 1) * known.sem()) if n > 1 else np.nan
-    mean = float(known.mean())
+    with np.errstate(invalid="ignore"):
+        mean = float(known.mean())
+    half = float(stats.t.ppf(0.975, n - 1) * known.sem()) if n > 1 and np.isfinite(mean) else np.nan
     return Difference(n, mean, mean - half, mean + half)
 
 
@@ -115,18 +124,18 @@ def _judge(psnr: pd.DataFrame, ssim: pd.DataFrame, comparisons: pd.DataFrame, me
         decide.UNDECIDED: f"the mean of {method} differs from that of {rival} by",
         decide.WORSE: f"{method} does worse than {rival}:",
     }[by_psnr]
-    interval = f"95{NBSP}% CI {_interval(gain, 2)}" if gain.n > 1 else "no interval"
-    text = f"{word}: {verb} {_signed(gain.mean, 2)} dB PSNR ({interval}, n{NBSP}={NBSP}{gain.n}{_p(p_psnr)})"
+    interval = f"95{NBSP}% CI {_interval(gain, 2)}" if gain.bounded else "no interval"
+    text = f"{word}: {verb} {signed(gain.mean, 2)} dB PSNR ({interval}, n{NBSP}={NBSP}{gain.n}{_p(p_psnr)})"
     if likeness:
-        within = f" ({_interval(likeness, 3)}{_p(p_ssim)})" if likeness.n > 1 else ""
-        text += f" and SSIM {_signed(likeness.mean, 3)}{within}"
+        within = f" ({_interval(likeness, 3)}{_p(p_ssim)})" if likeness.bounded else ""
+        text += f" and SSIM {signed(likeness.mean, 3)}{within}"
     return text
 
 
 def _reached(psnr: pd.DataFrame, ssim: pd.DataFrame, method: str, aside: str = "") -> str:
     """A method and its mean values."""
     also = f" (SSIM {ssim[method].mean():.3f})" if method in ssim else ""
-    return f"{method}{aside} {'reaches ' if aside else 'at '}{psnr[method].mean():.2f} dB PSNR{also}"
+    return f"{method}{aside} {'reaches ' if aside else 'at '}{decibels(psnr[method].mean())} PSNR{also}"
 
 
 def _cautions(n: int, networks: int) -> list[str]:
@@ -144,7 +153,7 @@ def _cautions(n: int, networks: int) -> list[str]:
 
 
 def _interval(value: Difference, digits: int) -> str:
-    return f"{_signed(value.low, digits)} to {_signed(value.high, digits)}"
+    return f"{signed(value.low, digits)} to {signed(value.high, digits)}"
 
 
 def _p(value: float) -> str:
@@ -154,8 +163,14 @@ def _p(value: float) -> str:
     return f", adjusted p{NBSP}<{NBSP}0.001" if value < 0.001 else f", adjusted p{NBSP}={NBSP}{value:.2g}"
 
 
-def _signed(value: float, digits: int) -> str:
-    return f"{value:+.{digits}f}".replace("-", "−")
+def decibels(value: float) -> str:
+    """A level in dB, which may be infinite."""
+    return f"{value:.2f} dB".replace("-", "−").replace("inf", "∞")
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A difference with its sign, which may be infinite; a word where infinite values cancel."""
+    return "±∞" if np.isnan(value) else f"{value:+.{digits}f}".replace("-", "−").replace("inf", "∞")
 
 
 def _subjects(n: int, prefix: str = f"n{NBSP}={NBSP}") -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from upfield.files import write_text
+from upfield.files import places, portable, write_text
 from upfield.report.context import StudyContext
 from upfield.report.render import render
 from upfield.report.subject import SubjectImages
@@ -31,5 +31,6 @@ def build(
 
     """
     shown = images[: int(config.get("report", {}).get("subjects", 6))]
-    context = StudyContext(root, config, provenance, narrative, shown)
+    known = places({**config, "root": str(root)})
+    context = StudyContext(root, portable(config, known), provenance, narrative, known, images=shown)
     write_text(output, render(context, title="Upfield report", over="Upfield report"))

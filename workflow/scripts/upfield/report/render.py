@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from upfield.catalogue.methods import MODEL_FREE
+from upfield.files import renamed
 from upfield.report import sections, tables
 from upfield.report.context import Context
 
@@ -37,7 +38,7 @@ def render(context: Context, *, title: str, over: str) -> str:
         parts.append({"id": section.id, "title": section.title, "heading": section.heading or section.title,
                       "body": Markup(body)})  # fmt: skip
     scripts = [HERE / "script.js", *(folder / f"{name}.js" for name in chosen for folder in sections.folders())]
-    return environment.get_template("page.html").render(
+    page = environment.get_template("page.html").render(
         title=title,
         over=over,
         study=context.config.get("study", "study"),
@@ -46,6 +47,8 @@ def render(context: Context, *, title: str, over: str) -> str:
         css=_verbatim(HERE / "style.css"),
         script=Markup("").join(_verbatim(path) for path in scripts if path.is_file()),
     )
+    # Sentences name files too.
+    return renamed(page, context.places)
 
 
 def inline(value: Any) -> str:
@@ -84,7 +87,7 @@ def number(value: Any, metric: str = "") -> str:
     fixed = {"psnr": ".2f", "ssim": ".4f", "ms_ssim": ".4f", "pearson": ".4f", "scanner_auc": ".2f",
              "ssim_source": ".3f", "gradient_correlation": ".3f", "tissue_dice": ".3f"}  # fmt: skip
     pattern = fixed.get(metric, plain)
-    return f"{value:{pattern}}".rstrip(".").replace("-", "−")
+    return f"{value:{pattern}}".rstrip(".").replace("-", "−").replace("inf", "∞")
 
 
 def _duration(seconds: float | None) -> str:

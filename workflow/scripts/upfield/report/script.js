@@ -1,5 +1,5 @@
 // Tables: sorting by a heading, a filter for rows, the filters of the leaderboard; files to save; printing.
-const cellText = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim().replace("−", "-");
+const cellText = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim().replace("−", "-").replace("∞", "Infinity");
 
 for (const table of document.querySelectorAll("table.sortable")) {
   const headings = [...table.tHead.rows[0].cells];

@@ -1,7 +1,7 @@
 """A study's tables, read and shaped for the page; a table that is missing is empty."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from upfield.catalogue.methods import MODEL_FREE, SUPERVISED
 from upfield.evaluate import harmonization as harmonisation
 from upfield.evaluate import metrics as quality
 from upfield.evaluate.statistics import subject_table
-from upfield.files import read_json, read_tsv
+from upfield.files import portable, read_json, read_tsv
 
 COLUMNS = {
     "inventory": ("participant_id", "role", "session", "path", "shape", "voxel_mm", "field_strength_t",
@@ -57,6 +57,12 @@ REGIONS = {"brain": "whole brain", "csf": "CSF", "grey": "grey matter", "white":
 def read(root: Path) -> dict[str, pd.DataFrame]:
     """Every table of the study in `root`, by its name in `COLUMNS`, with exactly these columns."""
     return {name: _table(root / f"{name}.tsv").reindex(columns=list(columns)) for name, columns in COLUMNS.items()}
+
+
+def outgoing(table: pd.DataFrame, places: Mapping[str, str]) -> pd.DataFrame:
+    """A table as it may leave this machine: see `files.portable`."""
+    texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
+    return table.assign(**{name: [portable(cell, places) for cell in table[name]] for name in texts})
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import pandas as pd
 from upfield.evaluate.metrics.registry import KNOWN
 from upfield.evaluate.statistics import decide, subject_table
 from upfield.report import tables
-from upfield.report.headline import NBSP, Difference, difference, mean_of
+from upfield.report.headline import NBSP, Difference, decibels, difference, mean_of, signed
 
 SHOWN = 6  # losses and participants named before the rest are counted
 INTERVALS = (
@@ -45,14 +45,14 @@ def sentences(values: pd.DataFrame, psnr: pd.DataFrame, comparisons: pd.DataFram
         return []
     winner, second = means.index[:2]
     reached, lead = mean_of(psnr[winner]), difference(psnr, winner, second)
-    text = f"Winner by mean PSNR: {winner} with {reached.mean:.2f} dB"
-    if reached.n > 1:
+    text = f"Winner by mean PSNR: {winner} with {decibels(reached.mean)}"
+    if reached.bounded:
         text += f" (95{NBSP}% CI {reached.low:.2f} to {reached.high:.2f})"
     if lead is not None:
         better = decide.between(comparisons, winner, second, "psnr").decision == decide.BETTER
         shown = "" if better else ", not shown to differ"
-        interval = f" (95{NBSP}% CI {_signed(lead.low)} to {_signed(lead.high)})" if lead.n > 1 else ""
-        text += f", {_signed(lead.mean)} dB ahead of {second}, the next{interval}{shown}"
+        interval = f" (95{NBSP}% CI {signed(lead.low)} to {signed(lead.high)})" if lead.bounded else ""
+        text += f", {signed(lead.mean)} dB ahead of {second}, the next{interval}{shown}"
     result = [f"{text}.", *_lost(winner, losses(values, winner, comparisons)), *_participants(psnr, winner)]
     return [*result, INTERVALS] if reached.n > 1 else result
 
@@ -130,11 +130,7 @@ def _open(loss: Loss) -> str:
 def _size(loss: Loss) -> str:
     """A metric and by how much the rival is better, with its interval."""
     low, high = sorted(abs(x) for x in (loss.gap.low, loss.gap.high))
-    interval = f", 95{NBSP}% CI {low:.3g} to {high:.3g}" if loss.gap.n > 1 else ""
+    interval = f", 95{NBSP}% CI {low:.3g} to {high:.3g}" if loss.gap.bounded else ""
     unit = KNOWN[loss.metric].unit if loss.metric in KNOWN else ""
-    amount = f"{abs(loss.gap.mean):.3g}{f'{NBSP}{unit}' if unit in ('dB', '%') else ''}"
+    amount = f"{abs(loss.gap.mean):.3g}".replace("inf", "∞") + f"{f'{NBSP}{unit}' if unit in ('dB', '%') else ''}"
     return f"{_label(loss)} ({amount}{interval})"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")

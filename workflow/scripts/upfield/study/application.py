@@ -15,6 +15,7 @@ from upfield import bids
 from upfield.bids import Exclusion, Scan, label, sidecar
 from upfield.catalogue.methods import facts
 from upfield.catalogue.rules import raise_first, strict
+from upfield.catalogue.weights import require_own
 from upfield.errors import UpfieldError
 from upfield.files import merged, read_json, read_yaml, write_text, write_tsv
 from upfield.image.nifti import Scale
@@ -153,7 +154,8 @@ def _check_blocks(card: Mapping[str, Any], where: str) -> None:
 
 
 def _check_weights(folder: str) -> None:
-    """Raise UpfieldError if one of a model's weights is not finite."""
+    """Raise UpfieldError if a model's weights are not those of its card, or one of them is not finite."""
+    require_own(f"{folder}/model.safetensors")
     with safe_open(Path(folder) / "model.safetensors", framework="numpy") as file:
         for name in file.keys():  # noqa: SIM118
             value = file.get_tensor(name)

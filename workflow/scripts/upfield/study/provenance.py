@@ -1,4 +1,4 @@
-"""What made a result: versions, commit, platform."""
+"""What made a result: versions, commit, kind of machine; nothing that tells one machine or person from another."""
 
 import platform
 import subprocess
@@ -44,6 +44,6 @@ def record(config: Mapping[str, Any], split_sha: str) -> dict[str, Any]:
         "config_sha": digest(dict(config)),
         "split_sha": split_sha,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "platform": platform.platform(terse=True),
+        "platform": f"{platform.system()} {platform.machine()}",
         "versions": versions(),
     }

@@ -49,7 +49,7 @@ def freeze_splits(excluded: str, splits: str, assignment: Sequence[Sequence[str]
     write_tsv(splits, study.design.kept(study.index, table, read_tsv(excluded)))
 
 
-@step(version=1, memory=(5000, 1), minutes=(0, 0))
+@step(version=1, memory=(5000, 1), minutes=(0, 0), threads=None)
 def train_model(
     train_stores: Sequence[str],
     val_stores: Sequence[str],

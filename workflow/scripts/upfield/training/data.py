@@ -48,6 +48,8 @@ class Options:
     per_volume_val: int
     foreground: float
     brain_share: float
+    # Of the arithmetic; set before torch is loaded, and not looked at here.
+    threads: int | None = None
 
     def decisive(self) -> dict[str, Any]:
         """What the weights depend on."""

@@ -2,7 +2,7 @@
 
 One epoch draws its patches, takes its steps, validates on fixed patches, remembers the best weights and writes a
 checkpoint. A run that is killed and started again continues from its checkpoint and ends with the same weights as
-one that was never interrupted (same machine, same number of threads).
+one that was never interrupted (same machine, same `train.threads`).
 """
 
 import logging

@@ -9,7 +9,7 @@ import torch
 
 from upfield import methods
 from upfield.errors import UpfieldError
-from upfield.files import digest
+from upfield.files import digest, relative
 from upfield.image import histograms
 from upfield.methods import Method, model, parameter_counts
 from upfield.patches import TARGET, standardised, usable
@@ -103,7 +103,7 @@ def train_model(
         "dims": network.dims,
         "scale": network.scale,
         "in_channels": network.in_channels,
-        "init_from": origin,
+        "init_from": None if origin is None else {**origin, "model": relative(origin["model"])},
         "standard_scale": scales,
         "perceptual_sha": shas,
         "patch": options.patch,

@@ -1,7 +1,7 @@
 """From per-subject values to what they allow to be said; the subject is the unit everywhere."""
 
 from upfield.evaluate.statistics.agreement import AGREEMENT, QUANTITIES, agreement
-from upfield.evaluate.statistics.board import CONFIDENCE, LEADERBOARD, leaderboard, subject_table
+from upfield.evaluate.statistics.board import CONFIDENCE, LEADERBOARD, gap, leaderboard, subject_table
 from upfield.evaluate.statistics.compare import COMPARISONS, comparisons, holm
 from upfield.evaluate.statistics.outliers import OUTLIERS, outliers
 from upfield.evaluate.statistics.ranks import RANKS, ranks
@@ -16,6 +16,7 @@ __all__ = [
     "RANKS",
     "agreement",
     "comparisons",
+    "gap",
     "holm",
     "leaderboard",
     "outliers",

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from upfield.evaluate.statistics import decide
-from upfield.evaluate.statistics.board import bootstrap, subject_table
+from upfield.evaluate.statistics.board import bootstrap, gap, subject_table
 from upfield.image.nifti import Array
 
 COMPARISONS = [
@@ -38,7 +38,7 @@ def comparisons(
     method, baseline, metric
         In the order given, metrics sorted; `baseline` is whatever the method is compared with.
     n, mean_difference
-        Common subjects with two finite values; mean of method minus baseline over them.
+        Common subjects with two values; mean of method minus baseline over them.
     p_t
         Two-sided paired t test. NaN if the differences do not vary.
     p_wilcoxon
@@ -58,7 +58,8 @@ def comparisons(
     decision
         `better`, `worse` or `undecided`, of the method: see `decide.by_test`.
 
-    All but the mean difference, the note and the decision are NaN for one subject.
+    All but the mean difference, the note and the decision are NaN for one subject. Where a difference is infinite, the
+    interval, p_t and effect_size are NaN; for the rank test it is the largest there is.
     """
     chosen = values[(values["split"] == "test") & (values["region"] == "brain")]
     families = []
@@ -104,9 +105,10 @@ def _pairs(methods: Sequence[str], baselines: Sequence[str]) -> list[tuple[str, 
 
 
 def _paired(pair: Array, seed: int) -> dict[str, float | str]:
-    """Statistics of one comparison; `pair` is (subjects, 2): method, baseline, at least one row, all finite."""
-    difference = pair[:, 0] - pair[:, 1]
-    n, mean = len(difference), float(difference.mean())
+    """Statistics of one comparison; `pair` is (subjects, 2): method, baseline, at least one row, no NaN."""
+    difference = gap(pair[:, 0], pair[:, 1])
+    with np.errstate(invalid="ignore"):
+        n, mean = len(difference), float(difference.mean())
     result: dict[str, float | str] = dict.fromkeys(COMPARISONS[3:], np.nan)
     result |= {"n": n, "mean_difference": mean, "rank_sum": _rank_sum(difference)}
     if n < SMALLEST:
@@ -115,6 +117,8 @@ def _paired(pair: Array, seed: int) -> dict[str, float | str]:
         return result
     (result["ci_low"],), (result["ci_high"],) = bootstrap(difference[:, None], seed)
     result["p_wilcoxon"] = _wilcoxon(difference)
+    if np.isinf(pair).any():
+        return result
     sd = float(difference.std(ddof=1))
     # Differences that are equal but for rounding would give an enormous t.
     if sd > 1e-12 * np.abs(pair).max():
@@ -132,11 +136,18 @@ def _too_few(n: int) -> str:
 
 def _wilcoxon(difference: Array) -> float:
     """Two-sided p of the signed-rank test (Wilcoxon 1945), zero differences dropped; 1 if nothing is left."""
-    moved = difference[difference != 0]
+    moved = _moved(difference)
     return float(stats.wilcoxon(moved, method="auto").pvalue) if len(moved) else 1.0
+
+
+def _moved(difference: Array) -> Array:
+    """What is not 0; infinite differences as numbers beyond all others, which is what ranks see in them."""
+    moved = difference[difference != 0]
+    beyond = 1 + 2 * np.abs(moved[np.isfinite(moved)]).max(initial=0)
+    return np.asarray(np.where(np.isfinite(moved), moved, np.sign(moved) * beyond))
 
 
 def _rank_sum(difference: Array) -> float:
     """Sum of the signed ranks of what is not 0: which way the rank test points."""
-    moved = difference[difference != 0]
+    moved = _moved(difference)
     return float(np.sign(moved) @ stats.rankdata(np.abs(moved)))

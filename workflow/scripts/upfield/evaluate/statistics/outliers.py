@@ -19,7 +19,7 @@ def outliers(values: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     participant_id, method, metric, n, value
-        `n`: participants with a finite value.
+        `n`: participants with a value.
     median, robust_z
         (value - median) / (1.4826 x median absolute deviation); NaN for fewer than 5 participants or no deviation.
     outlier

@@ -26,7 +26,7 @@ def ranks(values: pd.DataFrame, higher: Collection[str], lower: Collection[str],
     metric, method
         Sorted by metric, then mean rank.
     n
-        Participants with a finite value of every method; PSNR is infinite for an identical image, which counts as best.
+        Participants with a value of every method; infinite ones of one sign tie.
     mean_rank, ci_low, ci_high
         1 is best, ties share; 95 % bootstrap interval over participants.
     wins
@@ -41,7 +41,7 @@ def ranks(values: pd.DataFrame, higher: Collection[str], lower: Collection[str],
     for metric, group in chosen.groupby("metric"):
         if metric not in higher and metric not in lower:
             continue
-        table = subject_table(group, infinite=True).dropna()
+        table = subject_table(group).dropna()
         if len(table) == 0 or len(table.columns) < 2:
             continue
         order = table.rank(axis=1, ascending=metric in lower)
