@@ -6,7 +6,6 @@ may serve another checkout.
 """
 
 import os
-import sys
 from pathlib import Path
 
 CACHES = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
@@ -75,4 +74,4 @@ def install() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(install())
+    install()

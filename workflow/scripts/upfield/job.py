@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from upfield import attempts
+from upfield import attempts, home
 from upfield.errors import UpfieldError
 
 # Read once, at import, by the libraries behind them; so adapters import inside the block.
@@ -26,6 +26,7 @@ def job(snakemake: Any) -> Iterator[None]:
     and all but the first a log of its own. Messages and tracebacks go to the rule's log; a mistake in the
     user's input ends the job with one line, without a traceback.
     """
+    home.settle()
     for name in THREAD_VARIABLES:
         os.environ[name] = str(max(snakemake.threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1))
     os.environ.setdefault(WAITING, "PASSIVE")
