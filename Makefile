@@ -23,11 +23,13 @@ setup: $(STAMP)
 ALONE := ^(deepbet|snakemake-executor-plugin-slurm)==
 $(STAMP): requirements.lock requirements-dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Upfield needs Python 3.11 or newer, found " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) workflow/scripts/upfield/place.py .venv/bin/python
 	$(PYTHON) -m venv --clear .venv
 	grep -vE '$(ALONE)' requirements.lock > .venv/requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --requirement .venv/requirements.txt --requirement requirements-dev.lock
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps $$(grep -E '$(ALONE)' requirements.lock)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	$(BIN)/python workflow/scripts/upfield/home.py
 	touch $@
 
 demo: setup

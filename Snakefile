@@ -18,9 +18,12 @@ from snakemake.utils import min_version
 min_version("9.15")
 # Not `workflow.basedir`, which is the host's where this workflow is a module of another.
 HERE = Path(workflow.current_basedir.get_path_or_uri(secret_free=False))
-sys.path.insert(0, str(HERE / "workflow" / "scripts"))
+# The library is this folder's own; a workflow that is read from a repository elsewhere has the installed one.
+LIBRARY = HERE / "workflow" / "scripts" / "upfield"
+sys.path.insert(0, str(LIBRARY.parent))
 
-from upfield import attempts
+import upfield
+from upfield import attempts, home, place
 from upfield import step as steps
 from upfield.bids import sidecar
 from upfield.cluster import look, site, slurm
@@ -33,6 +36,7 @@ from upfield.study.config import check_files, reading_pairs, typed
 from upfield.study.place import check_folder
 from upfield.study.study import Study
 
+home.settle()
 # What the user said, before the defaults: a model decides about everything else.
 GIVEN = deepcopy(config)
 
@@ -43,14 +47,19 @@ configfile: HERE / "config" / "config.yaml"
 if not workflow.modifier.is_main_snakefile():
     # Snakemake leaves out a module's configfile, and the config is a part of the host's, which is not ours to change.
     config = merged(read_yaml(HERE / "config" / "config.yaml"), config)
-config.update(typed(config, warn=workflow.is_main_process))
-
-APPLYING = config["model"] is not None
 
 try:
     if workflow.is_main_process:
+        WRONG = place.foreign(LIBRARY, Path(upfield.__file__).parent) or place.refusal(HERE, sys.executable)
+        MODIFIER = workflow.modifier.path_modifier
+        if not WRONG and (MODIFIER.prefix or MODIFIER.modifies_prefixes):
+            WRONG = "Upfield as a module takes no prefix and no replace_prefix; set output_dir in its config"
+        if WRONG:
+            raise UpfieldError(f"config: {WRONG}")
         check_folder(Path.cwd())
         check_files(workflow.overwrite_configfiles)
+    config.update(typed(config, warn=workflow.is_main_process))
+    APPLYING = config["model"] is not None
     if APPLYING:
         config.update(resolve(config, GIVEN))
         STUDY = Application(config, rescan=workflow.is_main_process)
@@ -59,7 +68,11 @@ try:
         # Who is where is known, or refused, before anything runs.
         STUDY.folds
 except Exception as error:
-    told = str(error) if isinstance(error, UpfieldError) else of_machine(error, writing=str(config["output_dir"]))
+    told = (
+        str(error)
+        if isinstance(error, UpfieldError)
+        else of_machine(error, writing=str(config.get("output_dir", "results")))
+    )
     if told is None:
         raise
     raise WorkflowError(told) from None

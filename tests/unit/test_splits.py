@@ -165,7 +165,7 @@ def test_own_table_is_taken_as_it_is(own):
         (SOUND.replace("sub-001", "sub-007"), ["sub-001", "no row"]),
         (SOUND.replace("split", "part"), ["part", "expected participant_id, fold, split"]),
         (SOUND.replace("\tval", "\tvalidation"), ["'validation'", "train, val, test"]),
-        (SOUND.replace("\tval", "\t"), ["''", "train, val, test"]),
+        (SOUND.replace("\tval", "\t"), ["line 3", "no split"]),
         (SOUND.replace("\ttest", "\tval"), ["fold 0", "test"]),
         (SOUND.replace("\ttrain", "\tval"), ["fold 0", "train"]),
         ("", ["table is empty"]),

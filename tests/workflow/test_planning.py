@@ -115,6 +115,40 @@ def test_as_a_module_it_plans_the_same_and_leaves_the_host_alone(dry_run, study,
     assert rules_planned(said) == expected | {"last": "1", "all": "1"}
 
 
+SHORT = """
+module upfield:
+    snakefile: "{snakefile}"
+    {prefix}config: {study!r}
+
+use rule * from upfield as upfield_*
+"""
+
+
+@pytest.mark.parametrize("prefix", ["", "prefix: 'sub'\n    ", "replace_prefix: {'results/': 'x/'}\n    "])
+def test_as_a_module_three_keys_are_enough(bids_tree, tmp_path, prefix):
+    """All else has its default; what would move some of the files and not the others is refused."""
+    scans = [f"sub-{who}/ses-{visit}/anat/sub-{who}_ses-{visit}_T1w.nii.gz" for who in "1234" for visit in "12"]
+    folder = str(bids_tree(dict.fromkeys(scans)))
+    study = {"study": "short"} | {
+        side: {"bids_dir": folder, "entities": {"session": visit}} for side, visit in (("source", 1), ("target", 2))
+    }
+    host = tmp_path / "Snakefile"
+    host.write_text(SHORT.format(snakefile=ROOT / "Snakefile", prefix=prefix, study=study))
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", "--directory", str(tmp_path)]
+    command += ["--snakefile", str(host), "upfield_ingest"]
+    # As a service has it, whose account has no home.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SNAKEMAKE")}
+    environment |= {"HOME": "/dev/null", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    said = done.stdout + done.stderr
+    assert "Traceback" not in said
+    if prefix:
+        assert done.returncode != 0 and "takes no prefix" in said and "output_dir" in said
+    else:
+        assert done.returncode == 0, said[-3000:]
+        assert rules_planned(said)["upfield_inventory"] == "1"
+
+
 def test_the_version_is_the_locked_one():
     (version,) = re.findall(r'^WRITTEN_FOR = "(.*)"$', PLANNING, re.MULTILINE)
     assert f"snakemake=={version}\n" in (ROOT / "requirements.lock").read_text()

@@ -19,6 +19,8 @@ LIBRARY = ROOT / "workflow" / "scripts" / "upfield"
 RULE_FILES = sorted((ROOT / "rules").glob("*.smk"))
 # In the order data flows; a module imports only from those before it.
 ORDER = [
+    "home",
+    "place",
     "errors",
     "files",
     "attempts",

@@ -32,6 +32,9 @@ MARKS = {
 }
 # What no text holds; tab, line feed, form feed and carriage return are allowed.
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+# What nobody sees at the edges of a cell: spaces of any kind, also without width, marks of byte order and direction.
+UNSEEN = r"[\s\ufeff\u200b-\u200f\u2060]+"
+EDGES = re.compile(rf"^{UNSEEN}|{UNSEEN}$")
 PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
 FIELD = re.compile(r"(\d+(?:[.,]\d+)?)\s*(t|tesla|mt)?", re.IGNORECASE)
 # Tesla; no magnet for people comes near.
@@ -112,11 +115,15 @@ def read_object(path: str | Path) -> dict[str, Any]:
     return value
 
 
-def read_table(path: str | Path, columns: Sequence[str] = (), what: str = "") -> pd.DataFrame:
+def read_table(
+    path: str | Path, columns: Sequence[str] = (), what: str = "", filled: Sequence[str] = ()
+) -> pd.DataFrame:
     """A tab-separated table as text, spaces around its cells left out, without empty rows and columns.
 
-    Short rows end in empty cells. `columns` must be there; `what` names the key of the config that says the path.
-    Raises UpfieldError also for a table without columns, a column that is there twice, and a row with too many cells.
+    Short rows end in empty cells. `columns` must be there, and those of `filled` have a text in every row; `what` names
+    the key of the config that says the path. The index has the numbers of the lines. Raises UpfieldError also for a
+    table without columns, a column that is there twice, a quotation mark that is not closed on its line, and a row with
+    too many cells.
     """
     where = f"{what} {path}".strip()
     try:
@@ -137,6 +144,11 @@ def read_table(path: str | Path, columns: Sequence[str] = (), what: str = "") ->
     other = next((name for mark, name in ((",", "commas"), (";", "semicolons")) if mark in header[0]), None)
     if len(header) == 1 and other is not None:
         raise UpfieldError(f"{where}: columns are separated by {other}; expected tabs")
+    marked = next((name for name in header if name.endswith((",", ";"))), None)
+    if marked is not None:
+        raise UpfieldError(
+            f"{where}: column {marked!r:.60} ends in {marked[-1]!r}; expected tabs alone between columns"
+        )
     twice = next((name for name in header if name and header.count(name) > 1), None)
     if twice is not None:
         raise UpfieldError(f"{where}: column {twice!r} is there twice; expected different names")
@@ -144,21 +156,27 @@ def read_table(path: str | Path, columns: Sequence[str] = (), what: str = "") ->
     if missing:
         raise UpfieldError(f"{where}: columns are {_short(header)}; {missing[0]} is missing{wanted}")
     for number, cells in body:
-        filled = [place for place, cell in enumerate(cells) if cell]
-        extra = next((place for place in filled if place >= len(header) or not header[place]), None)
+        said = [place for place, cell in enumerate(cells) if cell]
+        extra = next((place for place in said if place >= len(header) or not header[place]), None)
         if extra is not None:
             raise UpfieldError(f"{where}: line {number} has {cells[extra]!r:.40} in column {extra + 1}, without a name")
+        empty = next((name for name in filled if header.index(name) not in said), None)
+        if empty is not None:
+            raise UpfieldError(f"{where}: line {number} has no {empty}; expected a text in each row, or no such row")
     named = [place for place, name in enumerate(header) if name]
     values = [[cells[place] if place < len(cells) else "" for place in named] for _, cells in body]
-    return pd.DataFrame(values, columns=[header[place] for place in named], dtype=str)
+    lines_of = [number for number, _ in body]
+    return pd.DataFrame(values, index=lines_of, columns=[header[place] for place in named], dtype=str)
 
 
 def _cells(where: str, number: int, line: str) -> list[str]:
     """The cells of a line; empty ones at its end are left out: Excel adds them to every row."""
     try:
-        cells = [cell.strip() for cell in next(csv.reader([line], delimiter="\t"))]
+        # Strict: a quotation mark that nothing closes would swallow the cells after it.
+        cells = [EDGES.sub("", cell) for cell in next(csv.reader([line], delimiter="\t", strict=True))]
     except csv.Error as error:
-        raise UpfieldError(f"{where}: line {number} cannot be read ({error})") from None
+        reason = "the cell is too long" if "larger" in str(error) else "a quotation mark is not closed on this line"
+        raise UpfieldError(f"{where}: line {number} cannot be read ({reason})") from None
     while cells and not cells[-1]:
         cells.pop()
     return cells

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from upfield import attempts
+from upfield import attempts, home
 from upfield.errors import UpfieldError, of_machine
 
 # Read once, at import, by the libraries behind them; so adapters import inside the block.
@@ -28,6 +28,7 @@ def job(snakemake: Any, threads: int) -> Iterator[None]:
     """
     # Where the log cannot be written, nobody wants to read why.
     logging.raiseExceptions = False
+    home.settle()
     for name in THREAD_VARIABLES:
         os.environ[name] = str(max(threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1))
     os.environ.setdefault(WAITING, "PASSIVE")

@@ -102,7 +102,7 @@ def _acquisitions(path: Path) -> dict[str, str]:
     if not (path.exists() or path.is_symlink()):
         return {}
     try:
-        table = foreign.read_table(path, ("filename", "acq_time"))
+        table = foreign.read_table(path, ("filename", "acq_time"), filled=("filename",))
     except UpfieldError as error:
         foreign.warn(f"{error}; nothing of it is used")
         return {}

@@ -19,8 +19,8 @@ def read_links(path: str | Path) -> list[tuple[str, str]]:
     Returns pairs of `sub-<label>`, as each dataset calls them. Raises UpfieldError for a table that cannot be read,
     lacks a column, or names somebody twice on one side.
     """
-    table = read_table(path, COLUMNS, "config: pairs")
-    people = {side: [f"sub-{label.strip().removeprefix('sub-')}" for label in table[side]] for side in COLUMNS}
+    table = read_table(path, COLUMNS, "config: pairs", filled=COLUMNS)
+    people = {side: [f"sub-{label.removeprefix('sub-')}" for label in table[side]] for side in COLUMNS}
     for side, names in people.items():
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:

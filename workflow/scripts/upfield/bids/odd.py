@@ -13,6 +13,8 @@ LABEL = re.compile(r"[A-Za-z0-9]+")
 FOLDER = re.compile(r"sub-[A-Za-z0-9]+(/ses-[A-Za-z0-9]+)?/[a-z]+")
 # `+` is allowed in labels of newer datasets; everything else means something to a shell or to a pattern.
 NAME = re.compile(r"[A-Za-z0-9+_-]+")
+# Characters: those of outputs add up to a hundred, and a file system takes 255.
+LONGEST = 140
 
 
 def extension(name: str) -> str:
@@ -50,6 +52,10 @@ def problem(path: Path) -> str:
     ending = extension(path.name)
     if ending not in EXTENSIONS:
         return f"its name ends in {ending}; expected .nii or .nii.gz"
+    if len(path.name) > LONGEST:
+        return (
+            f"its name has {len(path.name)} characters; expected at most {LONGEST}, since names of outputs are longer"
+        )
     folders = dict(zip(("sub", "ses"), path.parts[:-1], strict=False))
     for key, folder in folders.items():
         label = folder.removeprefix(f"{key}-")

@@ -9,6 +9,7 @@ from upfield.bids.scan import Scan
 from upfield.bids.sidecars import beside
 from upfield.errors import UpfieldError
 from upfield.foreign import read_table, understood
+from upfield.place import WILDCARD
 
 
 def read_samples(table: str | Path, suffixes: Mapping[str, str], converted: str | Path) -> list[Scan]:
@@ -29,28 +30,35 @@ def read_samples(table: str | Path, suffixes: Mapping[str, str], converted: str 
 
     """
     path = Path(table)
-    rows = read_table(path, ("participant_id", *suffixes), "config: samples")
+    rows = read_table(path, ("participant_id", *suffixes), "config: samples", filled=("participant_id",))
     scans = []
     for side in suffixes:
-        for row in rows.to_dict("records"):
-            cell = row[side].strip()
+        for line, row in zip(rows.index, rows.to_dict("records"), strict=True):
+            cell = row[side]
             if cell not in ("", "n/a"):
-                session = row.get("session", "").strip()
-                scans.append(_scan(path, row["participant_id"].strip(), session, side, suffixes[side], cell, converted))
+                session, where = row.get("session", ""), f"{path}, line {line}"
+                scans.append(
+                    _scan(where, path.parent / cell, row["participant_id"], session, side, suffixes[side], converted)
+                )
     return scans
 
 
 def _scan(
-    table: Path, participant: str, session: str, side: str, suffix: str, cell: str, converted: str | Path
+    where: str, file: Path, participant: str, session: str, side: str, suffix: str, converted: str | Path
 ) -> Scan:
     person, visit = participant.removeprefix("sub-"), session.removeprefix("ses-")
     visit = "" if visit == "n/a" else visit
     for label in (person, visit or person):
         if not (label.isascii() and label.isalnum()):
-            raise UpfieldError(f"{table}: {label!r} is no BIDS label; expected letters and digits only")
+            raise UpfieldError(f"{where}: {label!r:.60} is no BIDS label; expected letters and digits only")
     name = f"sub-{person}" + (f"_ses-{visit}" if visit else "")
     folder = f"sub-{person}/" + (f"ses-{visit}/" if visit else "") + "anat"
-    found = (table.parent / cell).resolve()
+    found = file.resolve()
+    special = WILDCARD.search(str(found))
+    if special is not None:
+        raise UpfieldError(
+            f"{where}: {str(found)!r:.120} has {special[0]!r} in it, which Snakemake reads otherwise; rename it"
+        )
     dicom = str(found) if found.is_dir() else ""
     path = f"{converted}/{folder}/{name}_rec-{side}_{suffix}.nii.gz" if dicom else str(found)
     fields = understood(beside(sidecar(path)), path)

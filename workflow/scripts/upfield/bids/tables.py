@@ -11,8 +11,9 @@ from upfield.bids.cohorts import cohort_label
 from upfield.bids.names import link
 from upfield.bids.scan import Exclusion, Index, Pair
 from upfield.files import write_json
-from upfield.foreign import read_table
+from upfield.foreign import read_table, warn
 
+NAMES = ("participant_id",)
 # Folders and files of a study that BIDS has no name for.
 NOT_BIDS = (
     "patches", "models", "metrics", "qc", "report", "reader_study", "logs", "benchmarks", "*.tsv", "**/*_xfm.*",
@@ -73,9 +74,12 @@ def participants_table(bids_dirs: Mapping[str, str | None], cohorts: bool = Fals
     tables = []
     for side, folder in bids_dirs.items():
         if folder is not None and (Path(folder) / "participants.tsv").is_file():
-            table = read_table(Path(folder) / "participants.tsv", ("participant_id",))
+            table = read_table(Path(folder) / "participants.tsv", NAMES, filled=NAMES)
             # Some write 01 for sub-01.
             table["participant_id"] = [f"sub-{name.removeprefix('sub-')}" for name in table["participant_id"]]
+            twice = next(iter(table.loc[table.duplicated("participant_id"), "participant_id"]), None)
+            if twice is not None:
+                warn(f"{folder}/participants.tsv: {twice} is there more than once; the first row is used")
             if cohorts:
                 table["participant_id"] = [cohort_label(side, name) for name in table["participant_id"]]
             tables.append(table)

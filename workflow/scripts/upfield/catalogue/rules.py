@@ -64,7 +64,11 @@ def raise_first(errors: Iterable["ValidationError"], where: str) -> None:
 
 
 def one_line(error: "ValidationError", where: str, prefix: str = "") -> str:
-    """The key (under `prefix`), what was found and what was expected."""
+    """The key (under `prefix`), what was found and what was expected; a long one is cut."""
+    return " ".join(_said(error, where, prefix).split())[:LONGEST]
+
+
+def _said(error: "ValidationError", where: str, prefix: str) -> str:
     key = ".".join(str(part) for part in (*prefix.split("."), *error.absolute_path) if part != "")
     if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
         known = list(error.schema.get("properties", {}))
@@ -83,7 +87,7 @@ def one_line(error: "ValidationError", where: str, prefix: str = "") -> str:
         return f"{where}: {key}.{error.instance} is not a known key{hint(str(error.instance), known)}"
     found = repr(error.instance)
     found = found if len(found) <= 80 else f"{found[:77]}..."
-    return f"{where}: {key or 'the file'} is {found}; {expected(error)}"[:LONGEST]
+    return f"{where}: {key or 'the file'} is {found}; {expected(error)}"
 
 
 def expected(error: "ValidationError") -> str:

@@ -12,6 +12,7 @@ from upfield.foreign import number, read_table
 from upfield.preprocess import template
 
 PLACE = "{participant}"
+COLUMNS = ("index", "name")
 # Regions that every study has.
 TAKEN = ("brain", "volume")
 
@@ -29,7 +30,7 @@ def region_names(path: str | Path) -> dict[int, str]:
     key = f"config: evaluate.atlas.names is {path}"
     if not Path(path).is_file():
         raise UpfieldError(f"{key}, which is no file; expected a table with columns index and name")
-    table = read_table(path, ("index", "name"), "config: evaluate.atlas.names")
+    table = read_table(path, COLUMNS, "config: evaluate.atlas.names", filled=COLUMNS)
     names = list(table["name"])
     wrong = next((name for name in names if names.count(name) > 1 or name in TAKEN), None)
     if wrong is not None:

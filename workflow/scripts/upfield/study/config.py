@@ -9,7 +9,7 @@ from upfield.catalogue.methods import MODEL_FREE, ROOT, SUPERVISED, Facts, facts
 from upfield.catalogue.rules import filled, hint, raise_first, strict, suits
 from upfield.errors import UpfieldError
 from upfield.files import read_yaml
-from upfield.study import aliases, designs
+from upfield.study import aliases, designs, texts
 
 SCHEMAS = ROOT / "workflow" / "schemas"
 
@@ -116,7 +116,8 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def check_schema(config: Mapping[str, Any]) -> None:
-    """Raise UpfieldError for the first unknown key or value of a wrong type."""
+    """Raise UpfieldError for a text that cannot be used, the first unknown key, or a value of a wrong type."""
+    texts.check(config)
     raise_first(strict(schema()).iter_errors(aliases.resolved(config, warn=False)), "config")
 
 

@@ -205,10 +205,16 @@ def _frame(parts: Mapping[str, Sequence[str]], fold: str) -> pd.DataFrame:
 
 def from_file(path: str, people: Sequence[str]) -> pd.DataFrame:
     """A user's own table; only participants that have a usable pair are kept."""
-    table = read_table(path, COLUMNS, "config: splits.file")
-    unknown = sorted(set(table["split"]) - set(PARTS))
-    if unknown:
-        raise UpfieldError(f"{path}: split {unknown[0]!r} is unknown; expected one of {', '.join(PARTS)}")
+    table = read_table(path, COLUMNS, "config: splits.file", filled=COLUMNS)
+    # Some write 01 for sub-01.
+    table["participant_id"] = [f"sub-{name.removeprefix('sub-')}" for name in table["participant_id"]]
+    for line, fold, part in zip(table.index, table["fold"], table["split"], strict=True):
+        if part not in PARTS:
+            raise UpfieldError(
+                f"{path}, line {line}: split {part!r:.40} is unknown; expected one of {', '.join(PARTS)}"
+            )
+        if not (fold.isascii() and fold.isalnum()):
+            raise UpfieldError(f"{path}, line {line}: fold is {fold!r:.40}; expected letters and digits only")
     missing = sorted(set(people) - set(table["participant_id"]))
     if missing:
         raise UpfieldError(f"{path}: {missing[0]} has a usable pair but no row; give it one, or exclude the scan")
