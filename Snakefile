@@ -33,7 +33,6 @@ from upfield.image.nifti import SAME
 from upfield.study import outputs, phantoms
 from upfield.study.application import Application, resolve
 from upfield.study.config import check_files, reading_pairs, typed
-from upfield.study.place import check_folder
 from upfield.study.study import Study
 
 home.settle()
@@ -54,9 +53,9 @@ try:
         MODIFIER = workflow.modifier.path_modifier
         if not WRONG and (MODIFIER.prefix or MODIFIER.modifies_prefixes):
             WRONG = "Upfield as a module takes no prefix and no replace_prefix; set output_dir in its config"
+        WRONG = WRONG or place.unwritable(Path.cwd())
         if WRONG:
             raise UpfieldError(f"config: {WRONG}")
-        check_folder(Path.cwd())
         check_files(workflow.overwrite_configfiles)
     config.update(typed(config, warn=workflow.is_main_process))
     APPLYING = config["model"] is not None

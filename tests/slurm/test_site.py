@@ -244,7 +244,7 @@ def test_a_folder_of_somebody_else_is_refused(at_site, tmp_path):
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1
-    assert re.search(r"\.snakemake cannot be written by you \(it belongs to root\): start", done.stdout + done.stderr)
+    assert re.search(r"\.snakemake cannot be written by you \(it belongs to root\); start", done.stdout + done.stderr)
 
 
 def test_from_proposal_to_report_without_editing_a_file(at_site, undisturbed):

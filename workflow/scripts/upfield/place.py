@@ -1,5 +1,6 @@
-"""Where Upfield is: a folder that Snakemake can run it from, and the library that belongs to it."""
+"""Where Upfield is and where it runs: folders that Snakemake can run from, and the library that belongs to them."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -31,6 +32,26 @@ def foreign(own: str | Path, imported: str | Path) -> str:
         f"the workflow is in {own.parents[2]}, but its library is imported from {imported}: two versions of Upfield in"
         " one run; use the environment of this folder (make setup)"
     )
+
+
+def unwritable(folder: Path) -> str:
+    """Why Snakemake cannot keep its records in the folder it is started in, in one line; empty if it can."""
+    records = folder / ".snakemake"
+    places = [path for path in (records, records / "locks", records / "log") if path.exists()] or [folder]
+    for place in places:
+        if not os.access(place, os.W_OK | os.X_OK):
+            return (
+                f"{place} cannot be written by you (it belongs to {_owner(place)}); start Snakemake in a folder of your"
+                " own, with --snakefile <checkout>/Snakefile"
+            )
+    return ""
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except (KeyError, OSError):
+        return "somebody else"
 
 
 if __name__ == "__main__":
