@@ -79,6 +79,39 @@ def test_masks_of_a_derivative_dataset_are_found(study, tmp_path, refused):
     assert twin.simulated
 
 
+def test_a_simulated_source_of_a_stripped_target_takes_its_mask(study):
+    made = study(pairing="simulated", preprocess={"brain": {"method": "none"}})
+    pair = made.pairs["sub-1"]
+    assert made.brain_files(pair.source) == [made.paths("mask", pair.target)]
+    assert made.brain_files(pair.target) == []
+    other = study(pairing="simulated", preprocess={"brain": {"method": "deepbet"}})
+    assert other.brain_files(other.pairs["sub-1"].source) == []
+
+
+@pytest.mark.parametrize("pairing", ["paired", "simulated"])
+@pytest.mark.parametrize(
+    ("marked", "named"),
+    [(["source"], "source"), (["source", "target"], "target"), (["target"], "target"), ([], None)],
+)
+def test_the_scan_at_fault_is_named(study, pairing, marked, named):
+    """A source inherits what is wrong with its target."""
+    made = study(pairing=pairing, preprocess={"brain": {"method": "none"}})
+    for pair in made.pairs.values():
+        write_json(made.decision(pair.source), {})
+        for scan in (pair.source, pair.target):
+            bad = pair.participant == "sub-3" and scan.role in marked
+            write_json(sidecar(made.preprocessed(scan)), {"Excluded": "no brain"} if bad else {})
+    used, left_out = made.design.cohort(
+        made.index, (made.preprocessed, made.preprocessed), lambda store: made.paths("quality", store=store)
+    )
+    assert len(used) == 6 - bool(named)
+    assert [(row.participant, row.role, row.reason) for row in left_out] == [("sub-3", named, "no brain")][
+        : len(left_out)
+    ]
+    if named:
+        assert left_out[0].path == getattr(made.pairs["sub-3"], named).path
+
+
 def test_template_of_brain_extraction_must_be_there(study, refused):
     with refused("target.brain.template", "path of an image"):
         study(target={"brain": {"method": "template"}})
