@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 from upfield.bids import sidecar
-from upfield.files import merged, write_json
+from upfield.files import merged, read_json, write_json
 from upfield.study.card import card_of
 from upfield.study.study import Study
 
@@ -38,7 +38,8 @@ def test_unknown_brain_method_of_a_side_is_named(study, refused):
         study(source={"brain": {"method": "magic"}})
 
 
-def test_model_card_is_about_the_training_participants_alone(study):
+@pytest.mark.parametrize("fault", [None, "source", "target"])
+def test_model_card_is_about_the_training_participants_alone(study, fault):
     made = study(source={"brain": {"method": "none"}})
     train, others = made.folds.members("0", "train"), made.folds.members("0", "val", "test")
     for person, volume in [(name, 1300.0) for name in train] + [(name, 9999.0) for name in others]:
@@ -52,8 +53,13 @@ def test_model_card_is_about_the_training_participants_alone(study):
                 "IntensityScale": volume,
             }
             write_json(sidecar(made.preprocessed(scan)), facts)
+    if fault is not None:
+        # The other scan of the pair is as good as any, but nobody learns from it.
+        path = sidecar(made.preprocessed(getattr(made.pairs[train[0]], fault)))
+        write_json(path, read_json(path) | {"Excluded": "no brain"})
     card = card_of(made, "0")
-    assert card["domain"]["source"]["scans"] == len(train) > 0
+    learned = len(train) - (fault is not None)
+    assert card["domain"]["source"]["scans"] == card["domain"]["target"]["scans"] == learned > 0
     assert card["domain"]["source"]["brain_volume"] == {"low": 1300.0, "high": 1300.0}
     assert card["domain"]["target"]["scale"] == 1300.0
     assert card["preprocess"]["brain"]["method"] == "none", "of the source, whose scans the model takes"
