@@ -606,8 +606,15 @@ def test_a_table_names_scans_outside_bids(samples, tmp_path):
 def test_a_table_that_cannot_be_used_is_refused(samples, refused):
     with refused("target", "missing"):
         build_index(samples("participant_id\tsource\nsub-01\tscans/a.nii.gz\n"))
-    with refused("'0 1'", "letters and digits"):
-        build_index(samples("participant_id\tsource\ttarget\n0 1\tscans/a.nii.gz\tscans/b.nii.gz\n"))
+
+
+@pytest.mark.parametrize("label", ["0 1", "", "sub-", "A-05", "é", "../01"])
+def test_a_row_whose_label_is_none_is_left_out(samples, label):
+    rows = [f"{name}\tscans/a.nii.gz\tscans/b.nii.gz\n" for name in ("01", label)]
+    index = build_index(samples("participant_id\tsource\ttarget\n" + "".join(rows)))
+    assert [pair.participant for pair in index.pairs] == ["sub-01"]
+    assert {row.role for row in index.excluded} == {"source", "target"}
+    assert all("samples.tsv is no BIDS label" in row.reason for row in index.excluded)
 
 
 # -- several contrasts ---------------------------------------------------------------------------------------------

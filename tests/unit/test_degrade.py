@@ -4,7 +4,7 @@ import pytest
 from scipy import ndimage
 from upfield.image import nifti
 from upfield.image.nifti import Volume
-from upfield.preprocess import derivatives
+from upfield.preprocess import derivatives, masks
 from upfield.preprocess import simulation as degrade
 
 CLEAN = {"kind": "lowfield", "factor": 1, "thickness": 1, "contrast": 1.0, "bias": 0.0, "noise": 0.0, "seed": 42}
@@ -237,3 +237,39 @@ def test_small_values_below_zero_are_no_reason():
     data = ndimage.zoom(data, 1.3, order=3, prefilter=False)
     assert data.min() < 0
     degrade.require_magnitudes(Volume(data.astype(np.float32), np.eye(4)))
+
+
+def stripped_pair(target, folder, kind, factor):
+    """A target and the source that is made from it, with masks as a study without brain extraction makes them."""
+    target_path, source, target_mask, source_mask = (
+        str(folder / f"{name}.nii.gz") for name in ("target", "source", "target_mask", "source_mask")
+    )
+    nifti.save(target, target_path)
+    settings = {**USUAL, "kind": kind, "factor": factor, "blur": 0.5}
+    degrade.simulate(target_path, source, settings, "sub-01")
+    masks.extract_brain(target_path, target_mask, {"method": "none"})
+    masks.extract_brain(source, source_mask, {"method": "none"}, [target_mask])
+    return target_mask, source_mask
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+@pytest.mark.parametrize("kind", degrade.KINDS)
+def test_the_source_of_a_stripped_target_has_its_brain(kind, factor, head, tmp_path):
+    target = head.high.with_data(np.where(head.brain.data, head.high.data, 0).astype(np.float32))
+    paths = stripped_pair(target, tmp_path, kind, factor)
+    assert [derivatives.excluded(path) for path in paths] == [None, None]
+    of_target, of_source = (nifti.load_mask(path) for path in paths)
+    cm3 = [mask.data.sum() * np.prod(mask.grid.spacing) / 1000 for mask in (of_target, of_source)]
+    assert cm3[1] == pytest.approx(cm3[0], rel=0.03)
+    there = nifti.mask_on(of_source, of_target.grid)
+    assert 2 * (there & of_target.data).sum() / (there.sum() + of_target.data.sum()) > 0.9
+
+
+@pytest.mark.parametrize("kind", degrade.KINDS)
+def test_the_source_of_a_target_without_a_brain_is_excluded_for_that(kind, tmp_path):
+    speck = np.zeros((40, 40, 40), np.float32)
+    speck[20:22, 20, 20] = 100
+    reasons = [
+        derivatives.excluded(path) for path in stripped_pair(Volume(speck, np.diag([3.0, 3, 3, 1])), tmp_path, kind, 2)
+    ]
+    assert reasons[0] == reasons[1] and "expected 200 to 2600" in reasons[0]

@@ -4,12 +4,13 @@ import pytest
 from scipy import ndimage
 from upfield.bids import sidecar
 from upfield.errors import ScanError
-from upfield.files import read_json
+from upfield.files import read_json, write_json
 from upfield.image import nifti
 from upfield.image.intensity import fit
 from upfield.image.nifti import Volume
+from upfield.patches import Store, store
 from upfield.phantom import anatomy
-from upfield.preprocess import derivatives, masks, register, simulation, standardize
+from upfield.preprocess import average, derivatives, masks, register, simulation, standardize
 from upfield.preprocess import grid as grids
 
 
@@ -150,18 +151,33 @@ def test_rim_is_measured_in_mm(awkward, mask):
 SETTINGS = {"spacing": 2.0, "normalize": {"method": "percentile"}}
 
 
-def run_pair(folder, source, target):
-    """Preprocess a pair of images from files to files; the paths of the two results."""
+def run_pair(folder, source, target, settings=SETTINGS, marked=()):
+    """Preprocess a pair of images from files to files; the paths of the two results.
+
+    `marked` names files that their step excludes, such as `source_mask.nii.gz` or `forward_xfm.txt`.
+    """
+
+    def mark(name):
+        if name in marked:
+            path = sidecar(folder / name)
+            write_json(path, (read_json(path) if path.is_file() else {}) | {"Excluded": f"because of {name}"})
+
+    decision = folder / "decision.json"
+    write_json(decision, {})
+    mark("decision.json")
     for name, volume in (("source", source), ("target", target)):
         nifti.save(volume, folder / f"{name}.nii.gz")
+        mark(f"{name}.nii.gz")
         masks.extract_brain(folder / f"{name}.nii.gz", folder / f"{name}_mask.nii.gz", {"method": "none"})
+        mark(f"{name}_mask.nii.gz")
     files = [(str(folder / f"{name}.nii.gz"), str(folder / f"{name}_mask.nii.gz")) for name in ("source", "target")]
     transforms = str(folder / "forward_xfm.txt"), str(folder / "inverse_xfm.txt")
     register.register(*files[0], *files[1], *transforms, {"transform": "none", "seed": 1})
+    mark("forward_xfm.txt")
     results = []
     for (image, mask), transform in zip(files, (transforms[0], None), strict=True):
-        output = image.replace(".nii.gz", "_desc-preproc.nii.gz")
-        standardize.standardize(image, mask, files[1][1], output, SETTINGS, transform)
+        output = image.replace(".nii.gz", "_desc-preproc_T1w.nii.gz")
+        standardize.standardize(image, mask, files[1][1], output, settings, transform, decision=str(decision))
         results.append(output)
     return results
 
@@ -260,3 +276,69 @@ def test_real_head(real_data, centroid):
     moved, scaling = grids.normalized(volume, mask.data > 0, grid, None, "percentile")
     intensities = moved.with_data(scaling.invert(moved.data))
     assert np.linalg.norm(centroid(intensities) - centroid(volume)) < 0.5
+
+
+AT_FAULT = {
+    "brain of the source": "source_mask.nii.gz",
+    "brain of the target": "target_mask.nii.gz",
+    "converted source": "source.nii.gz",
+    "converted target": "target.nii.gz",
+    "registration": "forward_xfm.txt",
+    "quality control": "decision.json",
+}
+
+
+@pytest.mark.parametrize("spacing", [2.0, "native"])
+@pytest.mark.parametrize("fault", AT_FAULT)
+def test_an_excluded_pair_has_a_store_that_nobody_draws_from(stripped, tmp_path, fault, spacing):
+    turned = Volume(stripped.data[::-1].copy(), stripped.affine @ np.diag([-1.0, 1, 1, 1]))
+    turned.affine[:3, 3] = stripped.affine[:3, :3] @ (35, 0, 0)
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    for folder, marked in ((good, ()), (bad, AT_FAULT[fault])):
+        folder.mkdir()
+        source, target = run_pair(folder, stripped, turned, SETTINGS | {"spacing": spacing}, marked)
+        # Two contrasts, the first of which is not at fault: that of the target stands for it.
+        for contrasts in ([source], [target, source]):
+            store.extract(
+                contrasts, str(folder / "target_mask.nii.gz"), str(folder / f"{len(contrasts)}"), target=target
+            )
+    for contrasts in ("1", "2"):
+        assert [found.path.parent for found in store.usable([bad / contrasts, good / contrasts])] == [good]
+        assert Store(bad / contrasts).channels == int(contrasts)
+
+
+def test_a_pair_on_two_grids_is_an_error_if_nothing_is_excluded(stripped, tmp_path, refused):
+    source, target = run_pair(tmp_path, stripped, stripped)
+    nifti.save(stripped, source)
+    with refused("not on one grid"):
+        store.extract([source], str(tmp_path / "target_mask.nii.gz"), str(tmp_path / "store"), target=target)
+
+
+FOREIGN = {
+    "Latin-1": '{"MagneticFieldStrength": 3, "InstitutionName": "M\u00fcnchen"}'.encode("latin-1"),
+    "a list": b'["Excluded", "no"]',
+    "empty": b"",
+    "cut": b'{"MagneticFieldStrength": 3',
+    "macOS": bytes.fromhex("0005160700020000") + b"\x0e\xb0" + bytes(64),
+    "another meaning": b'{"Excluded": false}',
+    "null": b'{"Excluded": null}',
+    "a folder": None,
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN)
+def test_a_damaged_sidecar_of_an_acquired_scan_excludes_nobody(stripped, tmp_path, content):
+    image, mask = (str(tmp_path / f"{name}.nii.gz") for name in ("scan", "mask"))
+    nifti.save(stripped, image)
+    if FOREIGN[content] is None:
+        sidecar(image).mkdir()
+    else:
+        sidecar(image).write_bytes(FOREIGN[content])
+    masks.extract_brain(image, mask, {"method": "none"})
+    assert derivatives.excluded(mask) is None
+    assert nifti.load_mask(mask).data.any()
+    settings = {"kind": "gaussian", "factor": 1, "blur": 0.5, "noise": 0, "seed": 42}
+    simulation.simulate(image, str(tmp_path / "simulated.nii.gz"), settings, "sub-01")
+    average.average([image], str(tmp_path / "average.nii.gz"), seed=42)
+    for made in ("simulated", "average"):
+        assert derivatives.excluded(tmp_path / f"{made}.nii.gz") is None

@@ -8,7 +8,7 @@ from upfield.image import nifti, transforms
 from upfield.image.nifti import Grid, Volume
 from upfield.image.transforms import Field
 from upfield.phantom import anatomy
-from upfield.preprocess import bias, registration
+from upfield.preprocess import bias, derivatives, register, registration
 from upfield.preprocess.brain.extraction import extract
 from upfield.quality import pair
 
@@ -59,6 +59,23 @@ def error(found, truth, brain):
     indices = np.argwhere(brain.data > 0)[::50]
     points = transforms.apply_matrix(brain.affine, indices.T)
     return np.linalg.norm(transforms.move(found, points) - transforms.move(truth, points), axis=0).mean()
+
+
+def test_a_registration_that_ants_gives_up_excludes_the_pair(brain, tmp_path, monkeypatch):
+    def give_up(*images, **settings):
+        raise RuntimeError("itk::ERROR:\n too few samples")
+
+    monkeypatch.setattr(ants, "registration", give_up)
+    mask = brain.with_data((brain.data > 0).astype(np.uint8))
+    for name in ("source", "target"):
+        nifti.save(brain, tmp_path / f"{name}.nii.gz")
+        nifti.save(mask, tmp_path / f"{name}_mask.nii.gz")
+    files = [str(tmp_path / f"{name}.nii.gz") for name in ("source", "source_mask", "target", "target_mask")]
+    ways = [str(tmp_path / f"{name}_xfm.txt") for name in ("forward", "inverse")]
+    register.register(*files, *ways, {"transform": "rigid", "seed": 1})
+    for way in ways:
+        assert derivatives.excluded(way) == "registration failed (itk::ERROR: too few samples)"
+        assert np.array_equal(nifti.read_transform(way), np.eye(4))
 
 
 @pytest.mark.parametrize("grid", list(GRIDS))

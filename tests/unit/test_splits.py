@@ -213,3 +213,30 @@ def test_a_table_of_others_stratifies_nobody_and_says_so(refused, caplog):
     assert "sub-000" in caplog.text
     with refused("sub-A", "differ in sex"):
         splits.assign([*people(6), "sub-A"], config(stratify=["sex"]), table.assign(participant_id="sub-A"))
+
+
+@pytest.mark.parametrize("scheme", [{"scheme": "holdout"}, {"scheme": "kfold", "folds": 3}])
+def test_nobody_moves_when_others_are_excluded(scheme):
+    table = splits.assign(people(9), config(**scheme), EMPTY)
+    lost = table.loc[table["split"] == "train", "participant_id"].iloc[:1]
+    left = splits.without(table, lost)
+    assert len(left) == len(table) - len(table[table["participant_id"].isin(lost)])
+    assert len(left.merge(table)) == len(left)
+    assert splits.without(table, []).equals(table)
+
+
+@pytest.mark.parametrize("part", splits.PARTS)
+@pytest.mark.parametrize("scheme", [{"scheme": "holdout"}, {"scheme": "kfold", "folds": 3}])
+def test_a_part_of_which_everybody_is_excluded_is_named(scheme, part, refused):
+    table = splits.assign(people(9), config(**scheme), EMPTY)
+    fold = sorted(set(table["fold"]))[-1]
+    lost = table.loc[(table["fold"] == fold) & (table["split"] == part), "participant_id"].tolist()
+    # In a fold of three, those who validate here test there: the first part that is empty is named.
+    with refused("splits: fold", "participant left", lost[0], "excluded.tsv"):
+        splits.without(table, lost)
+
+
+def test_a_study_of_which_everybody_is_excluded_is_refused(refused):
+    table = splits.assign(people(9), config(), EMPTY)
+    with refused("no train participant left", "excluded.tsv"):
+        splits.without(table, people(9))

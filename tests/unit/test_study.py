@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 from upfield.bids import sidecar
-from upfield.files import merged, write_json
+from upfield.files import merged, read_json, write_json
 from upfield.study.card import card_of
 from upfield.study.study import Study
 
@@ -38,7 +38,8 @@ def test_unknown_brain_method_of_a_side_is_named(study, refused):
         study(source={"brain": {"method": "magic"}})
 
 
-def test_model_card_is_about_the_training_participants_alone(study):
+@pytest.mark.parametrize("fault", [None, "source", "target"])
+def test_model_card_is_about_the_training_participants_alone(study, fault):
     made = study(source={"brain": {"method": "none"}})
     train, others = made.folds.members("0", "train"), made.folds.members("0", "val", "test")
     for person, volume in [(name, 1300.0) for name in train] + [(name, 9999.0) for name in others]:
@@ -52,8 +53,13 @@ def test_model_card_is_about_the_training_participants_alone(study):
                 "IntensityScale": volume,
             }
             write_json(sidecar(made.preprocessed(scan)), facts)
+    if fault is not None:
+        # The other scan of the pair is as good as any, but nobody learns from it.
+        path = sidecar(made.preprocessed(getattr(made.pairs[train[0]], fault)))
+        write_json(path, read_json(path) | {"Excluded": "no brain"})
     card = card_of(made, "0")
-    assert card["domain"]["source"]["scans"] == len(train) > 0
+    learned = len(train) - (fault is not None)
+    assert card["domain"]["source"]["scans"] == card["domain"]["target"]["scans"] == learned > 0
     assert card["domain"]["source"]["brain_volume"] == {"low": 1300.0, "high": 1300.0}
     assert card["domain"]["target"]["scale"] == 1300.0
     assert card["preprocess"]["brain"]["method"] == "none", "of the source, whose scans the model takes"
@@ -77,6 +83,39 @@ def test_masks_of_a_derivative_dataset_are_found(study, tmp_path, refused):
     with refused("preprocess.brain.derivatives"):
         study(preprocess={"brain": {"method": "mask", "derivatives": "/nowhere"}})
     assert twin.simulated
+
+
+def test_a_simulated_source_of_a_stripped_target_takes_its_mask(study):
+    made = study(pairing="simulated", preprocess={"brain": {"method": "none"}})
+    pair = made.pairs["sub-1"]
+    assert made.brain_files(pair.source) == [made.paths("mask", pair.target)]
+    assert made.brain_files(pair.target) == []
+    other = study(pairing="simulated", preprocess={"brain": {"method": "deepbet"}})
+    assert other.brain_files(other.pairs["sub-1"].source) == []
+
+
+@pytest.mark.parametrize("pairing", ["paired", "simulated"])
+@pytest.mark.parametrize(
+    ("marked", "named"),
+    [(["source"], "source"), (["source", "target"], "target"), (["target"], "target"), ([], None)],
+)
+def test_the_scan_at_fault_is_named(study, pairing, marked, named):
+    """A source inherits what is wrong with its target."""
+    made = study(pairing=pairing, preprocess={"brain": {"method": "none"}})
+    for pair in made.pairs.values():
+        write_json(made.decision(pair.source), {})
+        for scan in (pair.source, pair.target):
+            bad = pair.participant == "sub-3" and scan.role in marked
+            write_json(sidecar(made.preprocessed(scan)), {"Excluded": "no brain"} if bad else {})
+    used, left_out = made.design.cohort(
+        made.index, (made.preprocessed, made.preprocessed), lambda store: made.paths("quality", store=store)
+    )
+    assert len(used) == 6 - bool(named)
+    assert [(row.participant, row.role, row.reason) for row in left_out] == [("sub-3", named, "no brain")][
+        : len(left_out)
+    ]
+    if named:
+        assert left_out[0].path == getattr(made.pairs["sub-3"], named).path
 
 
 def test_template_of_brain_extraction_must_be_there(study, refused):

@@ -7,7 +7,6 @@ from upfield.bids.find import KEPT_METADATA
 from upfield.bids.names import sidecar
 from upfield.bids.scan import Scan
 from upfield.bids.sidecars import beside
-from upfield.errors import UpfieldError
 from upfield.foreign import read_table, understood
 from upfield.place import WILDCARD
 
@@ -26,7 +25,8 @@ def read_samples(table: str | Path, suffixes: Mapping[str, str], converted: str 
     converted
         The dataset in which DICOM series will be, as NIfTI.
 
-    Raises UpfieldError for a table that cannot be read, columns that are missing, and labels that BIDS does not allow.
+    A row whose labels BIDS does not allow says so in `problem`. Raises UpfieldError for a table that cannot be read and
+    columns that are missing.
 
     """
     path = Path(table)
@@ -48,9 +48,7 @@ def _scan(
 ) -> Scan:
     person, visit = participant.removeprefix("sub-"), session.removeprefix("ses-")
     visit = "" if visit == "n/a" else visit
-    for label in (person, visit or person):
-        if not (label.isascii() and label.isalnum()):
-            raise UpfieldError(f"{where}: {label!r:.60} is no BIDS label; expected letters and digits only")
+    wrong = [label for label in (person, visit or person) if not (label.isascii() and label.isalnum())]
     name = f"sub-{person}" + (f"_ses-{visit}" if visit else "")
     folder = f"sub-{person}/" + (f"ses-{visit}/" if visit else "") + "anat"
     found = file.resolve()
@@ -72,4 +70,7 @@ def _scan(
         session=visit or "n/a",
         metadata={key: fields[key] for key in KEPT_METADATA if key in fields},
         dicom=dicom,
+        problem=f"{wrong[0]!r:.40} in {Path(where).name} is no BIDS label; expected letters and digits only"
+        if wrong
+        else "",
     )

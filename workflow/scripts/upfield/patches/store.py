@@ -210,12 +210,16 @@ def extract(
     images = [nifti.load(path) for path in paths]
     grid = images[0].grid
     moves = None if to_template is None else nifti.read_transform(to_template)
+    bad = why_excluded(paths) is not None
+    if bad:
+        # What is excluded has no working grid, the other scans of its pair may.
+        images = [image if image.grid.matches(grid) else nifti.resample(image, grid) for image in images]
     other = next((path for path, image in zip(paths, images, strict=True) if not image.grid.matches(grid)), None)
     if other is not None:
         raise UpfieldError(f"{other} and {paths[0]} are not on one grid; rerun the stage preprocess")
     data = [image.data for image in images]
     a, b = (np.stack(data[-len(source) :]) if source else None), (None if target is None else data[0])
-    if why_excluded(paths) is not None:
+    if bad:
         write_store(store, a, b, np.zeros(grid.shape, dtype=bool), 1.0)
         return
     small = {}

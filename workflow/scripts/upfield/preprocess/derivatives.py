@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from upfield.bids import sidecar, uri
+from upfield.bids.sidecars import beside
 from upfield.errors import ScanError
 from upfield.files import read_json, write_json
 from upfield.image import nifti
@@ -22,10 +23,12 @@ MARK = "Excluded"
 
 
 def excluded(image: str | Path) -> str | None:
-    """Why a scan, its derivative or a pair (a QC decision) is excluded; None if it is not, or has no sidecar."""
-    path = sidecar(image)
-    reason = read_json(path).get(MARK) if path.is_file() else None
-    return None if reason is None else str(reason)
+    """Why a scan, its derivative or a pair (a QC decision) is excluded; None if it is not, or has no sidecar.
+
+    The sidecar of a scan as it was acquired is foreign text: damaged, it is named in the log and excludes nobody.
+    """
+    reason = beside(sidecar(image)).get(MARK)
+    return reason if isinstance(reason, str) else None
 
 
 def why_excluded(files: Iterable[str | Path | None]) -> str | None:

@@ -8,6 +8,7 @@ import numpy as np
 from upfield.errors import ScanError
 from upfield.image import nifti
 from upfield.preprocess.brain.extraction import extract
+from upfield.preprocess.brain.tool import tools
 from upfield.preprocess.derivatives import require_usable, save_image
 from upfield.step import step
 
@@ -19,10 +20,10 @@ def extract_brain(image: str, mask: str, settings: Mapping[str, Any], given: Seq
     `settings` and `given` as for `brain.extraction.extract`.
     """
     volume = nifti.load(image)
-    sources = [str(image), *(given if settings["method"] == "mask" else [])]
+    sources = [str(image), *(given if tools()[settings["method"]].takes_masks else [])]
     metadata: dict[str, Any] = {"Sources": sources, "Type": "Brain", "BrainExtraction": settings["method"]}
     try:
-        require_usable(image)
+        require_usable(*sources)
         found = extract(volume, settings, given)
     except ScanError as error:
         found = np.zeros(volume.data.shape, dtype=bool)

@@ -18,14 +18,19 @@ from upfield.study.provenance import record
 
 @step(version=0, memory=(600, 1), minutes=(0.3, 0.01))
 def html_report(report: str, images: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> None:
-    """Write the report of a study; `images` are the files of each test participant to show, by the names of them."""
+    """Write the report of a study; `images` are the files of each test participant to show, by the names of them.
+
+    Who was excluded after the study was planned is not shown: in place of an output there is the source as it is.
+    """
     root = Path(report).parents[1]
+    frozen = read_tsv(root / "splits.tsv")
+    left = set(frozen["participant_id"])
     build(
         root,
         Path(report),
         config=config,
-        provenance=record(config, splits.fingerprint(read_tsv(root / "splits.tsv"))),
-        images=[_shown(**files) for files in images],
+        provenance=record(config, splits.fingerprint(frozen)),
+        images=[_shown(**files) for files in images if files["participant_id"] in left],
         narrative=narrative.of(config),
     )
 

@@ -3,9 +3,10 @@
 from typing import Any
 
 from upfield import bids
-from upfield.bids import sidecar
+from upfield.bids import Scan, sidecar
 from upfield.files import read_json
 from upfield.predict import training_range
+from upfield.preprocess.derivatives import MARK, why_excluded
 from upfield.study.study import Study
 
 
@@ -17,8 +18,7 @@ def card_of(study: Study, fold: str) -> dict[str, Any]:
     config = study.config
     used = study.training_scans(fold, study.described())
     sources, targets = (
-        [(scan, read_json(sidecar(study.preprocessed(scan)))) for scan in used if scan.role == side]
-        for side in ("source", "target")
+        [(scan, _facts(study, scan)) for scan in used if scan.role == side] for side in ("source", "target")
     )
     return {
         "phantom": config["phantom"] is not None,
@@ -29,3 +29,10 @@ def card_of(study: Study, fold: str) -> dict[str, Any]:
         "preprocess": {**config["preprocess"], "brain": study.brain(sources[0][0])},
         "domain": training_range.describe(sources, targets),
     }
+
+
+def _facts(study: Study, scan: Scan) -> dict[str, Any]:
+    """The sidecar of a preprocessed scan; it is excluded with its whole pair, from which nothing is learned."""
+    facts: dict[str, Any] = read_json(sidecar(study.preprocessed(scan)))
+    reason = why_excluded(study.preprocessed(one) for one in study.judged_scans(scan.participant))
+    return facts if reason is None else {**facts, MARK: reason}

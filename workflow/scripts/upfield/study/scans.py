@@ -46,13 +46,15 @@ class Scans:
         return {**self.config["preprocess"]["brain"], **(self.config[scan.role]["brain"] or {})}
 
     def brain_files(self, scan: Scan) -> list[str]:
-        """What brain extraction needs besides the scan: its masks for `mask`, the template for `template`."""
+        """What brain extraction needs besides the scan: masks, or the template for `template`."""
         settings = self.brain(scan)
         if settings["method"] == "template":
             return [settings["template"], settings["mask"]]
+        acquired = self.acquired(scan)
+        if settings["method"] == "none" and acquired is not scan:
+            return [self.paths("mask", acquired)]
         if settings["method"] != "mask":
             return []
-        acquired = self.acquired(scan)
         return bids.brain_masks(acquired, self.config[acquired.role]["bids_dir"], settings["derivatives"])
 
     def acquired(self, scan: Scan) -> Scan:

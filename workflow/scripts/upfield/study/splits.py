@@ -1,7 +1,7 @@
 """Which participant trains, validates and tests: by subject, stratified, frozen in one table."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -221,6 +221,20 @@ def from_file(path: str, people: Sequence[str]) -> pd.DataFrame:
     table = table.loc[table["participant_id"].isin(people), COLUMNS].reset_index(drop=True)
     check(table)
     return table
+
+
+def without(table: pd.DataFrame, lost: Iterable[str]) -> pd.DataFrame:
+    """A split without some participants; nobody else moves. Raises UpfieldError if a part of a fold is empty now."""
+    left = ~table["participant_id"].isin(list(lost))
+    for (fold, part), rows in table.groupby(["fold", "split"], sort=False):
+        if not left[rows.index].any():
+            names = rows["participant_id"].tolist()
+            some = ", ".join(names[:5]) + (", ..." if names[5:] else "")
+            raise UpfieldError(
+                f"splits: fold {fold} has no {part} participant left: {some} excluded, see excluded.tsv for the"
+                " reasons; mend their scans, or give this part more participants"
+            )
+    return table[left].reset_index(drop=True)
 
 
 def check(table: pd.DataFrame) -> None:

@@ -88,12 +88,12 @@ class Design:
     def kept(self, index: Index, table: pd.DataFrame, left_out: pd.DataFrame) -> pd.DataFrame:
         """The split without those whose scans were excluded; nobody else moves.
 
-        `left_out` are rows of excluded.tsv. Raises UpfieldError if a part is empty now.
+        `left_out` are rows of excluded.tsv. Raises UpfieldError if a part is empty now, or one of its cohorts.
         """
         lost = left_out[left_out["stage"].isin(["preprocess", "qc"])]["participant_id"]
-        result = table[~table["participant_id"].isin(lost)].reset_index(drop=True)
-        splits.check(result)
-        return result
+        for cohort in self.cohorts(index):
+            splits.without(table[table["participant_id"].isin(cohort)], lost)
+        return splits.without(table, lost)
 
     def tested(self, index: Index, test_folds: Mapping[str, str]) -> dict[str, str]:
         """The fold of each test participant that has a prediction, of those of all test participants."""
@@ -185,7 +185,8 @@ def fault(participant: str, scans: Sequence[Scan], image: Paths, decision: str) 
     if "Excluded" in judged:
         scan = next((scan for scan in scans if scan.role == judged["Role"]), scans[-1])
         return Exclusion(participant, judged["Role"], scan.path, "qc", judged["Excluded"])
-    for scan in scans:
+    # The target first: its sources inherit what is wrong with it.
+    for scan in sorted(scans, key=lambda scan: scan.role, reverse=True):
         reason = excluded(image(scan))
         if reason is not None:
             return Exclusion(participant, scan.role, scan.path, "preprocess", reason)
