@@ -614,7 +614,9 @@ def test_a_row_whose_label_is_none_is_left_out(samples, label):
     index = build_index(samples("participant_id\tsource\ttarget\n" + "".join(rows)))
     assert [pair.participant for pair in index.pairs] == ["sub-01"]
     assert {row.role for row in index.excluded} == {"source", "target"}
-    assert all("samples.tsv is no BIDS label" in row.reason for row in index.excluded)
+    assert all("samples.tsv, line 3" in row.reason and "is no BIDS label" in row.reason for row in index.excluded), [
+        row.reason for row in index.excluded
+    ]
 
 
 # -- several contrasts ---------------------------------------------------------------------------------------------

