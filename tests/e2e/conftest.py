@@ -20,9 +20,10 @@ from upfield.phantom import anatomy
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run_snakemake(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake with two cores; output and errors come back together."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--nocolor", *arguments]
+def run_snakemake(*arguments: str, here: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake with two cores, or all steps in one process; output and errors come back together."""
+    how = ["tests.e2e.in_process"] if here else ["snakemake", "--cores", "2"]
+    command = [sys.executable, "-m", *how, "--nocolor", *arguments]
     return subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1500)
 
 
@@ -48,8 +49,8 @@ class Study:
     def write(self) -> None:
         self.file.write_text(yaml.safe_dump(self.config))
 
-    def run(self, *arguments: str) -> str:
-        done = run_snakemake("--configfile", str(self.file), *arguments)
+    def run(self, *arguments: str, here: bool = False) -> str:
+        done = run_snakemake("--configfile", str(self.file), *arguments, here=here)
         assert done.returncode == 0, done.stdout[-6000:]
         return done.stdout
 

@@ -21,7 +21,11 @@ UNITS = {"source": 1.0, "target": 4.0}
 
 @pytest.fixture(scope="module")
 def finished(study, tmp_path_factory):
-    """A study of three people of each scanner after its run; sub-01 of the source is the target's sub-02."""
+    """A study of three people of each scanner after its run; sub-01 of the source is the target's sub-02.
+
+    Three more scans are images without a brain, or belong to such a one: the source's sub-05, who is the target's
+    sub-05, and the target's sub-06.
+    """
     data = {side: tmp_path_factory.mktemp(side) for side in UNITS}
     for number, (side, root) in enumerate(data.items()):
         (root / "dataset_description.json").write_text(json.dumps({"Name": side, "BIDSVersion": "1.10.0"}))
@@ -31,13 +35,20 @@ def finished(study, tmp_path_factory):
             scan = head(anatomy, grid, (0.5, 2.0)[number])
             path = root / f"sub-{person:02d}/anat/sub-{person:02d}_T1w.nii.gz"
             nifti.save(scan.with_data(UNITS[side] * scan.data), path)
+    for side, person, good in (("source", 5, False), ("target", 5, True), ("target", 6, False)):
+        scan = head(person, grid_of(person, (2.5, 2.5, 4.0), flip=False), 1.0)
+        speck = np.where(np.arange(scan.data.size).reshape(scan.data.shape) == 5000, 7, 0).astype(np.float32)
+        path = data[side] / f"sub-{person:02d}/anat/sub-{person:02d}_T1w.nii.gz"
+        nifti.save(scan.with_data(UNITS[side] * scan.data if good else speck), path)
     broken = data["target"] / "sub-04/anat/sub-04_T1w.nii.gz"
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"no image")
     table = tmp_path_factory.mktemp("links") / "pairs.tsv"
-    table.write_text("source\ttarget\n01\tsub-02\n")
+    table.write_text("source\ttarget\n01\tsub-02\n05\t05\n")
     split = table.with_name("splits.tsv")
     parts = {"train": ("source01", "target02"), "val": ("source02", "target01"), "test": ("source03", "target03")}
+    parts["val"] += ("source05", "target05")
+    parts["test"] += ("target06",)
     rows = [f"sub-{name}\t0\t{part}" for part, names in parts.items() for name in names]
     split.write_text("\n".join(["participant_id\tfold\tsplit", *rows]) + "\n")
     made = study(
@@ -73,7 +84,7 @@ def output(finished, method):
 def test_labels_that_collide_are_told_apart(finished):
     found = read_tsv(finished.root / "inventory.tsv").set_index("participant_id")
     assert found.loc["sub-source01", "original_id"] == found.loc["sub-target01", "original_id"] == "sub-01"
-    assert (found["status"] == "used").sum() == 6
+    assert (found["status"] == "used").sum() == 9
     assert "cannot be read" in found.loc["sub-target04", "reason"]
     assert not list(finished.root.glob("sub-0*"))
     pairs = read_tsv(finished.root / "pairs.tsv")
@@ -83,11 +94,29 @@ def test_labels_that_collide_are_told_apart(finished):
 
 def test_only_the_linked_pair_meets_on_one_grid(finished):
     registered = {path.name for path in finished.root.rglob("*_space-target_desc-preproc_T1w.nii.gz")}
+    # Those of the pair that cannot be used are there as well.
+    registered -= {path for path in registered if "05_" in path}
     assert registered == {f"sub-{name}_space-target_desc-preproc_T1w.nii.gz" for name in ("source01", "target02")}
     history = read_tsv(finished.root / "models/cyclegan/fold-0_seed-42/history.tsv")
     assert (history["train_matching"] > 0).any() and (history["val_score"] > 0).all()
     card = read_json(finished.root / "models/cyclegan/fold-0_seed-42/model.json")
     assert "pair-source01-target02" in str(card["participants"]["train"])
+
+
+def test_scans_without_a_brain_stop_nobody(finished):
+    table = read_tsv(finished.root / "excluded.tsv").set_index("participant_id")
+    assert table["stage"].to_dict() == {
+        "sub-target04": "ingest", "sub-source05": "preprocess", "sub-target06": "preprocess",
+    }  # fmt: skip
+    assert table.loc[["sub-source05", "sub-target06"], "reason"].str.contains("found 0 cm3").all()
+    assert table.loc["sub-source05", "role"] == "source" and table.loc["sub-target06", "role"] == "target"
+    splits = read_tsv(finished.root / "splits.tsv").set_index("participant_id")["split"]
+    assert splits["sub-target05"] == "val" and not {"sub-source05", "sub-target06"} & set(splits.index)
+    card = read_json(finished.root / "models/cyclegan/fold-0_seed-42/model.json")
+    assert set(card["participants"]["val"]) == {"sub-source02", "sub-target01", "sub-target05"}
+    for name in ("per_subject", "appearance"):
+        people = set(read_tsv(finished.root / f"metrics/{name}.tsv")["participant_id"])
+        assert people <= {"sub-source03", "sub-target03"}
 
 
 def test_outputs_lie_on_the_source_in_intensities_of_the_target(finished):

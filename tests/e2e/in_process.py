@@ -1,0 +1,29 @@
+"""Snakemake with the steps in its own process: the same plan and files, without a Python that starts for every job.
+
+`python -m tests.e2e.in_process <Snakemake's arguments>`, one core: steps change the log of their process.
+"""
+
+import os
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+from snakemake import cli, workflow
+from snakemake.benchmark import benchmarked
+
+# What a rule hands to its script, in Snakemake's order; the rest is about environments.
+SAID = ("input", "output", "params", "wildcards", "threads", "resources", "log", "config", "rule")
+RECORD = 5
+
+
+def run_here(path: str, basedir: str, *said: Any) -> None:
+    """What workflow/scripts/step.py does, here."""
+    from upfield import step
+
+    with benchmarked(os.getpid(), said[len(SAID) + RECORD]):
+        step.run(SimpleNamespace(**dict(zip(SAID, said, strict=False))))
+
+
+if __name__ == "__main__":
+    workflow.script = run_here
+    cli.main(["--cores", "1", *sys.argv[1:]])
