@@ -10,6 +10,7 @@ from typing import Any
 
 from snakemake import cli, workflow
 from snakemake.benchmark import benchmarked
+from snakemake.script import script
 
 # What a rule hands to its script, in Snakemake's order; the rest is about environments.
 SAID = ("input", "output", "params", "wildcards", "threads", "resources", "log", "config", "rule")
@@ -17,9 +18,12 @@ RECORD = 5
 
 
 def run_here(path: str, basedir: str, *said: Any) -> None:
-    """What workflow/scripts/step.py does, here."""
+    """What workflow/scripts/step.py does, here; training has a process of its own, since it listens to signals."""
     from upfield import step
 
+    if said[SAID.index("rule")] == "train_model":
+        script(path, basedir, *said)
+        return
     with benchmarked(os.getpid(), said[len(SAID) + RECORD]):
         step.run(SimpleNamespace(**dict(zip(SAID, said, strict=False))))
 

@@ -88,7 +88,7 @@ def finished(study, balls):
     made.data = data
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEMPLATEFLOW_HOME", str(cache))
-        made.run()
+        made.run(here=True)
     return made
 
 

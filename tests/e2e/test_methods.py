@@ -53,7 +53,7 @@ def finished(study, balls):
         }
     )
     made.data = data
-    made.run()
+    made.run(here=True)
     return made
 
 

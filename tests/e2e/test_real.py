@@ -29,7 +29,7 @@ def test_lowfield_example_on_real_scans(real_data, study, tmp_path):
         "evaluate": {"regions": False},
     }
     made = study(merged(example, short))
-    made.run()
+    made.run(here=True)
     person = read_tsv(made.root / "splits.tsv").set_index("split").loc["test", "participant_id"]
     raw = nib.load(data / person / "anat" / f"{person}_T1w.nii.gz")
     board = read_tsv(made.root / "metrics/leaderboard.tsv").set_index(["region", "metric", "method"])["mean"]

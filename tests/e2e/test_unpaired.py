@@ -72,7 +72,7 @@ def finished(study, tmp_path_factory):
         }
     )
     made.data = data
-    made.run()
+    made.run(here=True)
     return made
 
 
