@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from safetensors.numpy import load_file
-from upfield import methods
 from upfield.files import merged, read_yaml
+from upfield.methods import model
 from upfield.study import config
 from upfield.study.application import Application, resolve
 from upfield.study.study import Study
@@ -103,11 +102,8 @@ def test_damaged_models(tries, tally, place, trained, caplog):
 
     def plan() -> str:
         application = Application(resolve(merged(DEFAULTS, given), given))
-        found = application.cards[0]
-        network = methods.build({**found["settings"], "module": found["module"]})
-        said, there = network.state_dict(), load_file("model/model.safetensors")
-        if {name: tuple(value.shape) for name, value in said.items()} != {n: v.shape for n, v in there.items()}:
-            return "weights of another network were planned"
+        # What the plan cannot know, whether the weights are those of the network, is a line as well.
+        model.load("model")
         if Path(application.method).name != application.method or not application.paths("table"):
             return "a method with a path was planned"
         return harmless(place)

@@ -20,6 +20,7 @@ ROWS = {"participant_id": ["sub-01", "sub-02"], "sex": ["M", "F"]}
         PLAIN.encode(),
         PLAIN.encode("utf-8-sig"),
         PLAIN.encode("utf-16"),
+        PLAIN.replace("sub-0", "\ufeffsub-0").encode(),
         PLAIN.encode("utf-16-le"),
         PLAIN.encode("utf-16-be"),
         PLAIN.encode("utf-32"),
