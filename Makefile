@@ -1,7 +1,7 @@
 # make setup        create .venv from the lock files, if it is missing or stale; link the Slurm profile
 # make demo         set up, then run the demo study and say where its report is
 # make test         set up, then lint, type check and run the tests
-# make test-faults  set up, then damage inputs at random and see that nothing is taken for what it is not
+# make test-faults  set up, then damage inputs and kill runs at random, and see that nothing is lost or wrong
 # make test-slurm   set up, start a throw-away Slurm on this machine (installs Debian's packages) and test on it
 # Everything else is Snakemake: .venv/bin/snakemake --help
 .DELETE_ON_ERROR:
