@@ -1,10 +1,11 @@
 # make setup        create .venv from the lock files, if it is missing or stale; link the Slurm profile
 # make demo         set up, then run the demo study and say where its report is
 # make test         set up, then lint, type check and run the tests
+# make test-faults  set up, then damage inputs and kill runs at random, and see that nothing is lost or wrong
 # make test-slurm   set up, start a throw-away Slurm on this machine (installs Debian's packages) and test on it
 # Everything else is Snakemake: .venv/bin/snakemake --help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo lint test test-slurm clean
+.PHONY: help setup demo lint test test-faults test-slurm clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -45,7 +46,12 @@ lint: setup
 	$(BIN)/snakemake --profile profiles/demo --lint
 
 test: lint
-	$(BIN)/python -m pytest --ignore=tests/slurm --numprocesses auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --ignore=tests/slurm --ignore=tests/faults --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+# FAULT_TRIES=5: five times the usual number of tries.
+FAULT_TRIES ?= 1
+test-faults: setup
+	$(BIN)/python -m pytest tests/faults --tries $(FAULT_TRIES)
 
 SLURM_PACKAGES := munge slurmctld slurmd slurm-client slurmdbd mariadb-server
 test-slurm: setup

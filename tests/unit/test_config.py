@@ -4,6 +4,7 @@ from copy import deepcopy
 import pytest
 import yaml
 from upfield.catalogue import methods as catalogue
+from upfield.errors import UpfieldError
 from upfield.evaluate.metrics import METRICS
 from upfield.files import merged
 from upfield.preprocess.brain.tool import tools
@@ -53,6 +54,18 @@ def test_default_study_is_valid(study):
 
 def test_default_study_is_valid_with_the_methods_that_come_with_it(bids_tree):
     module.check(default_study(bids_tree({})))
+
+
+@pytest.mark.parametrize("key", ["x" * 5000, "a\nb", "\u202e", "\ud800", "", 1, None, True, 1.5])
+@pytest.mark.parametrize("place", [(), ("splits",), ("qc", "thresholds"), ("method_overrides", "unet3d")])
+def test_unknown_keys_of_any_kind_are_one_short_line(study, key, place):
+    over = {key: 1}
+    for name in reversed(place):
+        over = {name: over}
+    with pytest.raises(UpfieldError, match=r"is not a known|a key") as caught:
+        module.check(changed(study, **over) if place else {**study, **over})
+    # The longest list of what is expected takes most of it.
+    assert len(str(caught.value)) <= 400 and str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in catalogue.METHOD_FILES.glob("*.yaml")))

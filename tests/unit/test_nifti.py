@@ -264,6 +264,56 @@ def test_a_small_file_that_claims_much_takes_no_memory(tmp_path, refused):
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize("where", [0.3, 0.6, 0.9])
+def test_intensities_whose_checksum_does_not_hold_are_not_taken(tmp_path, refused, where):
+    """A flipped bit of stored bytes unpacks well: only the checksum, which comes last, tells."""
+    packed = bytearray(gzip.compress(_image(), 0))
+    packed[int(where * len(packed))] ^= 16
+    (tmp_path / "a.nii.gz").write_bytes(packed)
+    with refused("cannot be read", "CRC", kind=ScanError):
+        nifti.load_scan(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize("rest", [bytes(100), b"rest", gzip.compress(b"another")])
+def test_what_follows_a_whole_stream_is_passed_over(tmp_path, rest):
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(_image()) + rest)
+    assert nifti.load_scan(tmp_path / "a.nii.gz").data.shape == (12, 11, 10)
+
+
+def test_a_packed_file_is_not_unpacked_without_end(tmp_path, refused):
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(_image() + bytes(nifti.UNCHECKED + 2**20), 1))
+    with refused("far more", kind=ScanError):
+        nifti.load_scan(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("begin", [0, 100, 348, -352, 1e9, np.nan, np.inf])
+def test_an_image_does_not_begin_within_its_header(tmp_path, refused, begin, packed):
+    """nibabel takes 0 for a place, and the header's own bytes for intensities."""
+    path = tmp_path / ("a.nii.gz" if packed else "a.nii")
+    path.write_bytes(gzip.compress(_image(vox_offset=begin)) if packed else _image(vox_offset=begin))
+    with refused("cannot be read", "vox_offset", kind=ScanError):
+        nifti.load_scan(path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("claim", [2**30, 2**31 - 1, 7, 0, -8, 80])
+def test_what_an_extension_claims_is_not_believed(tmp_path, refused, claim, packed):
+    image = nib.Nifti1Image(NOISE.astype(np.float32), np.diag([4.0, 4, 4, 1]))
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"scanned on a Monday"))
+    content = bytearray(image.to_bytes())
+    path = tmp_path / ("a.nii.gz" if packed else "a.nii")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    assert nifti.load_scan(path).data.shape == NOISE.shape
+    content[352:356] = claim.to_bytes(4, "little", signed=True)
+    path.write_bytes(gzip.compress(content) if packed else content)
+    tracemalloc.start()
+    with refused("cannot be read", "extension", kind=ScanError):
+        nifti.load_scan(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
 def test_voxels_that_are_no_numbers_are_counted(tmp_path, caplog):
     data = NOISE.astype(np.float32)
     data[0, 0, :3] = np.nan

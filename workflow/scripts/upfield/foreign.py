@@ -69,7 +69,8 @@ def read_text(path: str | Path) -> str:
     text = _decoded(path, content)
     if CONTROL.search(text):
         raise UpfieldError(_told(path, "is no text (it holds control characters)"))
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    # A mark stands at the start of a file, and within one that was made of several.
+    return text.replace("\ufeff", "").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _decoded(path: Path, content: bytes) -> str:
@@ -183,7 +184,7 @@ def _cells(where: str, number: int, line: str) -> list[str]:
 
 
 def _short(names: Sequence[str]) -> str:
-    text = ", ".join(names)
+    text = "".join(letter if letter.isprintable() else "?" for letter in ", ".join(names))
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

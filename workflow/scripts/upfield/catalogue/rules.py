@@ -69,12 +69,12 @@ def one_line(error: "ValidationError", where: str, prefix: str = "") -> str:
 
 
 def _said(error: "ValidationError", where: str, prefix: str) -> str:
-    key = ".".join(str(part) for part in (*prefix.split("."), *error.absolute_path) if part != "")
+    key = ".".join(shown(part) for part in (*prefix.split("."), *error.absolute_path) if part != "")
     if error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
         known = list(error.schema.get("properties", {}))
         unknown = next(name for name in error.instance if name not in known)
-        full = f"{key}.{unknown}" if key else unknown
-        return f"{where}: {full} is not a known key{hint(str(unknown), known)}"
+        full = f"{key}.{shown(unknown)}" if key else shown(unknown)
+        return f"{where}: {full} is not a known key{hint(unknown, known)}"
     if error.validator == "required":
         missing = next(name for name in error.validator_value if name not in error.instance)
         return f"{where}: {key}.{missing} is missing" if key else f"{where}: {missing} is missing"
@@ -84,7 +84,7 @@ def _said(error: "ValidationError", where: str, prefix: str) -> str:
         and "propertyNames" in error.absolute_schema_path
     ):
         known = [str(name) for name in error.schema.get("enum", ())]
-        return f"{where}: {key}.{error.instance} is not a known key{hint(str(error.instance), known)}"
+        return f"{where}: {key}.{shown(error.instance)} is not a known key{hint(error.instance, known)}"
     found = repr(error.instance)
     found = found if len(found) <= 80 else f"{found[:77]}..."
     return f"{where}: {key or 'the file'} is {found}; {expected(error)}"
@@ -110,7 +110,14 @@ def expected(error: "ValidationError") -> str:
     return f"expected {words()}" if words is not None else error.message
 
 
-def hint(found: str, known: list[str]) -> str:
+def shown(key: Any) -> str:
+    """A key of any kind as a line can hold it: printable, at most 60 characters."""
+    text = str(key)
+    text = text if text.isprintable() else ascii(text)[1:-1]
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def hint(found: Any, known: list[str]) -> str:
     """What a user may have meant, as the end of a sentence; empty if nothing is near."""
-    near = difflib.get_close_matches(found, known, n=1)
+    near = difflib.get_close_matches(shown(found), known, n=1)
     return f"; did you mean {near[0]}?" if near else f"; expected one of {', '.join(sorted(known))}"

@@ -47,7 +47,7 @@ LARGEST = 512**3
 INTENSITIES = (1e-18, 1e18)
 # No byte of a gzip stream stands for more bytes than this.
 DEFLATE = 1032
-# Bytes that may be read from a packed file before it is known whether it holds what its header claims.
+# Bytes that a packed file may hold beyond what its header claims.
 UNCHECKED = 2**26
 # What an OSError says of the machine, and not of the file.
 PASSING = {
@@ -189,6 +189,7 @@ def _readable() -> Iterator[None]:
 def _open(path: str | Path) -> nib.Nifti1Image:
     """An image of which the header alone has been read: three axes, real numbers, a usable affine."""
     with _readable():
+        _check_start(Path(path))
         image = cast(nib.Nifti1Image, nib.load(path))
         shape, dtype = image.shape, image.get_data_dtype()
     if getattr(image, "affine", None) is None:
@@ -203,6 +204,36 @@ def _open(path: str | Path) -> nib.Nifti1Image:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise ScanError("the header holds no usable affine (singular or not finite); fix its sform or qform")
     return image
+
+
+def _check_start(path: Path) -> None:
+    """Raise ScanError if a header says that the image begins within it, or claims extensions beyond the file.
+
+    nibabel takes the bytes of the header for intensities then, and asks for as much memory as an extension claims, up
+    to 2 GB. Files that are no NIfTI in one piece are nibabel's.
+    """
+    packed = path.name.lower().endswith(".gz")
+    most = path.stat().st_size * (DEFLATE if packed else 1)
+    with gzip.open(path) if packed else path.open("rb") as file:
+        block = file.read(nib.Nifti2Header.sizeof_hdr + 4)
+        magic = block[4:8] if block[4:7] == b"n+2" else block[344:348]
+        kind = {b"n+1\0": nib.Nifti1Header, b"n+2\0": nib.Nifti2Header}.get(magic)
+        if kind is None or len(block) < kind.sizeof_hdr + 4:
+            return
+        header = kind(block[: kind.sizeof_hdr], check=False)
+        image, at = float(header["vox_offset"]), kind.sizeof_hdr + 4
+        if not at <= image <= most:
+            raise ScanError(
+                f"the file cannot be read as NIfTI (its image begins at byte {image:.10g}; expected {at} or more,"
+                " within the file: fix vox_offset)"
+            )
+        extended = block[kind.sizeof_hdr] != 0
+        while extended and at + 16 <= image:
+            file.seek(at)
+            size = int(np.frombuffer(file.read(4).ljust(4, b"\0"), f"{header.endianness}i4")[0])
+            if not 8 <= size <= image - at:
+                raise ScanError(f"the file cannot be read as NIfTI (an extension of its header claims {size} bytes)")
+            at += size
 
 
 def _read(path: str | Path) -> Volume:
@@ -265,23 +296,40 @@ def _by(values: Iterable[float]) -> str:
 
 
 def _check_length(image: nib.Nifti1Image, path: Path) -> None:
-    """Raise ScanError if a file is shorter than its header claims, in little memory whatever that is."""
+    """Raise ScanError if a file is shorter than its header claims or damaged, in little memory whatever that is.
+
+    A packed file is read to its end, where its checksum stands: whoever takes from it what the header claims, as
+    nibabel does, never comes to it, and takes other intensities for true.
+    """
     with _readable():
         claimed = int(cast(Any, image.dataobj).offset) + math.prod(image.shape) * image.get_data_dtype().itemsize
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
         size = path.stat().st_size
-        most = size * DEFLATE if packed else size
-        if packed and UNCHECKED < claimed <= most:
-            most = 0
-            with gzip.open(path) as stream:
-                while most < claimed and (part := stream.read(2**20)):
-                    most += len(part)
+        most = size
+        if packed:
+            most = _unpacked(path, claimed + UNCHECKED) if claimed <= size * DEFLATE else size * DEFLATE
     if most < claimed:
         raise ScanError(
             f"the file cannot be read as NIfTI (its header claims {claimed} bytes of image, and it holds fewer: it is"
             " cut or damaged)"
         )
+    if packed and most > claimed + UNCHECKED:
+        raise ScanError(f"the file holds far more than the {claimed} bytes of image that its header claims; unpack it")
+
+
+def _unpacked(path: Path, limit: int) -> int:
+    """Bytes in a packed file whose checksums hold, in little memory; a little more than `limit` if there are more."""
+    count = 0
+    with gzip.open(path) as stream:
+        try:
+            while count <= limit and (part := stream.read1(2**20)):
+                count += len(part)
+        except gzip.BadGzipFile as error:
+            # What follows a whole stream is no part of it; gzip itself passes over that too.
+            if "Not a gzipped file" not in str(error):
+                raise
+    return count
 
 
 def save(volume: Volume, path: str | Path, dtype: DTypeLike = np.float32, code: int = SCANNER) -> None:

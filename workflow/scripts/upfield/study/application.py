@@ -58,7 +58,7 @@ def resolve(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
         "study": settings["study"] if "study" in given else f"apply-{cards[0]['method']}",
         "source": source | {"entities": merged(suffix, given.get("source", {}).get("entities", {}))},
         "pairing": cards[0]["pairing"],
-        "simulate": settings["simulate"] | (cards[0]["simulate"] or {}),
+        "simulate": settings["simulate"] | (cards[0].get("simulate") or {}),
         "preprocess": merged(settings["preprocess"], cards[0]["preprocess"]),
         "methods": [],
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from upfield.catalogue.methods import MODEL_FREE, ROOT, SUPERVISED, Facts, facts
-from upfield.catalogue.rules import filled, hint, raise_first, strict, suits
+from upfield.catalogue.rules import filled, hint, raise_first, shown, strict, suits
 from upfield.errors import UpfieldError
 from upfield.files import read_yaml
 from upfield.study import aliases, designs, texts
@@ -112,7 +112,7 @@ def check(config: Mapping[str, Any]) -> None:
         check_method(config, name)
     shown = [*methods(config), *([TRUTH] if designs.of(config).has_reference else [])]
     for name in (name for pair in config["reader_study"]["pairs"] for name in pair if name not in shown):
-        raise UpfieldError(f"config: reader_study.pairs names {name!r}{hint(name, shown)}")
+        raise UpfieldError(f"config: reader_study.pairs names {name!r:.60}{hint(name, shown)}")
 
 
 def check_schema(config: Mapping[str, Any]) -> None:
@@ -216,9 +216,9 @@ def resolved(known: Facts, overrides: Mapping[str, Any]) -> dict[str, Any]:
     presets = known.document["presets"]
     if preset not in presets:
         raise UpfieldError(f"{where}.preset is {preset!r}; expected one of {', '.join(presets)}")
-    unknown = next((key for key in overrides if key not in known.settings), None)
-    if unknown is not None:
-        raise UpfieldError(f"{where}.{unknown} is not a known setting{hint(unknown, list(known.settings))}")
+    # No sentinel: None is a key that YAML can hold.
+    for unknown in (key for key in overrides if key not in known.settings):
+        raise UpfieldError(f"{where}.{shown(unknown)} is not a known setting{hint(unknown, list(known.settings))}")
     return {"module": known.document["module"], "preset": preset, **known.resolved(preset, overrides)}
 
 

@@ -133,7 +133,9 @@ def _check_training(config: Mapping[str, Any]) -> None:
     for key in ("init_from", "layer_lr"):
         unknown = next((name for name in config["train"][key] if name not in networks), None)
         if unknown is not None:
-            raise UpfieldError(f"config: train.{key} names {unknown!r}, which is not trained{hint(unknown, networks)}")
+            raise UpfieldError(
+                f"config: train.{key} names {unknown!r:.60}, which is not trained{hint(unknown, networks)}"
+            )
     for name, folder in config["train"]["init_from"].items():
         missing = next((file for file in MODEL_PARTS if not (Path(folder) / file).is_file()), None)
         if missing is not None:
