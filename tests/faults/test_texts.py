@@ -122,7 +122,8 @@ def _scans(path: Path) -> str:
 
 def _samples(path: Path) -> str:
     found = samples.read_samples(path, {"source": "T1w", "target": "T1w"}, path.parent / "converted")
-    return next((f"{scan!r:.300}" for scan in found if not scan.participant.removeprefix("sub-").isalnum()), "")
+    taken = [scan for scan in found if not scan.problem]
+    return next((f"{scan!r:.300}" for scan in taken if not scan.participant.removeprefix("sub-").isalnum()), "")
 
 
 def _pairs(path: Path) -> str:
