@@ -325,7 +325,8 @@ def test_output_lies_on_the_native_grid_divided_to_the_models_resolution(
     assert far.any() and not made.data[far].any()
     facts = read_json(bids.sidecar(output))
     assert (facts["IntensityOffset"], facts["IntensityScale"]) == (50, 400)
-    assert [entry["Folder"] for entry in facts["Models"]] == [folder, folder]
+    # Which model it is, without where the machine keeps it.
+    assert all(Path(folder).match(entry["Folder"]) and entry["Folder"] != folder for entry in facts["Models"])
     assert len(facts["Models"][0]["Digest"]) == 16 and facts["Models"][0]["TrainingParticipants"] == 2
 
 
@@ -363,7 +364,7 @@ def test_a_model_of_unpaired_scans_adds_its_change_and_interpolates_no_scan(scan
     weights = load_file(f"{folder}/model.safetensors")
     last = max(name for name in weights if name.startswith("generator_a_to_b") and weights[name].shape == (1,))
     weights[last] = torch.full((1,), 0.2)  # of [-1, 1], so 0.1 of the robust range, everywhere
-    save_file(weights, f"{folder}/model.safetensors")
+    model.save(Path(folder), weights, read_json(f"{folder}/model.json"))
     output = str(tmp_path / "out.nii.gz")
     enhance_alone(image, mask, prepared, [f"{folder}/model.safetensors"], output, ON_CPU, adds_change=True)
     made, native, brain = nifti.load(output), nifti.load(image), nifti.load_mask(mask)

@@ -171,6 +171,7 @@ def test_extraction_stacks_what_lies_on_one_grid(tmp_path, refused):
     write_json(sidecar(channels[2]), {"Excluded": "no brain was found"})
     extract(channels, brain, str(output), target=truth)
     assert len(Store(output).centres) == 0
+    channels[2] = preprocessed(tmp_path, "c2", source[2])
     moved = np.diag([2.0, 2, 2, 1])
     moved[0, 3] = 5
     channels[1] = preprocessed(tmp_path, "c1", source[1], moved)

@@ -103,7 +103,7 @@ def test_the_scan_at_fault_is_named(study, pairing, marked, named):
     """A source inherits what is wrong with its target."""
     made = study(pairing=pairing, preprocess={"brain": {"method": "none"}})
     for pair in made.pairs.values():
-        write_json(made.decision(pair.source), {})
+        write_json(made.paths("quality", store=made.decided(pair.source)), {})
         for scan in (pair.source, pair.target):
             bad = pair.participant == "sub-3" and scan.role in marked
             write_json(sidecar(made.preprocessed(scan)), {"Excluded": "no brain"} if bad else {})

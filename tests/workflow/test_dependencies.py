@@ -17,7 +17,7 @@ NAMED = {
     "bids-validator-deno": ("workflow/scripts/upfield/bids/validate.py", '"bids-validator-deno"'),
 }
 DEV_PROGRAMS = {"mypy", "ruff", "snakefmt", "pytest-xdist"}
-OURS = {"upfield", "tests", "test_report", "conftest", "gpubench"}
+OURS = {"upfield", "tests", "test_report", "conftest", "gpubench", "mutate", "small"}
 
 
 def normalized(name):
