@@ -42,6 +42,8 @@ class Slurm:
         self.folder = folder
         subprocess.run([CLUSTER, "start", folder, shape], check=True, timeout=120)
         self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
+        # Not the site file of whoever runs the tests.
+        self.environment["XDG_CONFIG_HOME"] = str(folder / "config")
         self.environment["PATH"] = f"{folder}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
 
     def command(self, *words: str) -> str:
