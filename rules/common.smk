@@ -96,6 +96,11 @@ def gpus(wildcards):
     return int(device == "cuda" or (device == "auto" and workflow.non_local_exec))
 
 
+def warning(minutes):
+    """Ten minutes before its time limit, or a tenth of it, a training is told to write its checkpoint and end."""
+    return f"'--signal=USR1@{min(600, 6 * minutes)}'"
+
+
 # How networks are run.
 INFERENCE = {
     **{key: config["predict"][key] for key in ("overlap", "tta")},

@@ -38,8 +38,7 @@ rule train_model:
     threads: lambda wildcards, step=STEP: step.at_most("cpus", wildcards, step.threads)
     resources:
         **STEP.resources,
-        # Ten minutes before its time limit a training is told to write its checkpoint and end.
-        slurm_extra="'--signal=USR1@600'",
+        slurm_extra=lambda wildcards, step=STEP: warning(step.at_most("minutes", wildcards, TRAINING)),
     params:
         **STEP.params,
         settings=lambda wildcards: STUDY.methods.settings(wildcards.method),

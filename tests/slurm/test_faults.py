@@ -113,7 +113,8 @@ def test_warning_before_the_time_limit_ends_a_job_cleanly(undisturbed, training)
 
 
 def test_job_over_its_time_limit_is_retried_and_continues(undisturbed, training):
-    run = training("--set-resources", "train_model:runtime=1")
+    # Without the warning, which would come at once.
+    run = training("--set-resources", "train_model:runtime=1", "train_model:slurm_extra=''")
     job = run.halfway()
     # Longer than it was allowed to run, without a minute of computing.
     busy = [process for process in processes(job["JobId"]) if "step.py" in " ".join(process.cmdline())]
