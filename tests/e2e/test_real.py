@@ -24,8 +24,8 @@ def test_lowfield_example_on_real_scans(real_data, study, tmp_path):
         "target": {"bids_dir": str(data)},
         "preprocess": {"spacing": 3.0},
         "splits": {"fractions": {"train": 0.34, "val": 0.33, "test": 0.33}},
-        "patches": {"size": 32, "per_volume": 16, "per_volume_val": 4},
-        "train": {"epochs": 6},
+        "patches": {"size": 32, "per_volume": 12, "per_volume_val": 2},
+        "train": {"epochs": 4},
         "evaluate": {"regions": False},
     }
     made = study(merged(example, short))

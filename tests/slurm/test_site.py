@@ -86,7 +86,9 @@ class Run:
 def at_site(cluster: Slurm, balls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A study of which nothing is done yet, and no site file."""
     monkeypatch.setitem(cluster.environment, "XDG_CONFIG_HOME", str(tmp_path / "config"))
-    return Run(Study(tmp_path / "study", cluster, balls), dict(cluster.environment))
+    run = Run(Study(tmp_path / "study", cluster, balls), dict(cluster.environment))
+    wait_for(lambda: not run.queue(), 60)
+    return run
 
 
 def test_without_slurm_it_says_so(at_site, tmp_path, monkeypatch):
