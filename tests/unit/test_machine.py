@@ -28,7 +28,9 @@ def full(path):
 
 
 def no_space(path):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(Path(path).parent / ".tmp-123-image.nii.gz"))
+    raise OSError(
+        errno.ENOSPC, os.strerror(errno.ENOSPC), str(Path(path).parent / f".tmp-{files.PLACE}-123-image.nii.gz")
+    )
 
 
 def quota(path):

@@ -27,8 +27,9 @@ AGAIN = "run the same command again, and if that ends the same way give the job 
 # How libraries that do not raise MemoryError say so.
 NO_MEMORY = re.compile(r"not enough memory|out of memory|can't allocate memory|bad_alloc|Cannot allocate memory", re.I)
 KILLED = re.compile(r"killed by signal: ([^.]+)|exited unexpectedly")
-# Of the name of a file that was not finished.
-UNFINISHED = re.compile(r"\.tmp-\d+-(?=[^/]*$)")
+# What the name of a file begins with while it is written, and the rest of what is before its own: place and process.
+TEMPORARY = ".tmp-"
+UNFINISHED = re.compile(rf"{re.escape(TEMPORARY)}(?:[0-9a-f]{{8}}-)?\d+-(?=[^/]*$)")
 
 
 class UpfieldError(Exception):

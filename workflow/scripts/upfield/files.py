@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from upfield.errors import UpfieldError
+from upfield.errors import TEMPORARY, UpfieldError
 
 # The process's file mode mask, which can only be read by setting it.
 UMASK = os.umask(0)
@@ -26,9 +26,7 @@ NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?inf")
 HOME = re.compile(r"(?:file://|(?<![\w.~/<-]))/(?:home|Users)/[^/\s\"'<>:;,]+")
 FOLDERS = re.compile(r"(?:file://|(?<![\w.~/<-]))/(?:[^/\s\"'<>:;,|(){}\[\]]+/)+")
 
-# What a half-written file's name begins with.
-TEMPORARY = ".tmp-"
-# Seconds after which nobody writes such a file any more, wherever its writer ran.
+# Seconds after which nobody writes a half-written file any more, wherever its writer ran.
 OLD = 24 * 3600
 
 
@@ -92,8 +90,7 @@ def _lives(process: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     except OSError:
-        # Of somebody else.
-        return True
+        pass  # Of somebody else.
     return True
 
 
@@ -228,6 +225,16 @@ def read_tsv(path: str | Path) -> pd.DataFrame:
     """Read a table written by `write_tsv`; every `*_id` and path-like column keeps its text."""
     text_columns = {"participant_id": str, "session": str, "fold": str, "seed": str, "reason": str}
     return pd.read_csv(path, sep="\t", na_values=["n/a"], keep_default_na=False, dtype=text_columns)
+
+
+def tail(path: str | Path, most: int = 20_000) -> str:
+    """The last bytes of a text of which nobody knows the encoding; nothing if it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def digest(value: Any) -> str:

@@ -3,8 +3,9 @@
 import logging
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
+
+from upfield.files import tail
 
 # Lines that Snakemake itself writes into the log of a Slurm job.
 _FRAME = re.compile(
@@ -34,8 +35,8 @@ class SaidLast(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write the end of the logs that a failure names, each once."""
         for path in dict.fromkeys(_logs(record)):
-            lines = _read(path)
-            if path not in self.seen and lines:
+            lines = [] if path in self.seen else said_last(tail(path))
+            if lines:
                 self.seen.add(path)
                 self.to.warning("\n".join([f"{path} ends with:", *(f"    {line}" for line in lines)]))
 
@@ -48,10 +49,3 @@ def _logs(record: logging.LogRecord) -> Iterable[str]:
     yield from fields.get("aux_logs") or []
     if str(fields.get("event", "")).endswith(("JOB_ERROR", "job_error")):
         yield from fields.get("log") or []
-
-
-def _read(path: str) -> list[str]:
-    try:
-        return said_last(Path(path).read_bytes()[-20_000:].decode(errors="replace"))
-    except OSError:
-        return []

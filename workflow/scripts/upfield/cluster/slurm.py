@@ -5,11 +5,11 @@ import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from upfield import attempts
 from upfield.cluster.site import Partition, minutes
 from upfield.errors import UpfieldError
+from upfield.files import tail
 
 # A controller that does not answer in so many seconds is one that does not answer.
 SECONDS = 30
@@ -93,9 +93,8 @@ def ended(job: str) -> str | None:
     state = line.get("JobState", "")
     if state in ("TIMEOUT", "DEADLINE"):
         return attempts.TIME
-    if state == "OUT_OF_MEMORY" or re.search(
-        r"memory limit|oom[-_ ]kill", _tail(line.get("StdOut", "")), re.IGNORECASE
-    ):
+    said = tail(line.get("StdOut", ""), 4000)
+    if state == "OUT_OF_MEMORY" or re.search(r"memory limit|oom[-_ ]kill", said, re.IGNORECASE):
         return attempts.MEMORY
     return attempts.OTHER
 
@@ -109,14 +108,6 @@ def _run(words: Sequence[str]) -> "subprocess.CompletedProcess[str]":
         ) from None
     except subprocess.TimeoutExpired:
         raise UpfieldError(f"Slurm does not answer: {words[0]} said nothing for {SECONDS} s") from None
-
-
-def _tail(path: str, most: int = 4000) -> str:
-    """The last lines of a log; nothing if it cannot be read."""
-    try:
-        return Path(path).read_bytes()[-most:].decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def _associations(user: str) -> tuple[tuple[str, ...], float]:
