@@ -113,6 +113,22 @@ def write_balls(data: Path, people: int, first: int = 1, t2w: bool = False, alik
     return data
 
 
+def small_study(data: Path, results: str, spacing: float, per_volume: int) -> dict:
+    """The configuration of a study of three balls, `unet3d` alone, as far as it is the same whoever runs it."""
+    return {
+        "study": "small",
+        "output_dir": results,
+        "source": {"bids_dir": str(data), "entities": {"session": "low"}},
+        "target": {"bids_dir": str(data), "entities": {"session": "high"}},
+        "preprocess": {
+            "spacing": spacing, "n4": False, "brain": {"method": "none"}, "registration": {"transform": "none"},
+        },
+        "splits": {"fractions": {"train": 0.34, "val": 0.33, "test": 0.33}},
+        "patches": {"size": 16, "per_volume": per_volume, "per_volume_val": 2},
+        "evaluate": {"regions": False, "segmentation": False, "audit": False},
+    }  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def balls(tmp_path_factory) -> Callable[..., Path]:
     """Write balls into a folder of their own."""

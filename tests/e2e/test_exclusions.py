@@ -13,6 +13,7 @@ from upfield.image import nifti
 from upfield.patches import Store
 
 from tests.e2e.conftest import ROOT, grid_of, head, run_snakemake
+from tests.images import nifti_bytes
 
 pytestmark = pytest.mark.slow
 
@@ -46,16 +47,8 @@ def scan(root, person, session):
 
 def write(path, data=NOISE, affine=None, field=None, **header):
     """A small scan with its sidecar, and changes of its header."""
-    affine = np.diag([4.0, 4, 4, 1]) if affine is None else affine
-    image = nib.Nifti1Image(data, affine)
-    image.header.set_xyzt_units("mm")
-    content = bytearray(image.to_bytes())
-    said = nib.Nifti1Header(bytes(content[:348]))
-    for name, value in header.items():
-        said[name] = value
-    content[:348] = said.binaryblock
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(bytes(content)))
+    path.write_bytes(gzip.compress(nifti_bytes(data, affine, **header)))
     sidecar_of(path).write_text(json.dumps({"MagneticFieldStrength": field}))
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import yaml
 
+from tests.e2e.conftest import small_study
+
 ROOT = Path(__file__).resolve().parents[2]
 SNAKEMAKE = (sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--nocolor")
 # What says when and how, and not what: seconds, dates; and what only a training that was stopped needs.
@@ -24,23 +26,12 @@ class Small:
     def __init__(self, folder: Path, data: Path) -> None:
         self.folder, self.root = folder, folder / "results" / "small"
         folder.mkdir(exist_ok=True)
-        config = {
-            "study": "small",
-            "output_dir": "results",
-            "source": {"bids_dir": str(data), "entities": {"session": "low"}},
-            "target": {"bids_dir": str(data), "entities": {"session": "high"}},
-            "preprocess": {
-                "spacing": 4.0,
-                "n4": False,
-                "brain": {"method": "none"},
-                "registration": {"transform": "none"},
-            },
-            "splits": {"fractions": {"train": 0.34, "val": 0.33, "test": 0.33}},
-            "patches": {"size": 16, "per_volume": 4, "per_volume_val": 2},
+        config = small_study(data, "results", spacing=4.0, per_volume=4)
+        config["evaluate"]["metrics"] = ["psnr", "mae"]
+        config |= {
             "methods": [],
             "method_overrides": {"unet3d": {"base": 2, "levels": 1, "lr": 1e-3, "batch_size": 2}},
             "train": {"epochs": 8, "preview_every": 0, "device": "cpu", "precision": "fp32"},
-            "evaluate": {"regions": False, "segmentation": False, "audit": False, "metrics": ["psnr", "mae"]},
         }
         (folder / "study.yaml").write_text(yaml.safe_dump(config))
 

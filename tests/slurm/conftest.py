@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e.conftest import write_balls
+from tests.e2e.conftest import small_study, write_balls
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -88,24 +88,10 @@ class Study:
     config: dict = field(init=False)
 
     def __post_init__(self) -> None:
-        data = {"bids_dir": str(self.data)}
-        self.config = {
-            "study": "small",
-            "output_dir": str(self.folder / "results"),
-            "source": data | {"entities": {"session": "low"}},
-            "target": data | {"entities": {"session": "high"}},
-            "preprocess": {
-                "spacing": 2.5,
-                "n4": False,
-                "brain": {"method": "none"},
-                "registration": {"transform": "none"},
-            },
-            "splits": {"fractions": {"train": 0.34, "val": 0.33, "test": 0.33}},
-            "patches": {"size": 16, "per_volume": 8, "per_volume_val": 2},
+        self.config = small_study(self.data, str(self.folder / "results"), spacing=2.5, per_volume=8) | {
             "methods": ["unet3d"],
             "method_overrides": {"unet3d": SMALL},
             "train": {"epochs": EPOCHS, "preview_every": 0},
-            "evaluate": {"regions": False, "segmentation": False, "audit": False},
         }
         self.folder.mkdir(exist_ok=True)
         (self.folder / "study.yaml").write_text(yaml.safe_dump(self.config))

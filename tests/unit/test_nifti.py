@@ -12,6 +12,8 @@ from upfield.image import nifti
 from upfield.image.nifti import Grid, Volume
 from upfield.phantom import anatomy
 
+from tests.images import nifti_bytes
+
 
 def rigid(degrees, translation, centre=(0.0, 0.0, 0.0)):
     matrix = np.eye(4)
@@ -178,14 +180,7 @@ def test_singular_affine(tmp_path, refused, entry):
 def _image(data=None, affine=None, **fields):
     """A plausible small scan, with changes of its header."""
     data = np.random.default_rng(0).uniform(1, 100, (12, 11, 10)).astype(np.float32) if data is None else data
-    image = nib.Nifti1Image(data, np.diag([4.0, 4, 4, 1]) if affine is None else affine)
-    image.header.set_xyzt_units("mm")
-    content = bytearray(image.to_bytes())
-    header = nib.Nifti1Header(bytes(content[:348]))
-    for name, value in fields.items():
-        header[name] = value
-    content[:348] = header.binaryblock
-    return bytes(content)
+    return nifti_bytes(data, affine, **fields)
 
 
 def test_a_scan_is_what_it_seems(tmp_path):
@@ -274,7 +269,7 @@ def test_intensities_whose_checksum_does_not_hold_are_not_taken(tmp_path, refuse
         nifti.load_scan(tmp_path / "a.nii.gz")
 
 
-@pytest.mark.parametrize("rest", [bytes(100), b"rest", gzip.compress(b"another")])
+@pytest.mark.parametrize("rest", [bytes(100), b"rest", gzip.compress(b"another")], ids=["zeros", "text", "stream"])
 def test_what_follows_a_whole_stream_is_passed_over(tmp_path, rest):
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(_image()) + rest)
     assert nifti.load_scan(tmp_path / "a.nii.gz").data.shape == (12, 11, 10)
