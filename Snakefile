@@ -86,6 +86,9 @@ if LEFT_OVER:
 # Images without their sidecar, which says whether they are excluded, are made again.
 WITHOUT_SIDECAR = [f"{ROOT}/{path}" for path in outputs.without_sidecar(FOUND)]
 SCANS_WITHOUT = [f"{ROOT}/{path}" for path in outputs.without_sidecar(FOUND, outputs.OF_SCANS)]
+PREDICTIONS_WITHOUT = [
+    f"{ROOT}/{path}" for path in outputs.without_sidecar(FOUND, (*outputs.OF_SCANS, "prediction", "uncertainty"))
+]
 
 
 if not workflow.is_main_process:
@@ -121,7 +124,7 @@ if APPLYING:
         input:
             lambda wildcards: [
                 *checkpoints.screen.get().output,
-                *with_sidecars(enhanced()),
+                *enhanced(),
                 PATHS("report"),
                 *WITHOUT_SIDECAR,
             ],
@@ -166,7 +169,7 @@ else:
             EVERY_TABLE,
             EXPORTS,
             MODELS,
-            with_sidecars(PREDICTIONS),
+            PREDICTIONS,
             WITHOUT_SIDECAR,
 
     rule reader_study:
@@ -183,7 +186,7 @@ else:
     rule preprocess:
         """The scans that networks see."""
         input:
-            with_sidecars([STUDY.preprocessed(scan) for scan in STUDY.scans.values()]),
+            [STUDY.preprocessed(scan) for scan in STUDY.scans.values()],
             SCANS_WITHOUT,
 
     rule qc:
@@ -214,15 +217,15 @@ else:
     rule predict:
         """Outputs of every method for the test participants."""
         input:
-            with_sidecars(PREDICTIONS),
-            SCANS_WITHOUT,
+            PREDICTIONS,
+            PREDICTIONS_WITHOUT,
 
     rule evaluate:
         """Every table of metrics."""
         input:
             EVERY_TABLE,
             EXPORTS,
-            with_sidecars(PREDICTIONS),
+            PREDICTIONS,
             WITHOUT_SIDECAR,
 
     rule apply:

@@ -310,11 +310,6 @@ def enhanced():
 # -- targets --------------------------------------------------------------------------------------------
 
 
-def with_sidecars(images):
-    """Images, each with its sidecar: what is asked for must be there whole."""
-    return [path for image in images for path in (image, str(sidecar(image)))]
-
-
 def aside():
     """The table of what is put aside next."""
     taken = [int(name) for name in glob_wildcards(PATHS("aside")).turn if name.isdigit()]

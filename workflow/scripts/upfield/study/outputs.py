@@ -10,7 +10,8 @@ import pandas as pd
 
 from upfield.bids import label, sidecar
 from upfield.bids.layout import KINDS, SCAN, kind_of
-from upfield.files import TEMPORARY, read_json, write_tsv
+from upfield.errors import TEMPORARY
+from upfield.files import read_json, write_tsv
 from upfield.quality import PICTURES
 from upfield.step import step
 from upfield.study import places
@@ -122,8 +123,10 @@ def _both(path: str) -> tuple[str, str]:
 
 def find(study: Study | Application) -> Found:
     """Look through the folder of a study, but for hidden folders."""
-    root, expected = Path(study.root), written(study)
-    result = Found()
+    root, result = Path(study.root), Found()
+    if not root.is_dir():
+        return result
+    expected = written(study)
     for folder, names, files in os.walk(root):
         inside = Path(folder).relative_to(root).as_posix()
         at = "" if inside == "." else f"{inside}/"
@@ -144,7 +147,7 @@ def find(study: Study | Application) -> Found:
 
 
 def _is_one(path: str) -> bool:
-    return kind_of(path, KNOWN, ("audit_maps", "reader_images")) is not None
+    return kind_of(path, KNOWN, places.FOLDERS) is not None
 
 
 def left_over(study: Study | Application, found: Found) -> list[str]:
@@ -153,6 +156,8 @@ def left_over(study: Study | Application, found: Found) -> list[str]:
     Never the user's own: of what lies among the images only those whose sidecar Upfield wrote, with the sidecar. Nor
     what the configuration names to be read.
     """
+    if not found.others:
+        return []
     root = Path(study.root)
     kept = [Path(path).resolve() for _, path in places.read_by(study.config)]
     result = []

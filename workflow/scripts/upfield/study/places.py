@@ -7,11 +7,10 @@ from typing import Any
 from upfield.bids import label
 from upfield.bids.layout import KINDS, holds, kind_of
 from upfield.errors import UpfieldError
+from upfield.evaluate.atlas import PLACE
 from upfield.study import config as configuration
 from upfield.study.scans import root_of
 
-# In a path, any participant.
-PARTICIPANT = "{participant}"
 # Folders that are one result.
 FOLDERS = ("audit_maps", "reader_images")
 
@@ -54,7 +53,7 @@ def check(config: Mapping[str, Any]) -> None:
     """
     root = Path(root_of(config)).resolve()
     for key, path in read_by(config):
-        whole = Path(path.replace(PARTICIPANT, "sub-x")).resolve()
+        whole = Path(path.replace(PLACE, "sub-x")).resolve()
         if key == "model" and root in whole.parents:
             raise UpfieldError(
                 f"config: model is {path[:100]}, in the folder of the study {config['study']}, whose report and tables"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from upfield.errors import UpfieldError
+from upfield.evaluate.atlas import PLACE
 from upfield.place import WILDCARD
 
 # Characters of one text, and levels of lists and mappings in each other; YAML can also make one that holds itself.
@@ -17,7 +18,6 @@ LONGEST_NAME = 255
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # What the search for scans in a dataset takes for a pattern.
 PATTERN = re.compile(r"[*?\[\]]")
-PLACE = "{participant}"
 # The values of sidecar fields are compared, and no more.
 COMPARED = "metadata"
 DATASETS = ("bids_dir", "derivatives")
