@@ -36,12 +36,9 @@ class step:
             "runtime": lambda wildcards, attempt: self.runtime(wildcards, attempt),
             **SITE.resources(kind),
         }
-        if gpus is not None and SITE.gpu_request == "gres":
-            self.resources["gres"] = lambda wildcards: SITE.resources(kind, gpus(wildcards)).get("gres", "")
-        elif gpus is not None:
-            self.resources["gpu"] = gpus
-            if SITE.gpu_type:
-                self.resources["gpu_model"] = lambda wildcards: SITE.gpu_type if gpus(wildcards) else ""
+        if gpus is not None:
+            for resource in SITE.gpus(0):
+                self.resources[resource] = lambda wildcards, of=resource: SITE.gpus(gpus(wildcards))[of]
         self.threads = declared.cores(config)
         # A param that is derived from outputs is no reason to run a job again.
         self.params = {"step": lambda wildcards, output: name}
@@ -53,8 +50,10 @@ class step:
         if not SITE.ask_memory:
             return 0
         asked = self.declared.mem_mb(size(wildcards))
-        grown = self.declared.mem_mb(size(wildcards), self.grown(wildcards, attempt, attempts.MEMORY))
-        return max(asked, self.at_most("mem_mb", wildcards, grown))
+        times = self.grown(wildcards, attempt, attempts.MEMORY)
+        if times == 1:
+            return asked
+        return max(asked, self.at_most("mem_mb", wildcards, self.declared.mem_mb(size(wildcards), times)))
 
     def runtime(self, wildcards, attempt):
         """Minutes to ask for: more after an attempt that ran out of them, and never more than a partition allows."""

@@ -133,9 +133,10 @@ def test_what_jobs_ask_for_is_in_the_words_of_the_site():
     partitions = (Partition("cpu", 720, 64000), Partition("gpu", 480, 128000, gpus=2))
     here = Site(partitions=partitions, account="lab", qos="long", gpu_request="gres", gpu_type="a100")
     assert here.resources("other") == {"slurm_account": "lab", "qos": "long"}
-    assert here.resources("training", 2)["gres"] == "gpu:a100:2"
-    assert Site(gpu_type="a100").resources("training", 1) == {"gpu_model": "a100"}
-    assert Site(partition={"training": "gpu"}).resources("training", 1) == {"slurm_partition": "gpu"}
+    assert here.gpus(2) == {"gres": "gpu:a100:2"} and here.gpus(0) == {"gres": ""}
+    assert Site(gpu_type="a100").gpus(1) == {"gpu": 1, "gpu_model": "a100"}
+    assert Site().gpus(1) == {"gpu": 1}
+    assert Site(partition={"training": "gpu"}).resources("training") == {"slurm_partition": "gpu"}
     assert here.most("training", 1, "minutes") == 480 and here.most("other", 0, "minutes") == 720
     assert here.most("other", 0, "mem_mb") == 128000
     assert Site().most("training", 1, "minutes") == math.inf

@@ -62,20 +62,23 @@ class Site:
         """The most `minutes`, `mem_mb` or `cpus` that one job of a kind may ask for; infinite if nobody said."""
         return max((getattr(found, what) for found in self.allowed(kind, gpus)), default=math.inf)
 
-    def resources(self, kind: str, gpus: int = 0) -> dict[str, Any]:
-        """Resources of every job of a kind, under the names of the Slurm plugin; text, the same for a whole group."""
-        found: dict[str, Any] = {}
+    def resources(self, kind: str) -> dict[str, str]:
+        """Resources of every job of a kind, under the names of the Slurm plugin; the same for a whole group."""
+        found = {}
         if self.account is not None:
             found["slurm_account"] = self.account
         if self.qos is not None:
             found["qos"] = self.qos
         if self.partition.get(kind) is not None:
             found["slurm_partition"] = self.partition[kind]
-        if gpus and self.gpu_request == "gres":
-            found["gres"] = ":".join(["gpu", *([self.gpu_type] if self.gpu_type else []), str(gpus)])
-        elif gpus and self.gpu_type:
-            found["gpu_model"] = self.gpu_type
         return found
+
+    def gpus(self, count: int) -> dict[str, int | str]:
+        """Resources that ask for so many GPUs, in the site's form; the same names for none as for some."""
+        if self.gpu_request == "gres":
+            words = ["gpu", *([self.gpu_type] if self.gpu_type else []), str(count)]
+            return {"gres": ":".join(words) if count else ""}
+        return {"gpu": count, **({"gpu_model": self.gpu_type if count else ""} if self.gpu_type else {})}
 
 
 def find(named: str | None, environment: Mapping[str, str], required: bool = True) -> Path | None:
