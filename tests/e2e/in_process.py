@@ -4,13 +4,13 @@
 """
 
 import os
+import signal
 import sys
 from types import SimpleNamespace
 from typing import Any
 
 from snakemake import cli, workflow
 from snakemake.benchmark import benchmarked
-from snakemake.script import script
 
 # What a rule hands to its script, in Snakemake's order; the rest is about environments.
 SAID = ("input", "output", "params", "wildcards", "threads", "resources", "log", "config", "rule")
@@ -18,16 +18,15 @@ RECORD = 5
 
 
 def run_here(path: str, basedir: str, *said: Any) -> None:
-    """What workflow/scripts/step.py does, here; training has a process of its own, since it listens to signals."""
+    """What workflow/scripts/step.py does, here."""
     from upfield import step
 
-    if said[SAID.index("rule")] == "train_model":
-        script(path, basedir, *said)
-        return
     with benchmarked(os.getpid(), said[len(SAID) + RECORD]):
         step.run(SimpleNamespace(**dict(zip(SAID, said, strict=False))))
 
 
 if __name__ == "__main__":
     workflow.script = run_here
+    # Steps run in a thread, which may not listen to signals as a training does.
+    signal.signal = lambda *_: signal.SIG_DFL  # type: ignore[assignment]
     cli.main(["--cores", "1", *sys.argv[1:]])

@@ -141,7 +141,7 @@ def applied(finished, balls, tmp_path_factory):
     out = tmp_path_factory.mktemp("applied")
     model = finished.root / "models/srgan3d/fold-0_seed-42"
     said = [f"model={model}", f"bids_dir={data}", f"output_dir={out}", "out_of_range=refuse"]
-    done = run_snakemake("apply", "--config", *said)
+    done = run_snakemake("apply", "--config", *said, here=True)
     assert done.returncode == 0, done.stdout[-6000:]
     return data, out / "apply-srgan3d"
 
