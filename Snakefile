@@ -137,6 +137,8 @@ else:
     PREDICTIONS = [
         STUDY.prediction(method, participant) for participant in STUDY.tested for method in STUDY.methods.names
     ] + [STUDY.uncertainty(method, participant) for participant in STUDY.tested for method in STUDY.methods.uncertain]
+    # As applied.
+    PREDICTIONS += [STUDY.enhanced(method, participant) for participant in STUDY.tested for method in STUDY.as_applied]
     MODELS = [
         path
         for method in STUDY.methods.trained
@@ -262,6 +264,7 @@ else:
     include: "rules/train.smk"
     include: "rules/predict.smk"
     include: "rules/evaluate.smk"
+    include: "rules/as_applied.smk"
     include: "rules/harmonise.smk"
     include: "rules/report.smk"
     include: "rules/reading.smk"

@@ -30,7 +30,7 @@ rule harmonise:
         STEP.benchmark
     wildcard_constraints:
         scan=OWN_GRID,
-        label=labels(lambda method: True),
+        label=labels(lambda method: not STUDY.design.has_reference),
     group:
         "enhance_{label}"
     conda:

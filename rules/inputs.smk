@@ -258,6 +258,36 @@ def files_of_scan(wildcards):
     return [*said["outputs"].values(), said["mask"], said["source"], *said["judged_by"]]
 
 
+# -- as applied ------------------------------------------------------------------------------------------
+
+
+def typical_of(wildcards):
+    """What is known of targets where one is to be enhanced without: those of the fold's training."""
+    return PATHS("typical", fold=STUDY.tested[scan_of(wildcards).participant])
+
+
+def prepared_scan(wildcards):
+    """A test participant's source as a method is shown it where there is no target."""
+    return STUDY.prepared(scan_of(wildcards).participant, method_of(wildcards))
+
+
+def applied_judged_by(wildcards):
+    """What excludes an output as applied: what excludes the pair, and what the output is made from."""
+    return [*pair_judged_by(scan_of(wildcards)), sidecar(prepared_scan(wildcards))]
+
+
+def applied_case(wildcards):
+    """A participant's case with outputs as `snakemake apply` would deliver them, on the source's own grid."""
+    participant = wildcards.participant
+    said, methods = case_of(participant, []), STUDY.as_applied
+    prepared = dict.fromkeys(str(sidecar(STUDY.prepared(participant, method))) for method in methods)
+    return said | {
+        "outputs": {method: STUDY.enhanced(method, participant) for method in methods},
+        "judged_by": [*said["judged_by"], *prepared],
+        "transform": STUDY.transform(STUDY.contents[participant].source),
+    }
+
+
 # -- report ----------------------------------------------------------------------------------------------
 
 

@@ -64,6 +64,11 @@ KINDS: Mapping[str, Kind] = {
         "skull stripped and normalized, on a working grid of its own",
         described=True,
     ),
+    "prepared": Kind(
+        f"{SCAN}_space-{{space}}_res-{{scale}}_desc-alone_{{suffix}}.nii.gz",
+        "a test participant's source as `apply` prepares it, for methods of a scale",
+        described=True,
+    ),
     # -- quality control and patches
     "validation": Kind("qc/validation.tsv", "what the BIDS validator says of the datasets"),
     "quality": Kind("qc/participants/{store}.json", "measurements of a pair or scan, and the QC decision"),
@@ -75,6 +80,9 @@ KINDS: Mapping[str, Kind] = {
     "model": Kind("models/{method}/fold-{fold}_seed-{seed}/model.safetensors", "weights"),
     "card": Kind("models/{method}/fold-{fold}_seed-{seed}/model.json", "model card: everything else about a model"),
     "history": Kind("models/{method}/fold-{fold}_seed-{seed}/history.tsv", "losses and validation by epoch"),
+    "typical": Kind(
+        "models/targets_fold-{fold}.json", "what the training targets of a fold are like, as in model cards"
+    ),
     # -- predictions
     "prediction": Kind(
         f"{SCAN}_space-target_desc-{{label}}_{{suffix}}.nii.gz",
@@ -88,7 +96,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "enhanced": Kind(
         f"{SCAN}_desc-{{label}}_{{suffix}}.nii.gz",
-        "a method's output on the scan's own grid (unpaired studies, applied models)",
+        "a method's output on the scan's own grid (unpaired studies, applied models, outputs as applied)",
         described=True,
     ),
     "applied": Kind("applied.tsv", "applied models: every scan found, with warnings, and whether it was enhanced"),
@@ -96,6 +104,7 @@ KINDS: Mapping[str, Kind] = {
     "tissues": Kind(f"{SCAN}_desc-tissues_dseg.nii.gz", "tissue classes of a target", described=True),
     "values": Kind("metrics/participants/{participant}.tsv", "metrics of a test participant"),
     "reference_values": Kind("metrics/participants/{participant}_truth.tsv", "those of the reference image itself"),
+    "applied_values": Kind("metrics/as_applied/{participant}.tsv", "metrics of outputs as `apply` would deliver them"),
     "perceptual": Kind("metrics/participants/{participant}_lpips.tsv", "LPIPS of a test participant"),
     "segmentation": Kind("metrics/participants/{participant}_tissues.tsv", "tissues of outputs against the target's"),
     "harmonized_values": Kind(
@@ -121,7 +130,8 @@ KINDS: Mapping[str, Kind] = {
 # Tables of metrics, in every kind of study.
 TABLES = (
     "per_subject", "leaderboard", "comparisons", "ranks", "outliers", "quantities", "agreement", "definitions",
-    "audit", "structures", "lesions", "calibration", "appearance", "harmonisation",
+    "audit", "structures", "lesions", "calibration", "appearance", "harmonisation", "as_applied",
+    "as_applied_leaderboard",
 )  # fmt: skip
 
 # What a name in braces may be, as a regular expression; others are letters and digits.

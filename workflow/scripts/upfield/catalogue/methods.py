@@ -25,8 +25,10 @@ INTERPOLATION_ORDER = {"identity": 1, "spline": 3, "histogram_match": 1}
 MODEL_FREE = tuple(INTERPOLATION_ORDER)
 # The baseline that is trained: the U-Net without a discriminator.
 SUPERVISED = "unet3d"
-# What needs a target to learn from, or another grid to interpolate to: baselines that unpaired studies cannot have.
-NEED_A_TARGET = ("spline", SUPERVISED)
+# What needs another grid to interpolate to: on a scan's own grid it is `identity`.
+NEED_A_GRID = ("spline",)
+# What needs a target to learn from, or another grid: baselines that unpaired studies cannot have.
+NEED_A_TARGET = (*NEED_A_GRID, SUPERVISED)
 # Keys of `train` that change how training is watched, fed and spread, and no weight but by the rounding of sums.
 RUNTIME_OPTIONS = ("save_every", "preview_every", "log_every", "workers", "processes", "threads")
 # Kinds of pairing that a method learns from whose file does not say.

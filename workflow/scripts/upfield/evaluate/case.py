@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Union
 
+from upfield.catalogue.methods import INTERPOLATION_ORDER
 from upfield.errors import ScanError, UpfieldError
 from upfield.image import nifti
 from upfield.image.nifti import Array, Grid, Volume
@@ -18,7 +19,8 @@ Said = Union["Case", Mapping[str, Any]]
 class Case:
     """A participant's files, and what a row says of each method; images are read when they are asked for.
 
-    All native images are on one grid, that of `mask`, the brain.
+    All native images are on one grid, that of `mask`, the brain; outputs are moved there by a `transform`, if there is
+    one.
     """
 
     participant: str
@@ -39,6 +41,8 @@ class Case:
     judged_by: Sequence[str] = ()
     # The contrast, as file names say it.
     suffix: str = ""
+    # From the outputs' own grids and world, that of the source, to those of `mask`; None where they are on its grid.
+    transform: str | None = None
 
     @classmethod
     def of(cls, said: Said) -> "Case":
@@ -68,8 +72,12 @@ class Case:
         return nifti.load(self.reference)
 
     def output(self, method: str) -> Array:
-        """Values of a method's output; errors as for `on_grid`."""
-        return on_grid(self.outputs[method], self.brain_mask.grid, self.mask)
+        """Values of a method's output; errors as for `on_grid`. Moved there with one interpolation, if it must be."""
+        if self.transform is None:
+            return on_grid(self.outputs[method], self.brain_mask.grid, self.mask)
+        order = INTERPOLATION_ORDER.get(method, 3)
+        moves = nifti.read_transform(self.transform)
+        return nifti.resample(_readable(self.outputs[method]), self.brain_mask.grid, moves, order=order).data
 
     def uncertainty(self, method: str) -> Array:
         """Values of the standard deviation of a method's output; errors as for `on_grid`."""
@@ -85,10 +93,14 @@ class Case:
 
 def on_grid(path: str, grid: Grid, whose: str) -> Array:
     """Values of a prediction. Raises UpfieldError if it cannot be read or is not on the grid, that of `whose`."""
-    try:
-        output = nifti.load(path)
-    except ScanError as error:
-        raise UpfieldError(f"{path}: {error}; rerun the prediction") from None
+    output = _readable(path)
     if not output.grid.matches(grid):
         raise UpfieldError(f"{path} is not on the grid of {whose}; rerun the prediction")
     return output.data
+
+
+def _readable(path: str) -> Volume:
+    try:
+        return nifti.load(path)
+    except ScanError as error:
+        raise UpfieldError(f"{path}: {error}; rerun the prediction") from None

@@ -30,15 +30,15 @@ BASIS = ["mse", "mae"]
 def measure(
     case: Said,
     values: str,
-    reference_values: str,
     metrics: Sequence[str],
+    reference_values: str | None = None,
     tissues: str | None = None,
     atlas: str | None = None,
     names: str | None = None,
     from_template: str | None = None,
     threads: int = 1,
 ) -> None:
-    """Write what `measured` gives: the table of a test participant, and that of its reference image.
+    """Write what `measured` gives: the table of a test participant, and that of its reference image if wanted.
 
     `tissues` is the label image of `segment_reference`, `atlas` one of the user's with its table of `names`, in the
     space of a template if `from_template` leads from there to the target.
@@ -49,7 +49,8 @@ def measure(
     moves = {} if atlas is None or from_template is None else {atlas: from_template}
     tables = measured(Case.of(case), labels, metrics, threads, moves)
     for path, table in zip((values, reference_values), tables, strict=True):
-        write_tsv(path, table)
+        if path is not None:
+            write_tsv(path, table)
 
 
 def measured(

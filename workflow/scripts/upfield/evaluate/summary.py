@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from upfield.evaluate import statistics
 from upfield.evaluate import tables as made
 from upfield.evaluate.subject import COLUMNS, REFERENCE_COLUMNS
 from upfield.evaluate.tissues import SEGMENTATION
@@ -35,6 +36,17 @@ def write_tables(
     )
     for name, path in tables.items():
         write_tsv(path, found[name])
+
+
+@step(version=0, memory=(300, 1), minutes=(0.1, 0.01))
+def write_as_applied(values: Sequence[str], per_subject: str, leaderboard: str, seed: int) -> None:
+    """Write the rows of outputs as `apply` would deliver them, of all test participants, and their leaderboard.
+
+    `values` are files of `subject.measure`, `seed` is that of the bootstrap.
+    """
+    found = made.gathered(values, COLUMNS)
+    write_tsv(per_subject, found)
+    write_tsv(leaderboard, statistics.leaderboard(found, seed))
 
 
 @step(version=0, memory=(300, 1), minutes=(0.1, 0.01))

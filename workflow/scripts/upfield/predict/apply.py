@@ -1,18 +1,23 @@
-"""Trained models on scans that have no target."""
+"""Trained models on scans that have no target, and what baselines make of such a scan."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from upfield.files import read_json
 from upfield.image import nifti
 from upfield.image.intensity import Scaling
 from upfield.image.nifti import SAME, Grid, Scale, Volume, mask_on
 from upfield.predict import models as trained
 from upfield.predict import training_range
+from upfield.predict.harmonize import rescaled
 from upfield.predict.models import Inference
 from upfield.predict.native import changed, save_prediction, template_to_target
+from upfield.preprocess.derivatives import scaling_of, why_excluded
 from upfield.preprocess.grid import SOURCE_MARGIN
+from upfield.preprocess.standardize import prepare
 from upfield.step import step
 
 
@@ -27,6 +32,7 @@ def enhance_alone(
     adds_change: bool,
     memory: int | None = None,
     from_template: str | None = None,
+    judged_by: Sequence[str] = (),
 ) -> None:
     """The mean output of trained models for a scan that has no target.
 
@@ -35,8 +41,13 @@ def enhance_alone(
     on the scale that the training targets had, the median of their normalizations: there is no target to ask.
     What is farther from the brain than what the networks were shown is 0. `models` are files of weights;
     `from_template` leads back from the space of a template, where they work in one. With `adds_change` the output is
-    the scan with what the networks change of it, as for `harmonize`.
+    the scan with what the networks change of it, as for `harmonize`. A scan that files it is `judged_by` exclude is
+    written as it is.
     """
+    if why_excluded(judged_by) is not None:
+        method = read_json(Path(models[0]).with_name("model.json"))["method"]
+        _save_excluded(image, judged_by, enhanced, method)
+        return
     from upfield.predict.inference import enhance
 
     networks, cards = trained.load(models)
@@ -65,6 +76,55 @@ def enhance_alone(
         "Intensity": "intensities on the median scale of the targets that the model was trained on",
     }
     save_prediction(moved.with_data(np.where(shown, moved.data, 0)), enhanced, metadata)
+
+
+@step(version=0, memory=(290, 30), minutes=(0.2, 0.03))
+def prepare_tested(typical: str, **arguments: Any) -> None:
+    """The source of a test participant as `prepare` writes it, for a model that has `typical` targets.
+
+    `typical` is a file of `typical_targets`, `arguments` are the others of `prepare`.
+    """
+    prepare(typical=read_json(typical)["voxel"], **arguments)
+
+
+@step(version=0, memory=(500, 30), minutes=(0.3, 0.02))
+def rescale(
+    image: str,
+    mask: str,
+    preprocessed: str,
+    typical: str,
+    enhanced: str,
+    method: str,
+    models: Sequence[str] = (),
+    judged_by: Sequence[str] = (),
+) -> None:
+    """A baseline without a network for a scan that has no target: not interpolated, on the training targets' scale.
+
+    `typical` is a file of `typical_targets`; the rest as for `enhance_alone`.
+    """
+    if why_excluded(judged_by) is not None:
+        _save_excluded(image, judged_by, enhanced, method)
+        return
+    targets = read_json(typical)
+    scale = Scaling(targets["offset"], targets["scale"])
+    result = rescaled(nifti.load(image), nifti.load_mask(mask), scaling_of(preprocessed), scale, method, models)
+    metadata = {
+        "Sources": [image, mask, preprocessed],
+        "SpatialReference": image,
+        "SkullStripped": False,
+        "Method": method,
+        "Models": trained.folders(models),
+        "IntensityOffset": scale.offset,
+        "IntensityScale": scale.scale,
+        "Intensity": "intensities on the median scale of the training targets",
+    }
+    save_prediction(result, enhanced, metadata)
+
+
+def _save_excluded(image: str, judged_by: Sequence[str], enhanced: str, method: str) -> None:
+    """What stands in place of the output of an excluded scan, which nobody measures: the scan as it is."""
+    metadata = {"Sources": [image], "SpatialReference": image, "SkullStripped": False, "Method": method}
+    save_prediction(nifti.load(image), enhanced, metadata, judged_by)
 
 
 def _divided(native: Grid, fine: Grid, scale: Scale) -> Grid:

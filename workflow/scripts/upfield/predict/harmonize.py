@@ -54,10 +54,7 @@ def harmonize(
         how = Inference(**inference, memory=memory)
         result, metadata["CycleError"] = _by_network(native, brain, preprocessed, models, scale, how)
     else:
-        data = own.apply(native.data)
-        if method == "histogram_match":
-            data = histograms.match_histogram(data, brain.data, read_arrays(models[0])["quantiles"])
-        result = native.with_data(scale.invert(data))
+        result = rescaled(native, brain, own, scale, method, models)
     metadata |= {
         "SkullStripped": by_network,
         "Models": trained.folders(models),
@@ -66,6 +63,17 @@ def harmonize(
         "IntensityScale": scale.scale,
     }
     save_prediction(result, enhanced, metadata)
+
+
+def rescaled(native: Volume, brain: Volume, own: Scaling, scale: Scaling, method: str, models: Sequence[str]) -> Volume:
+    """A native scan, not interpolated, by a baseline without a network.
+
+    In intensities of `scale` instead of its `own`; `models` holds the quantiles of histogram matching.
+    """
+    data = own.apply(native.data)
+    if method == "histogram_match":
+        data = histograms.match_histogram(data, brain.data, read_arrays(models[0])["quantiles"])
+    return native.with_data(scale.invert(data))
 
 
 def _by_network(

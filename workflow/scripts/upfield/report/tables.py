@@ -41,6 +41,8 @@ COLUMNS = {
     "metrics/calibration": ("participant_id", "method", "fold", "bin", "voxels", "predicted", "rmse", "spearman",
                             "ence"),
     "metrics/definitions": ("metric", "label", "unit", "better", "ideal", "values", "definition", "source"),
+    "metrics/as_applied": ("participant_id", "method", "fold", "seed", "split", "region", "metric", "value"),
+    "metrics/as_applied_leaderboard": ("method", "split", "region", "metric", "n", "mean", "sd", "ci_low", "ci_high"),
     "metrics/appearance": ("participant_id", "scanner", "method", "block", "feature", "value"),
 }  # fmt: skip
 LABELS = quality.LABELS | harmonisation.LABELS

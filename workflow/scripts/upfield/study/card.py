@@ -16,10 +16,7 @@ def card_of(study: Study, fold: str) -> dict[str, Any]:
     Reads the sidecars of the preprocessed training scans, which must exist. Raises UpfieldError if all are excluded.
     """
     config = study.config
-    used = study.training_scans(fold, study.described())
-    sources, targets = (
-        [(scan, _facts(study, scan)) for scan in used if scan.role == side] for side in ("source", "target")
-    )
+    sources, targets = _described(study, fold)
     return {
         "phantom": config["phantom"] is not None,
         "pairing": study.design.name,
@@ -29,6 +26,19 @@ def card_of(study: Study, fold: str) -> dict[str, Any]:
         "preprocess": {**config["preprocess"], "brain": study.brain(sources[0][0])},
         "domain": training_range.describe(sources, targets),
     }
+
+
+def domain_of(study: Study, fold: str) -> dict[str, Any]:
+    """The `domain` of `card_of` alone: what the training scans of a fold were like. Errors as there."""
+    return training_range.describe(*_described(study, fold))
+
+
+def _described(study: Study, fold: str) -> tuple[list[training_range.Described], list[training_range.Described]]:
+    """Sources and targets that a fold's models learn from, each with the sidecar of its preprocessed image."""
+    used = study.training_scans(fold, study.described())
+    described: list[training_range.Described] = [(scan, _facts(study, scan)) for scan in used]
+    source, target = ([one for one in described if one[0].role == side] for side in ("source", "target"))
+    return source, target
 
 
 def _facts(study: Study, scan: Scan) -> dict[str, Any]:

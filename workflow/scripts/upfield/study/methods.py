@@ -6,14 +6,14 @@ from functools import cached_property
 from typing import Any
 
 from upfield.bids import label
-from upfield.catalogue.methods import MODEL_FREE, RUNTIME_OPTIONS
+from upfield.catalogue.methods import MODEL_FREE, NEED_A_GRID, RUNTIME_OPTIONS
 from upfield.errors import UpfieldError
 from upfield.image.nifti import SAME, Scale
 from upfield.study import config as configuration
 from upfield.study import requirements
 
 # Labels in the names of files that are no method's.
-RESERVED = ("preproc", "biascorr", "simulated", "average", "brain", "tissues")
+RESERVED = ("preproc", "alone", "biascorr", "simulated", "average", "brain", "tissues")
 
 
 class Methods:
@@ -27,6 +27,8 @@ class Methods:
         self.trained = configuration.trained_methods(config)
         self.networks = [name for name in self.trained if name not in MODEL_FREE]
         self.by_label = _labels(self.names)
+        # Those that `apply` could deliver, where there is no target.
+        self.alone = [name for name in self.names if name not in NEED_A_GRID]
 
     # -- models ----------------------------------------------------------------------------------------------------
 

@@ -25,8 +25,8 @@ FIXED = (
 )  # fmt: skip
 # Of a test participant.
 MEASURED = (
-    "values", "reference_values", "perceptual", "segmentation", "harmonized_values", "audit", "structures",
-    "audit_maps", "lesions", "calibration",
+    "values", "reference_values", "applied_values", "perceptual", "segmentation", "harmonized_values", "audit",
+    "structures", "audit_maps", "lesions", "calibration",
 )  # fmt: skip
 # What is made of scans before anything is learned from them.
 OF_SCANS = (
@@ -35,9 +35,9 @@ OF_SCANS = (
 )  # fmt: skip
 # What may be left over. Logs and run times are history, and what was converted may be the user's own raw data.
 LOOKED_FOR = (
-    *(kind for kind in OF_SCANS if kind != "converted"), "prediction", "uncertainty", "enhanced", "tissues",
-    "quality", "picture", "contact_sheet", "store", "model", "card", "history", *MEASURED, "appearance", "table",
-    "export",
+    *(kind for kind in OF_SCANS if kind != "converted"), "prediction", "uncertainty", "enhanced", "prepared", "typical",
+    "tissues", "quality", "picture", "contact_sheet", "store", "model", "card", "history", *MEASURED, "appearance",
+    "table", "export",
 )  # fmt: skip
 KNOWN = {"picture": PICTURES}
 SHOWN = 3
@@ -106,11 +106,15 @@ def _of_study(study: Study) -> Iterator[str]:
         for seed in methods.seeds(method)
         for kind in ("model", "card", "history")
     )
+    yield from (paths("typical", fold=fold) for fold in study.folds.names if study.as_applied)
     for participant in study.tested:
         for method in methods.names:
             yield from _both(study.prediction(method, participant))
         for method in methods.uncertain:
             yield from _both(study.uncertainty(method, participant))
+        for method in study.as_applied:
+            yield from _both(study.prepared(participant, method))
+            yield from _both(study.enhanced(method, participant))
         yield from paths.both("tissues", study.judged_scans(participant)[0])
         yield from (paths(kind, participant=participant) for kind in MEASURED)
     yield from (paths("table", table=table) for table in study.every_table)

@@ -9,10 +9,10 @@ import pandas as pd
 
 from upfield import bids
 from upfield.catalogue.methods import RUNTIME_OPTIONS
-from upfield.files import read_tsv, write_text, write_tsv
+from upfield.files import read_tsv, write_json, write_text, write_tsv
 from upfield.step import step
 from upfield.study import splits as splitting
-from upfield.study.card import card_of
+from upfield.study.card import card_of, domain_of
 from upfield.study.provenance import record
 from upfield.study.study import Study
 
@@ -112,6 +112,12 @@ def fit_histogram(
 
     facts = {"fold": fold, "seed": int(seed), **_provenance(config, splits)}
     training.fit_histogram(Path(model).parent, stores=train_stores, card=facts)
+
+
+@step(version=0, memory=(300, 0.2), minutes=(0.2, 0.001))
+def typical_targets(typical: str, fold: str, config: Mapping[str, Any]) -> None:
+    """Write what a fold's training targets are like, `domain.target` of the cards of its models."""
+    write_json(typical, domain_of(Study(config, rescan=False), fold)["target"])
 
 
 def _provenance(config: Mapping[str, Any], splits: str) -> dict[str, Any]:

@@ -188,6 +188,20 @@ class Study(Scans):
         assert target is not None
         return self.paths("uncertainty", source, suffix=target.suffix, method=method)
 
+    def prepared(self, participant: str, method: str) -> str:
+        """A test participant's source as `apply` prepares it for a method: on its own grid, or in the template's space.
+
+        In a template's space the name has that space, else `orig`.
+        """
+        source, space = self.contents[participant].source, "orig" if self.template is None else self.space
+        return self.paths("prepared", source, space=space, scale="x".join(map(str, self.methods.scale[method])))
+
+    def enhanced(self, method: str, participant: str) -> str:
+        """A method's output for a test participant as `apply` would deliver it."""
+        source, target = self.contents[participant]
+        assert target is not None
+        return self.paths("enhanced", source, suffix=target.suffix, method=method)
+
     def reference(self, participant: str) -> list[str]:
         """The image that an output of a test participant should have been, if there is one."""
         target = self.contents[participant].target
@@ -232,6 +246,11 @@ class Study(Scans):
         """Names of the tables of metrics."""
         names = ["per_subject", "leaderboard", "comparisons", "ranks", "agreement", *self.design.tables(self.config)]
         return [*names, "calibration"] if self.methods.uncertain else names
+
+    @property
+    def as_applied(self) -> list[str]:
+        """The methods that are measured as `apply` would deliver them, in report order; maybe none."""
+        return self.methods.alone if "as_applied" in self.tables else []
 
     @property
     def every_table(self) -> list[str]:

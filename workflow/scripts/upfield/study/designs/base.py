@@ -143,7 +143,16 @@ class Design:
 
     def tables(self, config: Mapping[str, Any]) -> list[str]:
         """Names of the tables of metrics that this kind of study has beside those that all have."""
-        return [name for name in ("audit", "lesions") if config["evaluate"][name]]
+        applied = [] if self.not_applied(config) else ["as_applied", "as_applied_leaderboard"]
+        return [*(name for name in ("audit", "lesions") if config["evaluate"][name]), *applied]
+
+    def not_applied(self, config: Mapping[str, Any]) -> str:
+        """Why nothing is measured as `apply` would deliver it, a clause; empty if it is."""
+        if not config["evaluate"]["as_applied"]:
+            return "evaluate.as_applied is false"
+        if len(config["source"]["channels"]) > 1:
+            return "these models take several contrasts side by side, and apply takes models of one"
+        return ""
 
     def measured(self, config: Mapping[str, Any]) -> dict[str, str]:
         """What `summarise` gathers of each test participant: its argument to the kind of file."""
@@ -176,7 +185,11 @@ class Design:
         # Imported here: nothing is measured when a study is planned.
         from upfield.evaluate import subject
 
-        return Narrative(evaluation=[subject.methods_sentence(config, {})])
+        known = "as_applied" in config.get("evaluate", {})
+        return Narrative(
+            evaluation=[subject.methods_sentence(config, {})],
+            not_applied=self.not_applied(config) if known else "",
+        )
 
 
 def fault(participant: str, scans: Sequence[Scan], image: Paths, decision: str) -> Exclusion | None:

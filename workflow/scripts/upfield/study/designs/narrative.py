@@ -20,6 +20,8 @@ class Narrative:
         Clauses of the methods text on what outputs were compared with, with keys of references in brackets.
     native_grid
         What a native working grid is.
+    not_applied
+        Why nothing was measured as `apply` would deliver it, a clause; empty where it was, or where nothing could be.
     skipped
         Rooms and modules of preprocessing, such as `preprocess.registration`, that the design does not run.
 
@@ -30,4 +32,5 @@ class Narrative:
     source: str = ""
     evaluation: Sequence[str] = ()
     native_grid: str = "the target's own grid"
+    not_applied: str = ""
     skipped: frozenset[str] = frozenset()
