@@ -52,7 +52,7 @@ if STUDY.as_applied:
             scale=r"\d+x\d+x\d+",
             space="[A-Za-z0-9]+",
         group:
-            "evaluate"
+            "prepare"
         conda:
             "../envs/preprocess.yaml"
         resources:

@@ -120,6 +120,12 @@ def test_whole_study_is_planned_before_anything_runs(configfile, dataset, tmp_pa
         "findings": 1,
         "summarise": 1,
         "export": 1,
+        "typical_targets": 1,
+        "prepare_tested": test,
+        "enhance_tested": (methods - 3) * test,
+        "rescale": 2 * test,
+        "measure_as_applied": test,
+        "as_applied": 1,
         "html_report": 1,
         "report": 1,
     }
