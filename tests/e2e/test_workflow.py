@@ -140,6 +140,34 @@ def test_metrics_are_of_the_test_participant_by_every_method(finished):
     assert list(board.columns) == ["method", "split", "region", "metric", "n", "mean", "sd", "ci_low", "ci_high"]
 
 
+def test_every_method_is_measured_as_apply_would_deliver_it(finished):
+    values, known = (read_tsv(finished.root / f"metrics/{name}.tsv") for name in ("as_applied", "per_subject"))
+    assert list(values.columns) == list(known.columns)
+    assert set(values["method"]) == set(METHODS) - {"spline"} and set(values["participant_id"]) == {
+        person_tested(finished)
+    }
+    boards = [read_tsv(finished.root / f"metrics/{name}.tsv") for name in ("as_applied_leaderboard", "leaderboard")]
+    assert list(boards[0].columns) == list(boards[1].columns)
+    # One intensity scale for all of an image leaves its correlation with the target as it was.
+    both = [
+        table[(table["region"] == "brain") & (table["metric"] == "pearson")].set_index("method")["value"]
+        for table in (values, known)
+    ]
+    assert both[0]["identity"] == pytest.approx(both[1]["identity"], abs=1e-4)
+    person = person_tested(finished)
+    (source,) = (finished.data / f"{person}/ses-low/anat").glob("*.nii.gz")
+    for method in ("identity", "unet3d"):
+        (image,) = finished.root.glob(f"{person}/ses-low/anat/{person}_ses-low_desc-{method}_T1w.nii.gz")
+        assert read_json(str(image).replace(".nii.gz", ".json"))["Method"] == method
+    np.testing.assert_allclose(
+        nib.load(str(image).replace("unet3d", "identity")).affine, nib.load(source).affine, atol=1e-4
+    )
+    card = read_json(finished.root / "models/unet3d/fold-0_seed-42/model.json")
+    assert read_json(finished.root / "models/targets_fold-0.json") == card["domain"]["target"]
+    report = (finished.root / "report/index.html").read_text()
+    assert "target known" in report.split('<section id="as-applied"')[1].split("</section>")[0]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_predictions_lie_on_the_native_target_in_its_world_and_intensities(finished, method):
     person = person_tested(finished)
