@@ -90,13 +90,17 @@ def limits(smallest, action="warn"):
 def test_whatever_part_was_lost_is_made_again(finished):
     assert run(finished) == run(finished, "train") == []
     root = finished / "out" / "finished"
-    (predicted,) = root.glob("sub-*/*/anat/*_desc-unet3d_T1w.json")
+    # With the target known, and as applied.
+    predicted, applied = sorted(root.glob("sub-*/*/anat/*_desc-unet3d_T1w.json"), reverse=True)
     lost = [
         "models/unet3d/fold-0_seed-1/model.safetensors",
         "models/unet3d/fold-0_seed-2/history.tsv",
         "models/cyclegan/fold-0_seed-2/model.json",
         "models/histogram_match/fold-0_seed-1/model.safetensors",
         predicted.relative_to(root).as_posix(),
+        applied.relative_to(root).as_posix(),
+        "models/targets_fold-0.json",
+        "metrics/as_applied.tsv",
         "metrics/outliers.tsv",
         "metrics/structures.tsv",
         "metrics/lohiresgan/cyclegan.csv",
