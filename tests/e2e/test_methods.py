@@ -136,6 +136,9 @@ def applied(finished, balls, tmp_path_factory):
     fine = nifti.load(data / "sub-07/ses-low/anat/sub-07_ses-low_T1w.nii.gz")
     grid = nifti.refine(fine.grid, (2, 2, 2))
     nifti.save(nifti.resample(fine, grid), data / "sub-08/anat/sub-08_T1w.nii.gz")
+    # The source of the study's test participant, which the model never saw, in a dataset without its target.
+    tested = person_tested(finished)
+    shutil.copytree(finished.data / tested / "ses-low", data / tested / "ses-low")
     (data / "sub-09/anat").mkdir(parents=True)
     (data / "sub-09/anat/sub-09_T1w.nii.gz").write_bytes(b"this is not an image")
     out = tmp_path_factory.mktemp("applied")
@@ -146,13 +149,14 @@ def applied(finished, balls, tmp_path_factory):
     return data, out / "apply-srgan3d"
 
 
-def test_trained_model_enhances_scans_that_have_no_target(applied):
+def test_trained_model_enhances_scans_that_have_no_target(finished, applied):
     data, root = applied
     table = read_tsv(root / "applied.tsv").set_index("participant_id")
+    table = table.drop(person_tested(finished))
     assert table["status"].to_dict() == {"sub-07": "applied", "sub-08": "excluded", "sub-09": "excluded"}
     assert "voxels of 1.25 x 1.25 x 2 mm (the model has seen 2.5 x 2.5 x 4 mm)" in table.loc["sub-08", "warnings"]
     assert "cannot be read" in table.loc["sub-09", "reason"]
-    (made,) = root.glob("sub-*/**/*_desc-srgan3d_T1w.nii.gz")
+    (made,) = root.glob("sub-07/**/*_desc-srgan3d_T1w.nii.gz")
     assert made == root / table.loc["sub-07", "output"]
     native = nifti.load(data / "sub-07/ses-low/anat/sub-07_ses-low_T1w.nii.gz")
     image = nifti.load(made)
@@ -164,6 +168,16 @@ def test_trained_model_enhances_scans_that_have_no_target(applied):
     assert 250 < image.data[core].mean() < 550
     page = (root / "report/index.html").read_text()
     assert "sub-07_ses-low_T1w" in page and "voxels of 1.25" in page and "no target" in page
+
+
+def test_outputs_as_applied_are_what_apply_makes_of_the_same_scan(finished, applied):
+    (made,) = applied[1].glob(f"{person_tested(finished)}/**/*_desc-srgan3d_T1w.nii.gz")
+    in_study = nifti.load(finished.root / made.relative_to(applied[1]))
+    assert in_study.grid.matches(nifti.load(made).grid)
+    np.testing.assert_allclose(in_study.data, nifti.load(made).data, rtol=1e-5, atol=1e-3)
+    values = read_tsv(finished.root / "metrics/as_applied.tsv")
+    assert set(values["method"]) == {"identity", "histogram_match", "unet3d", *METHODS}
+    assert np.isfinite(values.loc[values["region"] == "brain", "value"]).all()
 
 
 def test_applied_dataset_is_a_valid_bids_derivative(applied):
