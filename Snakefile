@@ -27,6 +27,7 @@ from upfield import attempts, home, place
 from upfield import step as steps
 from upfield.bids import sidecar
 from upfield.cluster import look, site, slurm
+from upfield.cluster.said import SaidLast
 from upfield.errors import UpfieldError, of_machine
 from upfield.files import merged, read_tsv, read_yaml, remove_abandoned
 from upfield.image.nifti import SAME
@@ -273,6 +274,8 @@ include: "rules/cluster.smk"
 onstart:
     for path in remove_abandoned(FOUND.temporary):
         logger.info(f"Removed {path}, which was left half-written.")
+    if workflow.is_main_process and workflow.executor_plugin.name == "local":
+        logger.addHandler(SaidLast(logger, most=0))
     # With the profile of Slurm, every run looks at the cluster first.
     if workflow.is_main_process and workflow.executor_plugin.name == "slurm":
         try:
