@@ -1,10 +1,14 @@
+import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 from upfield import bids
+from upfield.bids import Scan
+from upfield.bids.find import inspect
 from upfield.bids.layout import Layout
 from upfield.files import read_json
 from upfield.image import nifti
@@ -699,3 +703,12 @@ def test_contrasts_differ_in_any_entity(bids_tree):
     (pair,) = build_index(config).pairs
     assert [scan.name for scan in pair.sources] == ["sub-01_ses-1_acq-axi", "sub-01_ses-1_acq-cor"]
     assert bids.contrast_names(config["source"]) == ["T2w axi", "T2w cor"]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_no_file_is_excluded(tmp_path, make):
+    path = tmp_path / "sub-01/anat/sub-01_T1w.nii.gz"
+    path.parent.mkdir(parents=True)
+    make(path)
+    scan = Scan("sub-01", "source", str(path), "sub-01/anat", "sub-01", "T1w")
+    assert "expected a file" in inspect(scan).problem

@@ -360,12 +360,12 @@ def test_same_input_same_bytes(study, page):
 def test_images_that_cannot_be_shown_are_named(tmp_path):
     images = make_study(tmp_path, n=4)
     images[0].outputs["spline"].write_bytes(b"broken")
-    images[1].target.unlink()
+    images[1].target.write_bytes(b"broken")
     images[2].mask.write_bytes(b"broken")
     save(Volume(load(images[3].mask).data, np.eye(4)), images[3].mask)
     page = render(tmp_path, images)
     assert "spline cannot be shown: the file cannot be read as NIfTI" in page.text
-    assert "The images cannot be shown: the target cannot be used (the file does not exist)." in page.text
+    assert "The images cannot be shown: the target cannot be used (the file cannot be read" in page.text
     assert "The images cannot be shown: the brain mask cannot be used (the file cannot be read" in page.text
     assert "The images cannot be shown: the brain mask is not on the grid of the target." in page.text
     assert {a["aria-label"].split(", ")[-1] for a in page.all("svg")} == {"sub-01"}
