@@ -26,6 +26,7 @@ class Methods:
         self.baselines = configuration.baselines(config)
         self.trained = configuration.trained_methods(config)
         self.networks = [name for name in self.trained if name not in MODEL_FREE]
+        self.primary = configuration.primary(config)
         self.by_label = _labels(self.names)
 
     # -- models ----------------------------------------------------------------------------------------------------
