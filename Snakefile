@@ -28,7 +28,7 @@ from upfield import step as steps
 from upfield.bids import sidecar
 from upfield.cluster import look, site, slurm
 from upfield.cluster.said import SaidLast
-from upfield.errors import UpfieldError, of_machine
+from upfield.errors import UpfieldError, closed, of_machine
 from upfield.files import merged, read_tsv, read_yaml, remove_abandoned
 from upfield.image.nifti import SAME
 from upfield.study import outputs, phantoms
@@ -272,6 +272,8 @@ include: "rules/cluster.smk"
 
 
 onstart:
+    if CLOSED := closed(ROOT):
+        raise WorkflowError(CLOSED)
     for path in remove_abandoned(FOUND.temporary):
         logger.info(f"Removed {path}, which was left half-written.")
     if workflow.is_main_process and workflow.executor_plugin.name == "local":
