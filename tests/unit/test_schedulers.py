@@ -126,6 +126,8 @@ def test_queue_is_the_first_that_fits_and_those_with_gpus_are_left_to_them(refus
     assert asked(properties(), Site()).queue is None
     with refused("site.yaml", "99 GB", "--set-resources"):
         asked(properties(mem_mb=99000), site)
+    # A later attempt is only looked at: held against the largest.
+    assert asked(properties(mem_mb=99000), site, strict=False).queue == "long"
 
 
 @pytest.mark.parametrize(

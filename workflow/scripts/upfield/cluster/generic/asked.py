@@ -37,7 +37,7 @@ class Asked:
         return f"{self.minutes // 60:02d}:{self.minutes % 60:02d}:00"
 
 
-def asked(properties: Mapping[str, Any], site: "Site") -> Asked:
+def asked(properties: Mapping[str, Any], site: "Site", strict: bool = True) -> Asked:
     """What a job or group asks for; raises UpfieldError if no queue of the site file takes it.
 
     Parameters
@@ -46,6 +46,8 @@ def asked(properties: Mapping[str, Any], site: "Site") -> Asked:
         Of Snakemake's job: `rule` or `groupid`, `threads`, and `resources` under the names of the Slurm plugin.
     site
         The site file; its partitions are the queues.
+    strict
+        False: what no queue takes is given to that which allows most.
 
     """
     resources = properties["resources"]
@@ -62,15 +64,17 @@ def asked(properties: Mapping[str, Any], site: "Site") -> Asked:
         warning=_warning(str(resources.get("slurm_extra", ""))),
         sge=site.sge,
     )
-    queue = resources.get("slurm_partition") or _queue(wanted, site)
+    queue = resources.get("slurm_partition") or _queue(wanted, site, strict)
     return Asked(**vars(wanted) | {"queue": queue})
 
 
-def _queue(wanted: Asked, site: "Site") -> str | None:
+def _queue(wanted: Asked, site: "Site", strict: bool) -> str | None:
     """The first queue of the site file that takes a job, those without GPUs before those with; None without queues."""
     if not site.partitions:
         return None
     fitting = [found for found in site.partitions if _fits(wanted, found)]
+    if not fitting and not strict:
+        return max(site.partitions, key=lambda found: (found.gpus >= wanted.gpus, found.minutes, found.mem_mb)).name
     if not fitting:
         raise UpfieldError(
             f"no queue of {site.file} takes {wanted.name}: {wanted.minutes} minutes, {wanted.mem_mb / 1000:g} GB of "

@@ -41,7 +41,7 @@ def look(workflow: Any, site: Site, root: str, whole_training: int, worst: list[
     # Nobody but the site file says what there is, and nothing is tried.
     cluster = Cluster(site.partitions, None, ())
     arrange.checked(
-        lambda attempt: planned.each(workflow, attempt, lambda job: _submission(job, site, scheduler)),
+        lambda attempt: planned.each(workflow, attempt, lambda job: _submission(job, site, scheduler, attempt)),
         retries,
         worst,
         cluster,
@@ -60,8 +60,9 @@ def look(workflow: Any, site: Site, root: str, whole_training: int, worst: list[
     _quote_commands(workflow.executor_settings)
 
 
-def _submission(job: Any, site: Site, scheduler: Scheduler) -> Submission:
-    wanted = asked(json.loads(job.properties()), site)
+def _submission(job: Any, site: Site, scheduler: Scheduler, attempt: int) -> Submission:
+    # Later attempts that no queue would take are worth a note, no refusal.
+    wanted = asked(json.loads(job.properties()), site, strict=attempt == 1)
     for what in scheduler.lacks:
         if getattr(wanted, what):
             raise UpfieldError(
