@@ -28,7 +28,8 @@ def run(study: Study, *arguments: str) -> str:
     command += ["--configfile", str(study.folder / "study.yaml"), "--set-threads", "train_model=1"]
     log = study.folder / "said.log"
     words = f"cd {shlex.quote(str(study.folder))} && exec {shlex.join(command)} > said.log 2>&1"
-    study.slurm.command("sbatch", "--wait", "--time=9", "--mem=900", "--output=/dev/null", f"--wrap={words}")
+    study.slurm.command("sbatch", "--time=9", "--mem=900", "--output=/dev/null", f"--wrap={words}")
+    wait_for(lambda: log.is_file() and "Complete log" in log.read_text(), 300)
     return log.read_text()
 
 
@@ -58,6 +59,6 @@ def test_snakemake_itself_as_a_job_finds_slurm_by_its_variable(slurm, undisturbe
     study = Study(tmp_path / "study", slurm, undisturbed.data)
     table = study.root / "inventory.tsv"
     said = run(study, str(table), "--profile", str(ROOT / "profiles" / "slurm"), *FAST)
-    wait_for(table.is_file, 20)
+    assert table.is_file()
     assert "You are running snakemake in a SLURM job context" in said
     assert "has been submitted with SLURM jobid" in said and "1 of 1 steps (100%) done" in said
