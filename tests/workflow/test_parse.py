@@ -93,7 +93,7 @@ def test_whole_study_is_planned_before_anything_runs(configfile, dataset, tmp_pa
     before = {path: path.stat().st_mtime_ns for path in dataset.rglob("*")}
     jobs = plan(*configfile())
     found = count(jobs)
-    pairs, methods = 5, 5
+    pairs, methods = 5, 6
     test = found["measure"]
     assert test == 1
     assert found == {
