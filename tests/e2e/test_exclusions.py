@@ -270,7 +270,7 @@ def test_all_others_finish(finished):
     assert card["domain"]["source"]["scans"] == card["domain"]["target"]["scans"] == 2
     values = read_tsv(finished.root / "metrics/per_subject.tsv")
     assert set(values["participant_id"]) == {"sub-04"}
-    assert set(values["method"]) == {"identity", "spline", "histogram_match", "unet3d"}
+    assert set(values["method"]) == {"identity", "spline", "histogram_match", "denoise", "unet3d"}
     assert set(read_tsv(finished.root / "metrics/leaderboard.tsv")["n"]) == {1}
     assert set(read_tsv(finished.root / "metrics/audit.tsv")["participant_id"]) == {"sub-04"}
 

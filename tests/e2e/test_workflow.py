@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 RESULTS = Path(__file__).with_name("results_of_steps.json")
 
-METHODS = ["identity", "spline", "histogram_match", "unet3d", "unet3d_patchgan"]
+METHODS = ["identity", "spline", "histogram_match", "denoise", "unet3d", "unet3d_patchgan"]
 CONTRACT = [
     "dataset_description.json", "inventory.tsv", "pairs.tsv", "excluded.tsv", "splits.tsv", "metrics/per_subject.tsv",
     "metrics/leaderboard.tsv", "metrics/comparisons.tsv", "qc/quality.tsv", "report/index.html",

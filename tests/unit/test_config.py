@@ -195,8 +195,8 @@ def test_bad_method_file(study, methods_folder, refused, change, words):
 
 def test_baselines_come_first_and_once(study):
     listed = module.methods(changed(study, methods=["unet3d_patchgan", "unet3d", "identity"]))
-    assert listed == ["identity", "spline", "histogram_match", "unet3d", "unet3d_patchgan"]
-    assert module.trained_methods(study) == ["histogram_match", "unet3d", "unet3d_patchgan"]
+    assert listed == ["identity", "spline", "histogram_match", "denoise", "unet3d", "unet3d_patchgan"]
+    assert module.trained_methods(study) == ["histogram_match", "denoise", "unet3d", "unet3d_patchgan"]
     assert all(module.method_settings(study, name) == {} for name in module.MODEL_FREE)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from upfield.catalogue.methods import MODEL_FREE, ROOT, SUPERVISED, Facts, facts
+from upfield.catalogue.methods import FITTED, MODEL_FREE, ROOT, SUPERVISED, Facts, facts
 from upfield.catalogue.rules import filled, hint, raise_first, shown, strict, suits
 from upfield.errors import UpfieldError
 from upfield.files import read_yaml
@@ -239,7 +239,7 @@ def reading_pairs(config: Mapping[str, Any]) -> list[list[str]]:
 
 def trained_methods(config: Mapping[str, Any]) -> list[str]:
     """The methods that have a model to fit, in report order."""
-    return [name for name in methods(config) if name not in ("identity", "spline")]
+    return [name for name in methods(config) if name not in MODEL_FREE or name in FITTED]
 
 
 def method_settings(config: Mapping[str, Any], name: str) -> dict[str, Any]:

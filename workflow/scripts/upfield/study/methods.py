@@ -32,7 +32,7 @@ class Methods:
     # -- models ----------------------------------------------------------------------------------------------------
 
     def seeds(self, method: str) -> list[int]:
-        """Histogram matching has nothing random in it, so one seed is enough."""
+        """Baselines without a network have nothing random in them, so one seed is enough."""
         return list(self.config["train"]["seeds"])[: 1 if method in MODEL_FREE else None]
 
     @cached_property

@@ -114,5 +114,25 @@ def fit_histogram(
     training.fit_histogram(Path(model).parent, stores=train_stores, card=facts)
 
 
+@step(version=1, memory=(3000, 1), minutes=(60, 0.1))
+def fit_denoise(
+    train: Sequence[Mapping[str, str]],
+    val: Sequence[Mapping[str, str]],
+    splits: str,
+    model: str,
+    card: str,
+    history: str,
+    fold: str,
+    seed: str,
+    config: Mapping[str, Any],
+) -> None:
+    """Tune the denoising baseline and write it as a model folder; `train` and `val` are files of pairs."""
+    from upfield.training import denoising
+
+    facts = {"fold": fold, "seed": int(seed), **_provenance(config, splits)}
+    parts = {name: [denoising.Pair(**files) for files in part] for name, part in (("train", train), ("val", val))}
+    denoising.fit_denoise(Path(model).parent, **parts, card=facts)
+
+
 def _provenance(config: Mapping[str, Any], splits: str) -> dict[str, Any]:
     return record(config, splitting.fingerprint(read_tsv(splits)))

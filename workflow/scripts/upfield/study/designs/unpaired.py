@@ -152,7 +152,7 @@ class Unpaired(Design):
         # Imported here: nothing is measured when a study is planned.
         from upfield.evaluate import harmonized
 
-        left_out = " and ".join(NEED_A_TARGET)
+        left_out = f"{', '.join(NEED_A_TARGET[:-1])} and {NEED_A_TARGET[-1]}"
         native = config.get("preprocess", {}).get("spacing") == "native"
         notice = (
             "Source and target are different participants, so no output has a target image: no number here compares an"
