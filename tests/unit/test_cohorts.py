@@ -10,7 +10,7 @@ from upfield.study.config import ROOT
 from upfield.study.study import Study
 
 SPLITS = {"scheme": "holdout", "fractions": {"train": 0.6, "val": 0.2, "test": 0.2}, "folds": 4, "seed": 1,
-          "stratify": [], "file": None}  # fmt: skip
+          "stratify": [], "group": None, "file": None}  # fmt: skip
 NOBODY = pd.DataFrame({"participant_id": pd.Series(dtype=str)})
 SOURCES = [f"sub-source{n:02d}" for n in range(1, 11)]
 TARGETS = [f"sub-target{n:02d}" for n in range(1, 7)]
