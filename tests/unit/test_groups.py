@@ -135,3 +135,15 @@ def test_the_methods_text_says_so():
     text = splits.methods_sentence({"splits": block(scheme="leave_one_group_out", group="site")}, {})
     assert "leave-one-site-out cross-validation;" in text and "nor are two of one site" in text
     assert "group" not in splits.methods_sentence({"splits": block(group=None)}, {})
+
+
+def test_a_table_of_ones_own_is_checked_for_cohorts_too(tmp_path, refused):
+    sources, targets = ([f"sub-{side}{n}" for n in range(3)] for side in ("source", "target"))
+    table = pd.DataFrame({"participant_id": [*sources, *targets], "family": ["F0", "F1", "F2"] * 2})
+    path = tmp_path / "own.tsv"
+    rows = [f"{person}\t0\t{splits.PARTS[n % 3]}" for n, person in enumerate([*sources, *targets])]
+    path.write_text("\n".join(["participant_id\tfold\tsplit", *rows]) + "\n")
+    assert len(splits.assign_cohorts((sources, targets), {}, block(file=str(path)), table)) == 6
+    table.loc[3, "family"] = "F1"
+    with refused("sub-source1 and sub-target0", "one family (F1)"):
+        splits.assign_cohorts((sources, targets), {}, block(file=str(path)), table)

@@ -153,10 +153,10 @@ def assign_cohorts(
         else:
             _check_folds(targets, config)
             tests = result[result["split"] == "test"].set_index("participant_id")["fold"]
-            groups = [[p for p in tied if tests[together[p]] == str(k)] for k in range(config["folds"])]
+            dealt = [[p for p in tied if tests[together[p]] == str(k)] for k in range(config["folds"])]
             for person in free:
-                min(groups, key=len).append(person)
-            result = pd.concat([result, _folds(groups)], ignore_index=True)
+                min(dealt, key=len).append(person)
+            result = pd.concat([result, _folds(dealt)], ignore_index=True)
         result = result.sort_values("fold", kind="stable", key=lambda folds: folds.astype(int), ignore_index=True)
     check(result)
     check_cohorts(result, (sources, targets), together)
