@@ -124,7 +124,8 @@ def bad_brains(root):
     replaced(5, "high", speck)
     replaced(6, "high", np.where(ball(high[6], 6, 37), 300, 0))
     replaced(7, "high", np.random.default_rng(0).uniform(50, 99, high[7].shape))
-    shutil.copy(scan(root, "sub-10", "high"), scan(root, "sub-11", "high"))
+    # The target of somebody else, who is not in the dataset.
+    nifti.save(head(13, grid_of(13, (2.0, 2.5, 2.5), True), 2.0), scan(root, "sub-11", "high"))
     usual = head(12, high[12], 2.0).data
     replaced(12, "high", np.where(ball(high[12], 12, 43) & (usual == 0), 400, usual))
     return {
