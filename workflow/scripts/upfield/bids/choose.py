@@ -66,7 +66,7 @@ def without_copies(scans: Iterable[Scan], one_person: Callable[[Scan, Scan], boo
             other = first.setdefault(scan.voxels, scan)
             if not one_person(scan, other):
                 whose = f"{Path(other.path).name} of {other.participant} ({other.role})"
-                scan = changed(scan, problem=f"the same voxels as {whose}: one image under two labels")
+                scan = changed(scan, problem=f"the same voxels as {whose}")
         result.append(scan)
     return result
 

@@ -17,6 +17,7 @@ from upfield.foreign import read_object, warn
 from upfield.image import identity
 
 KEY = "seen"
+NOTHING: dict[str, Any] = {"participants": {}, "images": [], "complete": True}
 Card = Mapping[str, Any]
 
 
@@ -33,13 +34,13 @@ def record(scans: Iterable[Scan], phantom: bool, start: Card | None) -> dict[str
         if name is not None:
             people.setdefault(name, set()).add(_label(scan))
         images |= set(_digests(scan))
-    earlier = {"participants": {}, "images": [], "complete": True} if start is None else start.get(KEY)
-    for name, labels in (earlier or {}).get("participants", {}).items():
+    earlier: dict[str, Any] = NOTHING if start is None else start.get(KEY, NOTHING | {"complete": False})
+    for name, labels in earlier["participants"].items():
         people.setdefault(name, set()).update(labels)
     return {
         "participants": {name: sorted(people[name]) for name in sorted(people)},
-        "images": sorted(images | set((earlier or {}).get("images", []))),
-        "complete": bool((earlier or {}).get("complete", False)),
+        "images": sorted(images | set(earlier["images"])),
+        "complete": earlier["complete"],
     }
 
 
