@@ -572,8 +572,8 @@ def test_without_the_validator_the_verdict_is_unknown(bids_tree, monkeypatch):
 @pytest.fixture
 def samples(tmp_path):
     """Write a table beside a few images, and return a study of it."""
-    for name in ("a", "b", "c"):
-        data = np.random.default_rng(1).uniform(1, 100, (6, 7, 8)).astype(np.float32)
+    for number, name in enumerate(("a", "b", "c", "d", "e")):
+        data = np.random.default_rng(number).uniform(1, 100, (6, 7, 8)).astype(np.float32)
         nifti.save(Volume(data, np.eye(4)), tmp_path / "scans" / f"{name}.nii.gz")
     (tmp_path / "scans" / "b.json").write_text('{"MagneticFieldStrength": 3}')
     (tmp_path / "series").mkdir()
@@ -593,8 +593,8 @@ def test_a_table_names_scans_outside_bids(samples, tmp_path):
         "participant_id\tsession\tsource\ttarget\n"
         "sub-01\tbase\tscans/a.nii.gz\tscans/b.nii.gz\n"
         f"02\tn/a\t{tmp_path}/scans/c.nii.gz\tmissing.nii.gz\n"
-        "03\tn/a\tseries\tscans/b.nii.gz\n"
-        "04\tn/a\tscans/a.nii.gz\tnothing\n"
+        "03\tn/a\tseries\tscans/d.nii.gz\n"
+        "04\tn/a\tscans/e.nii.gz\tnothing\n"
     )
     index = build_index(config)
     first, second = index.pairs

@@ -9,7 +9,7 @@ from upfield.catalogue.methods import FITTED, MODEL_FREE, ROOT, SUPERVISED, Fact
 from upfield.catalogue.rules import filled, hint, raise_first, shown, strict, suits
 from upfield.errors import UpfieldError
 from upfield.files import read_yaml
-from upfield.study import aliases, designs, texts
+from upfield.study import aliases, designs, splits, texts
 
 SCHEMAS = ROOT / "workflow" / "schemas"
 
@@ -100,11 +100,7 @@ def check(config: Mapping[str, Any]) -> None:
     if config["bids_dir"] is not None:
         raise UpfieldError("config: bids_dir is set and model is not; to apply a model give both, to train one neither")
     _check_datasets(config)
-    fractions = config["splits"]["fractions"]
-    if abs(sum(fractions.values()) - 1) > 1e-6:
-        raise UpfieldError(
-            f"config: splits.fractions sum to {sum(fractions.values()):g}; expected 1 (found {dict(fractions)})"
-        )
+    splits.check_config(config["splits"])
     free = next((name for name in config["method_overrides"] if name in MODEL_FREE), None)
     if free is not None:
         raise UpfieldError(f"config: method_overrides.{free} has no effect; {free} has no settings")

@@ -46,6 +46,10 @@ class Unpaired(Design):
             if wrong:
                 raise UpfieldError(f"config: pairing is unpaired, but {words}")
 
+    def one_person(self, first: Scan, second: Scan) -> bool:
+        """A label means the same person in one dataset alone."""
+        return super().one_person(first, second) and first.root == second.root
+
     # -- scans and splits ------------------------------------------------------------------------------------------
 
     def assemble(self, scans: Sequence[Scan], config: Mapping[str, Any]) -> Index:
