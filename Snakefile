@@ -27,7 +27,9 @@ from upfield import attempts, home, place
 from upfield import step as steps
 from upfield.bids import sidecar
 from upfield.cluster import look, site, slurm
-from upfield.errors import UpfieldError, of_machine
+from upfield.cluster.generic import look as generic
+from upfield.cluster.said import SaidLast
+from upfield.errors import UpfieldError, closed, of_machine
 from upfield.files import merged, read_tsv, read_yaml, remove_abandoned
 from upfield.image.nifti import SAME
 from upfield.study import outputs, phantoms
@@ -36,6 +38,8 @@ from upfield.study.config import check_files, reading_pairs, typed
 from upfield.study.study import Study
 
 home.settle()
+# The Slurm plugin forgets where Slurm is when Snakemake itself runs in a job.
+SLURM_CONF = {name: value for name, value in os.environ.items() if name == "SLURM_CONF"}
 # What the user said, before the defaults: a model decides about everything else.
 GIVEN = deepcopy(config)
 
@@ -274,15 +278,22 @@ include: "rules/cluster.smk"
 
 
 onstart:
+    if CLOSED := closed(ROOT):
+        raise WorkflowError(CLOSED)
     for path in remove_abandoned(FOUND.temporary):
         logger.info(f"Removed {path}, which was left half-written.")
-    # With the profile of Slurm, every run looks at the cluster first.
-    if workflow.is_main_process and workflow.executor_plugin.name == "slurm":
+    if workflow.is_main_process and workflow.executor_plugin.name == "local":
+        logger.addHandler(SaidLast(logger, most=0))
+    # On a cluster, every run looks at it first.
+    if workflow.is_main_process and workflow.executor_plugin.name in ("slurm", "cluster-generic"):
+        os.environ.update(SLURM_CONF)
         try:
             if "propose_site" in workflow.dag_settings.targets:
                 look.write_proposal(logger)
-            else:
+            elif workflow.executor_plugin.name == "slurm":
                 look.look(workflow, SITE, ROOT, TRAINING, WORST_CASE, logger, WorkflowError)
+            else:
+                generic.look(workflow, SITE, ROOT, TRAINING, WORST_CASE, logger)
         except UpfieldError as error:
             raise WorkflowError(str(error)) from None
         if {"check_site", "propose_site"} & set(workflow.dag_settings.targets):

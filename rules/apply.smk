@@ -54,6 +54,7 @@ checkpoint screen:
         **STEP.resources,
     params:
         STUDY.training_range,
+        [card.get("seen") for card in STUDY.cards],
         config["out_of_range"],
         [scan.path for scan in STUDY.found],
         **STEP.params,

@@ -104,7 +104,7 @@ if STUDY.as_applied:
     STEP = step("predict.apply.rescale", "predict/{folder}/{scan}_{label}_{suffix}_alone")
 
     rule rescale:
-        """identity or histogram_match on the source's own grid, on the scale of the training targets."""
+        """A baseline without a network on the source's own grid, on the scale of the training targets."""
         input:
             models("card"),
             image=PATHS("corrected"),

@@ -183,6 +183,7 @@ rule summarise:
         **STEP.params,
         methods=STUDY.methods.networks,
         baselines=STUDY.methods.baselines,
+        primary=STUDY.methods.primary,
         seed=config["evaluate"]["seed"],
     script:
         "../workflow/scripts/step.py"

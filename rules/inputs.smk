@@ -102,6 +102,23 @@ def model_files(**names):
     return {kind: PATHS(kind, **names) for kind in ("model", "card", "history")}
 
 
+def pair_to_fit(pair):
+    """The files of a pair, see `training.denoising.Pair`."""
+    files = predicted_pair(pair.source) | {"mask": PATHS("mask", pair.target)}
+    return {"participant": pair.participant, **files, "source_preprocessed": PATHS("preprocessed", pair.source)}
+
+
+def pairs_to_fit(part):
+    return lambda wildcards: [pair_to_fit(STUDY.pairs[name]) for name in STUDY.folds.members(wildcards.fold, part)]
+
+
+def behind_denoise(wildcards):
+    """Every file that denoising is tuned and fitted on, and the sidecars that exclude a pair."""
+    pairs = [pair for part in ("train", "val") for pair in pairs_to_fit(part)(wildcards)]
+    files = [path for pair in pairs for name, path in pair.items() if name != "participant"]
+    return [*files, *(sidecar(path) for pair in pairs for name, path in pair.items() if name.endswith("_preprocessed"))]
+
+
 # -- predict ---------------------------------------------------------------------------------------------
 
 

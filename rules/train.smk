@@ -2,6 +2,7 @@
 
 1. train_model     a network, resumed from its checkpoint if it was interrupted
 2. fit_histogram   the histogram-matching baseline: the training targets' mean distribution
+3. fit_denoise     the denoising baseline: denoiser tuned on validation, curve fitted on training participants
 """
 
 STEP = step(
@@ -70,3 +71,29 @@ rule fit_histogram:
         **STEP.params,
     script:
         "../workflow/scripts/step.py"
+
+
+if "denoise" in STUDY.methods.names:
+    STEP = step("study.steps.fit_denoise", "train/denoise_fold-{fold}_seed-{seed}")
+
+    rule fit_denoise:
+        """Denoiser and curve, of native pairs as they are interpolated."""
+        input:
+            behind_denoise,
+            splits=PATHS("splits"),
+        output:
+            **model_files(method="denoise"),
+        log:
+            STEP.log,
+        benchmark:
+            STEP.benchmark
+        conda:
+            "../envs/model.yaml"
+        resources:
+            **STEP.resources,
+        params:
+            **STEP.params,
+            train=pairs_to_fit("train"),
+            val=pairs_to_fit("val"),
+        script:
+            "../workflow/scripts/step.py"

@@ -15,7 +15,7 @@ from tests.e2e.conftest import bids_errors, run_snakemake
 
 pytestmark = pytest.mark.slow
 
-BASELINES = ["identity", "spline", "histogram_match", "unet3d"]
+BASELINES = ["identity", "spline", "histogram_match", "denoise", "unet3d"]
 SMALL = {
     "unet3d": {"base": 4, "levels": 1},
     "unet3d_patchgan": {"base": 4, "levels": 1, "discriminator_base": 4},

@@ -33,7 +33,7 @@ def test_lowfield_example_on_real_scans(real_data, study, tmp_path):
     person = read_tsv(made.root / "splits.tsv").set_index("split").loc["test", "participant_id"]
     raw = nib.load(data / person / "anat" / f"{person}_T1w.nii.gz")
     board = read_tsv(made.root / "metrics/leaderboard.tsv").set_index(["region", "metric", "method"])["mean"]
-    for method in ("identity", "spline", "histogram_match", "unet3d", "unet3d_patchgan"):
+    for method in ("identity", "spline", "histogram_match", "denoise", "unet3d", "unet3d_patchgan"):
         label = method.replace("_", "")
         (path,) = made.root.glob(f"{person}/anat/{person}_rec-simulated_space-target_desc-{label}_T1w.nii.gz")
         image = nib.load(path)

@@ -154,7 +154,7 @@ def test_tables_and_report_say_what_can_be_said_without_a_truth(finished):
     assert set(table["metric"]) == {"scanner_auc", "mmd", "wasserstein"}
     assert (table[["n_source", "n_target"]] == 1).all(axis=None)
     report = (finished.root / "report/index.html").read_text()
-    assert "The baselines spline and unet3d are left out" in report and "Change by cyclegan" in report
+    assert "The baselines spline, denoise and unet3d are left out" in report and "Change by cyclegan" in report
 
 
 def test_a_second_run_has_nothing_to_do(finished):

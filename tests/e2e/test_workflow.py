@@ -6,7 +6,6 @@ the real workflow. Four of seven participants are unusable, each in its own way,
 
 import json
 import os
-import shutil
 import zipfile
 from pathlib import Path
 
@@ -22,13 +21,13 @@ from upfield.patches import Store
 from upfield.quality import PICTURES
 
 from tests.e2e import results_of_steps
-from tests.e2e.conftest import ROOT, bids_errors
+from tests.e2e.conftest import ROOT, bids_errors, grid_of, head
 
 pytestmark = pytest.mark.slow
 
 RESULTS = Path(__file__).with_name("results_of_steps.json")
 
-METHODS = ["identity", "spline", "histogram_match", "unet3d", "unet3d_patchgan"]
+METHODS = ["identity", "spline", "histogram_match", "denoise", "unet3d", "unet3d_patchgan"]
 CONTRACT = [
     "dataset_description.json", "inventory.tsv", "pairs.tsv", "excluded.tsv", "splits.tsv", "metrics/per_subject.tsv",
     "metrics/leaderboard.tsv", "metrics/comparisons.tsv", "qc/quality.tsv", "report/index.html",
@@ -41,9 +40,10 @@ SMALL = {"base": 4, "levels": 1, "lr": 2e-3, "batch_size": 2}
 def finished(study, balls):
     """The study after its first run."""
     data = balls(7)
-    # Somebody else's scan: only quality control can tell.
-    mine, other = (data / f"sub-{who}/ses-high/anat/sub-{who}_ses-high_T1w.nii.gz" for who in ("07", "01"))
-    shutil.copy(other, mine)
+    # Somebody else's head: only quality control can tell, since it is no copy of another scan.
+    nifti.save(
+        head(1, grid_of(1, (2.0, 2.5, 2.5), True), 1.9), data / "sub-07/ses-high/anat/sub-07_ses-high_T1w.nii.gz"
+    )
     (data / "sub-04/ses-high/anat/sub-04_ses-high_T1w.nii.gz").unlink()
     (data / "sub-05/ses-low/anat/sub-05_ses-low_T1w.nii.gz").write_bytes(b"this is not an image")
     four = nib.Nifti1Image(np.ones((8, 8, 8, 3), np.float32), np.eye(4))

@@ -1,12 +1,17 @@
 """Attempts to break a run, how many of them, and the table of what came of them."""
 
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 from upfield.errors import UpfieldError
+
+from tests.e2e.conftest import write_balls
+
+from .small import Small
 
 # Seconds that one try may take on a busy machine.
 LIMIT = 120
@@ -27,6 +32,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def tries(request: pytest.FixtureRequest) -> Callable[[int], range]:
     """The numbers of the tries of a fault, of the usual number of them; a try's number is its seed."""
     return lambda usual: range(max(round(usual * request.config.getoption("--tries")), 1))
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    return write_balls(tmp_path_factory.mktemp("data") / "bids", 3)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, data):
+    """What every other run must end with, and how many seconds it took."""
+    study = Small(tmp_path_factory.mktemp("undisturbed") / "study", data)
+    start = time.monotonic()
+    study.run()
+    return study.results(), time.monotonic() - start
 
 
 class Tally:

@@ -3,30 +3,11 @@
 import random
 import shutil
 import subprocess
-import time
-
-import pytest
-
-from tests.e2e.conftest import write_balls
 
 from .small import Small, different, kill, wait_for
 
 # Kills of one study before it is let come to its end.
 CHAIN = 5
-
-
-@pytest.fixture(scope="session")
-def data(tmp_path_factory):
-    return write_balls(tmp_path_factory.mktemp("data") / "bids", 3)
-
-
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory, data):
-    """What every other run must end with, and how many seconds it took."""
-    study = Small(tmp_path_factory.mktemp("undisturbed") / "study", data)
-    start = time.monotonic()
-    study.run()
-    return study.results(), time.monotonic() - start
 
 
 def test_killed_runs(tries, tally, undisturbed, data, tmp_path):

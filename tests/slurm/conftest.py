@@ -105,8 +105,10 @@ class Study:
         command = [
             *(*SNAKEMAKE, *arguments, "--profile", profile),
             *("--configfile", str(self.folder / "study.yaml"), "--cores", "2", *THREADS),
-            *("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10"),
+            *("--latency-wait", "10"),
         ]
+        if profile.endswith("slurm"):
+            command += ["--slurm-init-seconds-before-status-checks", "1"]
         environment = {**self.slurm.environment, "UPFIELD_POLL_SECONDS": "1"}
         environment["PYTHONPATH"] = f"{HERE / 'fastpoll'}:{ROOT / 'workflow' / 'scripts'}"
         with (self.folder / "snakemake.log").open("a") as log:

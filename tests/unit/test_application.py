@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from scipy import ndimage
 from upfield import bids
 from upfield.files import merged, read_json, write_json
-from upfield.image import intensity, nifti
+from upfield.image import identity, intensity, nifti
 from upfield.image.nifti import Grid, Volume
 from upfield.methods import model
 from upfield.predict.apply import enhance_alone
@@ -244,6 +244,30 @@ def test_scans_out_of_range_are_kept_or_refused_as_asked(resolved, trained, choi
     assert (other["output"] is None) == (choice == "refuse")
     assert table.loc["sub-02_run-1_T2w", ["status", "reason"]].tolist() == ["excluded", "brain extraction found 3 cm3"]
     assert "cannot be read" in table.loc["sub-02_run-2_T2w", "reason"]
+
+
+def test_scans_that_the_model_has_seen_are_enhanced_with_a_warning(resolved, trained):
+    folder = trained()
+    study = Application(resolved(model=folder))
+    card = read_json(Path(folder) / "model.json")
+    path = study.scans["sub-01_ses-2"].path
+    card["seen"] = {"participants": {"other": ["sub-01"]}, "images": [identity.digest(path)], "complete": True}
+    write_json(Path(folder) / "model.json", card)
+    study = Application(resolved(model=folder, out_of_range="refuse"))
+    for name, scan in study.scans.items():
+        like = {
+            "RobustRange": [0.0, 250.0], "IntensityProfile": [0.15, 0.35, 0.55, 0.75, 0.85],
+            "NativeVoxelSize": [2.0, 2.0, 4.0], "BrainVolume": 110.0, "IntensityOffset": 0.0, "IntensityScale": 250.0,
+        }  # fmt: skip
+        write_json(bids.sidecar(study.preprocessed(scan)), like if name != "sub-02_run-1" else {"Excluded": "no brain"})
+    table = study.screened().set_index("scan")
+    assert "has seen this participant or scan" in table.loc["sub-01_ses-2_T2w", "warnings"]
+    assert table.loc["sub-01_ses-2_T2w", "status"] == "applied"
+    assert table.loc["sub-01_ses-1_T2w", "warnings"] is None and table.loc["sub-02_run-1_T2w", "warnings"] is None
+    card["seen"] |= {"participants": {"study": ["sub-01"]}, "images": []}
+    write_json(Path(folder) / "model.json", card)
+    table = Application(resolved(model=folder)).screened().set_index("scan")
+    assert all("sub-01 of dataset study" in table.loc[f"sub-01_ses-{n}_T2w", "warnings"] for n in (1, 2))
 
 
 # How scans are prepared, and where outputs lie

@@ -1,8 +1,11 @@
 """Several acquisitions of one head as one scan."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from upfield.bids import sidecar
+from upfield.errors import PassingError
 from upfield.files import read_json, write_json
 from upfield.image import nifti
 from upfield.image.nifti import Grid
@@ -49,13 +52,25 @@ def test_the_mean_of_two_has_less_noise_and_lies_on_the_first(head, acquire, tmp
 
 def test_what_is_no_acquisition_of_this_head_is_left_out(acquire, tmp_path):
     runs = [acquire(1, np.eye(4)), acquire(2, np.eye(4), noise=4000.0), str(tmp_path / "sub-01_run-3_T1w.nii.gz")]
+    Path(runs[2]).write_bytes(b"broken")
     output = tmp_path / "sub-01_desc-average_T1w.nii.gz"
     average(runs, output, seed=42)
     facts = read_json(sidecar(output))
     assert facts["Averaged"] == 1
     assert "expected at least 0.8" in facts["LeftOut"]["sub-01_run-2_T1w.nii.gz"]
-    assert "does not exist" in facts["LeftOut"]["sub-01_run-3_T1w.nii.gz"]
+    assert "cannot be read" in facts["LeftOut"]["sub-01_run-3_T1w.nii.gz"]
     np.testing.assert_array_equal(nifti.load(output).data, nifti.load(runs[0]).data)
+
+
+def test_an_acquisition_that_is_not_there_now_is_not_left_out_for_ever(acquire, tmp_path, refused):
+    runs = [acquire(1, np.eye(4)), acquire(2, np.eye(4))]
+    output, away = tmp_path / "sub-01_desc-average_T1w.nii.gz", Path(runs[1]).rename(tmp_path / "away.nii.gz")
+    with refused(runs[1], "not there", "run the same command again", kind=PassingError):
+        average(runs, output, seed=42)
+    assert not output.exists() and not sidecar(output).exists()
+    away.rename(runs[1])
+    average(runs, output, seed=42)
+    assert read_json(sidecar(output))["Averaged"] == 2
 
 
 def test_an_excluded_first_acquisition_excludes_the_mean(acquire, tmp_path):

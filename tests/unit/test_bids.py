@@ -1,10 +1,14 @@
+import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 from upfield import bids
+from upfield.bids import Scan
+from upfield.bids.find import inspect
 from upfield.bids.layout import Layout
 from upfield.files import read_json
 from upfield.image import nifti
@@ -568,8 +572,8 @@ def test_without_the_validator_the_verdict_is_unknown(bids_tree, monkeypatch):
 @pytest.fixture
 def samples(tmp_path):
     """Write a table beside a few images, and return a study of it."""
-    for name in ("a", "b", "c"):
-        data = np.random.default_rng(1).uniform(1, 100, (6, 7, 8)).astype(np.float32)
+    for number, name in enumerate(("a", "b", "c", "d", "e")):
+        data = np.random.default_rng(number).uniform(1, 100, (6, 7, 8)).astype(np.float32)
         nifti.save(Volume(data, np.eye(4)), tmp_path / "scans" / f"{name}.nii.gz")
     (tmp_path / "scans" / "b.json").write_text('{"MagneticFieldStrength": 3}')
     (tmp_path / "series").mkdir()
@@ -589,8 +593,8 @@ def test_a_table_names_scans_outside_bids(samples, tmp_path):
         "participant_id\tsession\tsource\ttarget\n"
         "sub-01\tbase\tscans/a.nii.gz\tscans/b.nii.gz\n"
         f"02\tn/a\t{tmp_path}/scans/c.nii.gz\tmissing.nii.gz\n"
-        "03\tn/a\tseries\tscans/b.nii.gz\n"
-        "04\tn/a\tscans/a.nii.gz\tnothing\n"
+        "03\tn/a\tseries\tscans/d.nii.gz\n"
+        "04\tn/a\tscans/e.nii.gz\tnothing\n"
     )
     index = build_index(config)
     first, second = index.pairs
@@ -699,3 +703,12 @@ def test_contrasts_differ_in_any_entity(bids_tree):
     (pair,) = build_index(config).pairs
     assert [scan.name for scan in pair.sources] == ["sub-01_ses-1_acq-axi", "sub-01_ses-1_acq-cor"]
     assert bids.contrast_names(config["source"]) == ["T2w axi", "T2w cor"]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_no_file_is_excluded(tmp_path, make):
+    path = tmp_path / "sub-01/anat/sub-01_T1w.nii.gz"
+    path.parent.mkdir(parents=True)
+    make(path)
+    scan = Scan("sub-01", "source", str(path), "sub-01/anat", "sub-01", "T1w")
+    assert "expected a file" in inspect(scan).problem

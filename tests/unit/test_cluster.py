@@ -227,6 +227,21 @@ def test_what_a_job_said_last_is_shown_once(tmp_path, caplog):
     assert caplog.text.count("libcudart") == 1 and "7.log ends with" in caplog.text
 
 
+def test_a_killed_process_is_named(tmp_path, caplog):
+    """It could not say anything itself; what a job in this terminal said is there already."""
+    logs = [tmp_path / f"{name}.log" for name in ("failed", "killed")]
+    for log in logs:
+        log.write_text("something\n")
+        attempts.started(log)
+    attempts.ended(logs[0], ValueError())
+    record = logging.makeLogRecord({"event": "LogEvent.JOB_ERROR", "log": [str(log) for log in logs]})
+    handler = SaidLast(logging.getLogger("test"), most=0)
+    handler.emit(record)
+    handler.emit(record)
+    (line,) = caplog.messages
+    assert "killed.log was killed, or crashed" in line and "mem_mb" in line
+
+
 def test_only_what_ran_out_grows(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     log = tmp_path / "train.log"

@@ -1,29 +1,37 @@
 """Unpaired studies: labels of two datasets, people seen by both scanners, and splits of both cohorts."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from upfield import bids
 from upfield.files import merged
+from upfield.image.nifti import Volume
 from upfield.study import splits
 from upfield.study.config import ROOT
 from upfield.study.study import Study
 
 SPLITS = {"scheme": "holdout", "fractions": {"train": 0.6, "val": 0.2, "test": 0.2}, "folds": 4, "seed": 1,
-          "stratify": [], "file": None}  # fmt: skip
+          "stratify": [], "group": None, "file": None}  # fmt: skip
 NOBODY = pd.DataFrame({"participant_id": pd.Series(dtype=str)})
 SOURCES = [f"sub-source{n:02d}" for n in range(1, 11)]
 TARGETS = [f"sub-target{n:02d}" for n in range(1, 7)]
 
 
-def anat(*people):
-    return {f"sub-{n}/anat/sub-{n}_T1w.nii.gz": None for n in people}
+def anat(*people, first=0):
+    """Scans of some people, none of which is another's."""
+    return {
+        f"sub-{n}/anat/sub-{n}_T1w.nii.gz": Volume(
+            np.random.default_rng(first + n).uniform(1, 100, (6, 7, 8)).astype(np.float32), np.diag([2.0, 2, 2, 1])
+        )
+        for n in people
+    }
 
 
 @pytest.fixture
 def study(bids_tree, tmp_path):
     """Make an unpaired study of two datasets with the labels 1 to 6 and 1 to 5, with changes."""
-    roots = {"source": bids_tree(anat(*range(1, 7)), "a"), "target": bids_tree(anat(*range(1, 6)), "b")}
+    roots = {"source": bids_tree(anat(*range(1, 7)), "a"), "target": bids_tree(anat(*range(1, 6), first=10), "b")}
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     sides = {side: {"bids_dir": str(root)} for side, root in roots.items()}
     base = merged(config, sides | {"output_dir": str(tmp_path), "pairing": "unpaired", "methods": ["cyclegan"]})
@@ -64,7 +72,7 @@ def test_nothing_needs_a_truth(study):
 
 def test_one_bad_scan_leaves_the_others(bids_tree, tmp_path, refused):
     good = bids_tree(anat(1, 2), "good")
-    bad = bids_tree({"sub-1/anat/sub-1_T1w.nii.gz": b"no", **anat(2)}, "bad")
+    bad = bids_tree({"sub-1/anat/sub-1_T1w.nii.gz": b"no", **anat(2, first=10)}, "bad")
     scans = [
         bids.inspect(s) for side, root in (("source", good), ("target", bad)) for s in bids.find(root, side, {}, {})
     ]

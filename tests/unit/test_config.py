@@ -195,8 +195,8 @@ def test_bad_method_file(study, methods_folder, refused, change, words):
 
 def test_baselines_come_first_and_once(study):
     listed = module.methods(changed(study, methods=["unet3d_patchgan", "unet3d", "identity"]))
-    assert listed == ["identity", "spline", "histogram_match", "unet3d", "unet3d_patchgan"]
-    assert module.trained_methods(study) == ["histogram_match", "unet3d", "unet3d_patchgan"]
+    assert listed == ["identity", "spline", "histogram_match", "denoise", "unet3d", "unet3d_patchgan"]
+    assert module.trained_methods(study) == ["histogram_match", "denoise", "unet3d", "unet3d_patchgan"]
     assert all(module.method_settings(study, name) == {} for name in module.MODEL_FREE)
 
 
@@ -297,3 +297,39 @@ def test_an_old_name_takes_a_limit_back(study):
 def test_an_unknown_limit_is_named(study, refused):
     with refused("qc.thresholds.flip_gian is not a known key", "did you mean flip_gain?"):
         module.check(changed(study, qc={"thresholds": {"flip_gian": {"min": 1, "action": "warn"}}}))
+
+
+@pytest.mark.parametrize(
+    ("over", "found"),
+    [
+        ({}, ("psnr", "unet3d_patchgan", ["identity", "spline", "histogram_match"])),
+        ({"primary": {"baseline": "unet3d"}}, ("psnr", "unet3d_patchgan", ["unet3d"])),
+        ({"primary": {"metric": "dice_grey", "method": "unet3d"}, "margin": 0.02}, None),
+    ],
+)
+def test_primary_comparison_is_named_or_known(study, over, found):
+    claim = module.primary(changed(study, statistics=over))
+    if found:
+        assert (claim["metric"], claim["method"]) == found[:2] and set(claim["baselines"]) >= set(found[2])
+    else:
+        assert (claim["metric"], claim["method"], claim["margin"]) == ("dice_grey", "unet3d", 0.02)
+    assert claim["method"] not in claim["baselines"]
+    assert module.primary(changed(study, methods=[]))["method"] == "unet3d"
+    assert module.primary(changed(study, evaluate={"metrics": ["snr", "mae", "ssim"]}))["metric"] == "mae"
+
+
+@pytest.mark.parametrize(
+    ("over", "words"),
+    [
+        ({"primary": {"metric": "pnsr"}}, "statistics.primary.metric is 'pnsr'"),
+        ({"primary": {"metric": "vif"}}, "statistics.primary.metric is 'vif'"),
+        ({"primary": {"method": "unet"}}, "statistics.primary.method is 'unet'"),
+        ({"primary": {"baseline": "unet3d_patchgan"}}, "statistics.primary compares unet3d_patchgan with"),
+        ({"primary": {"method": "spline", "baseline": "identity"}}, "at least one of them a network"),
+        ({"margin": 0}, "statistics.margin is 0"),
+    ],
+)
+def test_mistakes_in_the_primary_comparison_are_one_line(study, over, words):
+    with pytest.raises(UpfieldError) as caught:
+        module.check(changed(study, statistics=over))
+    assert words in str(caught.value) and "\n" not in str(caught.value)

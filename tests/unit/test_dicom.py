@@ -1,6 +1,11 @@
+import shutil
+
 import numpy as np
 import pytest
+from upfield import program
 from upfield.bids import dicom, sidecar
+from upfield.bids.dicom import convert
+from upfield.errors import PassingError
 from upfield.files import read_json
 from upfield.image import nifti
 from upfield.image.nifti import Volume
@@ -107,3 +112,32 @@ def test_slices_that_are_missing_or_uneven_exclude_with_the_reason(volume, tmp_p
     dicom.convert(tmp_path / "series", tmp_path / "out.nii.gz")
     reason = read_json(tmp_path / "out.json")["Excluded"]
     assert "slice" in reason and "missing" in reason and "\n" not in reason and "Doe" not in reason
+
+
+def gone(series, monkeypatch):
+    shutil.rmtree(series)
+
+
+def one_file_gone(series, monkeypatch):
+    file = sorted(series.iterdir())[0]
+    file.unlink()
+    file.symlink_to(series / "nowhere")
+
+
+def killed(series, monkeypatch):
+    monkeypatch.setattr(program, "run", lambda *words, **more: program.Done(-9, "", ""))
+
+
+@pytest.mark.parametrize(("fault", "words"), [(gone, "not there"), (one_file_gone, "not there"), (killed, "SIGKILL")])
+def test_what_says_nothing_of_a_series_is_not_remembered(volume, tmp_path, monkeypatch, refused, fault, words):
+    write_series(tmp_path / "series", volume)
+    converted = tmp_path / "sub-01_T1w.nii.gz"
+    with monkeypatch.context() as during:
+        fault(tmp_path / "series", during)
+        with refused(words, kind=PassingError):
+            convert(tmp_path / "series", converted)
+    assert not converted.exists()
+    shutil.rmtree(tmp_path / "series", ignore_errors=True)
+    write_series(tmp_path / "series", volume)
+    convert(tmp_path / "series", converted)
+    assert "Excluded" not in read_json(sidecar(converted))

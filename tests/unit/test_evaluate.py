@@ -176,7 +176,7 @@ def test_excluded_pairs_and_misplaced_predictions(files, tmp_path):
     nifti.save(Volume(nifti.load(files["gan"]).data, np.diag([2.0, 2, 2.5, 1])), moved)
     with pytest.raises(UpfieldError, match="is not on the grid of"):
         measured(files, outputs={"gan": moved})
-    with pytest.raises(UpfieldError, match="does not exist; rerun the prediction"):
+    with pytest.raises(UpfieldError, match=r"nowhere\.nii\.gz: it is not there"):
         measured(files, outputs={"gan": str(tmp_path / "nowhere.nii.gz")})
 
 

@@ -157,23 +157,24 @@ def test_the_size_of_a_brain_is_no_appearance():
 
 def test_auc_of_indistinguishable_cohorts_is_a_half_over_many_draws(monkeypatch):
     monkeypatch.setattr(cohort, "REPEATS", 3)
-    monkeypatch.setattr(cohort, "RESAMPLES", 10)
-    aucs = np.array([cohort.scanner_auc(drawn(seed), 0)[0] for seed in range(40)])
+    aucs = np.array([cohort.scanner_auc(drawn(seed), 0).value for seed in range(40)])
     assert abs(aucs.mean() - 0.5) < 0.08
 
 
-def test_auc_of_cohorts_far_apart_is_one_and_its_interval_too():
-    assert cohort.scanner_auc(drawn(0, shift=4.0), 0) == (1.0, 1.0, 1.0)
+def test_auc_of_cohorts_far_apart_is_one_and_claims_no_interval():
+    found = cohort.scanner_auc(drawn(0, shift=4.0), 0)
+    assert found.value == 1.0 and np.isnan(found.interval()).all()
 
 
 def test_auc_is_of_the_participants_not_of_their_slabs(monkeypatch):
     monkeypatch.setattr(cohort, "REPEATS", 4)
-    value, low, high = cohort.scanner_auc(drawn(1, shift=0.8), 0)
+    found = cohort.scanner_auc(drawn(1, shift=0.8), 0)
+    value, (low, high) = found.value, found.interval()
     # Copies of the same slabs are no new evidence.
     few = drawn(1, shift=0.8)
     copied = cohort.Cohorts(few.people, tuple(np.tile(f, (1, 4, 1)) for f in few.features), few.intensities)
     again = cohort.scanner_auc(copied, 0)
-    assert again[0] == pytest.approx(value, abs=0.1) and again[2] - again[1] > 0.5 * (high - low)
+    assert again.value == pytest.approx(value, abs=0.1) and np.diff(again.interval()) > 0.5 * (high - low)
     assert low < value < high
 
 
@@ -186,7 +187,7 @@ def test_scans_of_a_person_seen_by_both_scanners_stay_in_one_fold(monkeypatch):
     people = [f"sub-{number}" for number in range(8)]
     features = tuple(prints + side + 0.1 * random.normal(size=prints.shape) for side in (0, 1))
     apart = cohort.Cohorts((people, people), features, features)
-    assert cohort.scanner_auc(apart, 0)[0] == 1.0
+    assert cohort.scanner_auc(apart, 0).value == 1.0
 
 
 def test_too_few_scans_give_no_auc_and_no_mmd():
@@ -201,21 +202,22 @@ def test_pairs_are_compared_as_in_an_roc_curve(monkeypatch):
     monkeypatch.setattr(cohort, "REPEATS", 25)
     cohorts = drawn(5, sizes=(10, 10), shift=2.0, features=1, blocks=1)
     feature = np.concatenate(cohorts.features).ravel()
-    assert cohort.scanner_auc(cohorts, 0)[0] == pytest.approx(roc_auc_score([0] * 10 + [1] * 10, feature), abs=0.02)
+    assert cohort.scanner_auc(cohorts, 0).value == pytest.approx(roc_auc_score([0] * 10 + [1] * 10, feature), abs=0.02)
 
 
 def test_mmd_is_about_nothing_for_one_distribution_and_large_for_two():
     people = tuple([f"{side}{i}" for i in range(30)] for side in "ab")
     random = np.random.default_rng(0)
-    same = [cohort.mmd2(*random.normal(size=(2, 30, 4)), 2.0, people, 0)[0] for _ in range(20)]
+    same = [cohort.mmd2(*random.normal(size=(2, 30, 4)), 2.0, people).value for _ in range(20)]
     assert abs(np.mean(same)) < 0.01 and min(same) < 0
-    value, low, high = cohort.mmd2(random.normal(size=(30, 4)), random.normal(size=(30, 4)) + 3, 2.0, people, 0)
-    assert low < value < high and low > 0.5
+    found = cohort.mmd2(random.normal(size=(30, 4)), random.normal(size=(30, 4)) + 3, 2.0, people)
+    low, high = found.interval()
+    assert low < found.value < high and low > 0.5
 
 
 def test_mmd_by_hand():
     # Two points each on a line: within distances 1 and 1, across 3, 4, 2, 3; kernel exp(-d^2 / 2).
-    value = cohort.mmd2(np.array([[0.0], [1.0]]), np.array([[3.0], [4.0]]), 1.0, (["a", "b"], ["c", "d"]), 0)[0]
+    value = cohort.mmd2(np.array([[0.0], [1.0]]), np.array([[3.0], [4.0]]), 1.0, (["a", "b"], ["c", "d"])).value
     e = np.exp
     assert value == pytest.approx(2 * e(-0.5) - 2 * (e(-4.5) + e(-8) + e(-2) + e(-4.5)) / 4)
 
@@ -224,13 +226,13 @@ def test_wasserstein_of_shifted_cohorts_is_the_shift_with_every_person_of_equal_
     people = (["a", "b"], ["c", "d"])
     levels = np.array([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]])
     cohorts = cohort.Cohorts(people, (levels[..., None],) * 2, (levels, levels + 0.7))
-    assert cohort.intensity_distance(cohorts, 0)[0] == pytest.approx(0.7)
+    assert cohort.intensity_distance(cohorts).value == pytest.approx(0.7)
     cohorts = cohort.Cohorts((["a", "b"], ["c"]), cohorts.features, (np.array([[0.0] * 3, [1.0] * 3]), levels[:1] * 0))
-    assert cohort.intensity_distance(cohorts, 0)[0] == pytest.approx(0.5)
+    assert cohort.intensity_distance(cohorts).value == pytest.approx(0.5)
 
 
 def test_harmonised_heads_come_closer_to_the_target_scanner_by_every_number(monkeypatch):
-    monkeypatch.setattr(cohort, "RESAMPLES", 100)
+    monkeypatch.setattr(cohort, "PERMUTATIONS", 39)
     rows = []
     for number in range(5):
         rows += [
@@ -245,7 +247,35 @@ def test_harmonised_heads_come_closer_to_the_target_scanner_by_every_number(monk
     assert values.loc["scanner_auc", "identity"] == 1.0
     assert (values["cyclegan"] < values["identity"]).all() and values.loc["wasserstein", "identity"] > 0.05
     assert result[["n_source", "n_target"]].eq(5).all(axis=None)
+    told = result.set_index(["metric", "method"])
+    assert (told.xs("identity", level="method")["p_permutation"] <= 0.05).all()
+    moved = told.loc[("wasserstein", "cyclegan")]
+    assert moved.change == pytest.approx(moved.value - told.value["wasserstein", "identity"])
+    assert moved.change_low < moved.change < moved.change_high < 0 and moved.decision == "better"
+    assert told.xs("identity", level="method")[["change", "decision"]].isna().all(axis=None)
     pd.testing.assert_frame_equal(result, harmonisation.cohort_table(pd.concat(rows[::-1]), 0))
+
+
+def test_a_permuted_cohort_is_as_far_apart_as_it_was_and_p_says_so():
+    """p over many studies without a difference is uniform: below 0.05 in about one of twenty."""
+    p = [cohort.permutation_p(drawn(seed, sizes=(6, 6)), cohort.intensity_distance, 0) for seed in range(40)]
+    assert 0.3 < np.mean(p) < 0.7 and np.mean(np.array(p) <= 0.05) < 0.15
+    assert cohort.permutation_p(drawn(0, shift=4.0), cohort.intensity_distance, 0) == 1 / (1 + cohort.PERMUTATIONS)
+
+
+def test_the_change_of_travelling_subjects_is_theirs(monkeypatch):
+    # Nothing but the scanner differs, and harmonization takes half of it away: every participant says so.
+    people = ([f"sub-{n}" for n in range(6)],) * 2
+    levels = np.random.default_rng(0).normal(size=(6, 1)) + np.linspace(0, 1, 20)
+    before, after = (
+        cohort.intensity_distance(cohort.Cohorts(people, (levels[..., None],) * 2, (levels + off, levels)))
+        for off in (8.0, 4.0)
+    )
+    assert cohort.strata(people) == [sorted(people[0])]
+    assert after.minus(before).value == pytest.approx(-4)
+    assert np.isnan(after.minus(before).interval()).all()  # it is 4 whoever is left out
+    few = cohort.intensity_distance(cohort.Cohorts((people[0][:4],) * 2, (levels[:4, :, None],) * 2, (levels[:4],) * 2))
+    assert np.isnan(few.interval()).all()
 
 
 # -- ComBat ---------------------------------------------------------------------------------------------------------
@@ -260,6 +290,7 @@ def combat_cohorts(seed, sizes, scale=3.0, shift=5.0):
 
 def test_combat_learned_on_others_removes_the_scanner_from_features(monkeypatch):
     monkeypatch.setattr(cohort, "REPEATS", 5)
+    monkeypatch.setattr(cohort, "PERMUTATIONS", 9)
     training, test = (table(combat_cohorts(seed, (20, 20))) for seed in (1, 2))
     adjusted = harmonisation.combat(training, test)
     assert list(adjusted.columns) == harmonisation.COLUMNS and set(adjusted["method"]) == {"combat"}

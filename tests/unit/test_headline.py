@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from upfield.catalogue.methods import MODEL_FREE
 from upfield.evaluate import statistics
 from upfield.evaluate.metrics import HIGHER, LOWER
+from upfield.evaluate.statistics import decide
 from upfield.report import winner
-from upfield.report.headline import difference, headline
+from upfield.report.headline import headline
 from upfield.report.sections.leaderboard import comparisons
 
 WOBBLE = np.array([0.1, -0.2, 0.15, -0.05, 0.02, -0.12, 0.08, 0.03, -0.04, 0.11, 0.07, -0.15])
@@ -37,17 +38,17 @@ def values_of(**tables):
     return pd.DataFrame(rows, columns=columns)
 
 
-def compared(**tables):
+def compared(claim=statistics.Primary(), **tables):  # noqa: B008
     """The table of comparisons as the workflow makes it."""
     values = values_of(**tables)
     methods = list(dict.fromkeys(values["method"]))
     networks, free = ([m for m in methods if (m in MODEL_FREE) is wanted] for wanted in (False, True))
-    return statistics.comparisons(values, networks, [*free, "unet3d"], higher=HIGHER, lower=LOWER)
+    return statistics.comparisons(values, networks, [*free, "unet3d"], higher=HIGHER, lower=LOWER, primary=claim)
 
 
 def say(psnr, ssim=None):
     ssim = pd.DataFrame() if ssim is None else ssim
-    found = headline(psnr, ssim, compared(psnr=psnr, ssim=ssim))
+    found = headline({"psnr": psnr, "ssim": ssim}, compared(psnr=psnr, ssim=ssim))
     parts = [found.answer, found.details, found.add or "", *found.cautions]
     return [" ".join(part.split()) for part in parts]
 
@@ -56,11 +57,12 @@ def test_win_is_against_the_best_model_free_baseline_and_counts_the_unet_as_a_ne
     psnr = table(identity=20, spline=21, unet3d=24, unet3d_patchgan=23)
     ssim = table(spread=0.01, identity=0.70, spline=0.72, unet3d=0.82, unet3d_patchgan=0.81)
     verdict, details, add, *cautions = say(psnr, ssim)
-    gain, likeness = difference(psnr, "unet3d", "spline"), difference(ssim, "unet3d", "spline")
+    found = compared(psnr=psnr, ssim=ssim)
+    gain, likeness = (decide.between(found, "unet3d", "spline", metric) for metric in ("psnr", "ssim"))
     assert verdict == (
-        f"Yes: unet3d improves on spline by {gain.mean:+.2f} dB PSNR (95 % CI {gain.low:+.2f} to {gain.high:+.2f}, "
-        f"n = 12, adjusted p = 0.0024) and SSIM {likeness.mean:+.3f} ({likeness.low:+.3f} to {likeness.high:+.3f}, "
-        "adjusted p = 0.0024)."
+        f"Yes: unet3d improves on spline by {gain.mean:+.2f} dB PSNR (adjusted 95 % CI {gain.low:+.2f} to "
+        f"{gain.high:+.2f}, n = 12, adjusted p < 0.001) and SSIM {likeness.mean:+.3f} (adjusted 95 % CI "
+        f"{likeness.low:+.3f} to {likeness.high:+.3f}, adjusted p < 0.001)."
     )
     assert f"unet3d, the best of 2 trained networks, reaches {psnr.unet3d.mean():.2f} dB PSNR" in details
     assert f"spline, the best baseline without a network, reaches {psnr.spline.mean():.2f} dB PSNR" in details
@@ -68,15 +70,47 @@ def test_win_is_against_the_best_model_free_baseline_and_counts_the_unet_as_a_ne
     assert cautions == ["The network was picked among 2 on these same subjects, which flatters it a little."]
 
 
-def test_three_subjects_never_say_yes_and_the_table_below_agrees():
-    """A rank test of three cannot fall below p = 0.25, however clear the means are."""
-    psnr, ssim = table(n=3, spline=21, unet3d=24), table(n=3, spread=0.01, spline=0.7, unet3d=0.9)
+def test_three_subjects_who_differ_decide_nothing_and_the_table_below_agrees():
+    psnr, ssim = table(n=3, spread=20, spline=21, unet3d=24), table(n=3, spread=0.3, spline=0.7, unet3d=0.9)
     answer, _, _, caution = say(psnr, ssim)
-    assert answer.startswith("Not shown: the mean of unet3d differs from that of spline by +2.99 dB")
-    assert "n = 3, adjusted p = 0.25)" in answer
-    assert caution.startswith("With 3 subjects this is an indication, not a proof")
-    rows = comparisons(compared(psnr=psnr, ssim=ssim), ["unet3d", "spline"])["primary"]
-    assert {row["favours"] for row in rows} == {"neither"}
+    assert answer.startswith("Not shown: the mean of unet3d differs from that of spline by +")
+    assert caution.startswith("With 3 subjects this is an indication, not a proof: so few cannot show")
+    rows = comparisons(compared(psnr=psnr, ssim=ssim), ["unet3d", "spline"])["shown"]
+    assert len(rows) == 2 and {row["favours"] for row in rows} == {"neither"}
+
+
+def claimed(margin=None, **tables):
+    """The table of comparisons of a study that named unet3d against spline by PSNR."""
+    claim = statistics.Primary("psnr", "unet3d", ["spline"], margin)
+    return compared(claim, **tables)
+
+
+def test_the_primary_comparison_decides_alone_and_uncorrected():
+    psnr = table(n=5, spread=6, identity=20, spline=21, unet3d=22.5, srgan3d=24)
+    ssim = table(n=5, spread=0.6, identity=0.7, spline=0.72, unet3d=0.74, srgan3d=0.75)
+    found = claimed(psnr=psnr, ssim=ssim)
+    row = decide.between(found, "unet3d", "spline", "psnr")
+    assert row.primary and row.alone and row.decision == decide.BETTER
+    assert decide.between(found, "unet3d", "spline", "ssim").decision == decide.UNDECIDED
+    said = headline({"psnr": psnr, "ssim": ssim}, found)
+    assert said.answer.startswith(
+        f"Yes: unet3d improves on spline by {row.mean:+.2f} dB PSNR (95\xa0% CI {row.low:+.2f} to"
+    )
+    assert f", p\xa0=\xa0{row.p:.2g})" in said.answer
+    assert "Named before the run as what decides: PSNR of unet3d against spline." in said.details
+    assert "Of the networks srgan3d at" in said.details and "80\xa0% power" in said.details
+    assert not any("picked" in text for text in said.cautions)
+    # Of the other network nobody said so before: it is corrected for all that is compared as well.
+    other = decide.between(found, "srgan3d", "spline", "psnr")
+    alone = found[(found.method == "srgan3d") & (found.baseline == "spline") & (found.metric == "psnr")]
+    assert not other.primary and not other.alone and other.p > 3 * alone["p_t"].item()
+
+
+def test_non_inferiority_is_told_where_a_margin_was_named():
+    psnr = table(n=12, spline=21, unet3d=20.95)
+    for margin, told in ((0.5, "margin that was named: to spline."), (0.01, "margin that was named: not shown.")):
+        assert told in headline({"psnr": psnr}, claimed(margin, psnr=psnr)).details
+    assert "Non-inferior" not in headline({"psnr": psnr}, claimed(psnr=psnr)).details
 
 
 LEVELS = st.lists(st.floats(-2, 2, allow_nan=False), min_size=1, max_size=12)
@@ -95,12 +129,12 @@ def test_headline_never_says_more_than_the_table_of_comparisons(gains, seed):
         for metric in ("psnr", "ssim")
     }  # fmt: skip
     found = compared(**tables)
-    rows = comparisons(found, methods)["primary"]
+    rows = comparisons(found, methods)["shown"]
     favoured = {(row["metric"], row["favours"], frozenset((row["method"], row["baseline"]))) for row in rows}
     means = tables["psnr"].mean()
     best = means.drop("spline").idxmax()
     pair = frozenset((best, "spline"))
-    answer = headline(tables["psnr"], tables["ssim"], found).answer
+    answer = headline(tables, found).answer
     for metric in ("psnr", "ssim"):
         wins, loses = ((metric, who, pair) in favoured for who in (best, "spline"))
         by = f" by {metric.upper()}"
@@ -115,7 +149,7 @@ def test_headline_never_says_more_than_the_table_of_comparisons(gains, seed):
 def test_interval_is_the_paired_t_interval():
     psnr = table(n=3, spline=21, unet3d=24)
     paired = (psnr.unet3d - psnr.spline).to_numpy()
-    gain = difference(psnr, "unet3d", "spline")
+    gain = decide.between(compared(psnr=psnr), "unet3d", "spline", "psnr")
     assert gain.mean == pytest.approx(paired.mean())
     assert gain.high - gain.low == pytest.approx(2 * 4.302653 * paired.std(ddof=1) / np.sqrt(3))
 
@@ -163,12 +197,14 @@ def test_best_of_several_models_is_said_to_be_picked():
 
 def test_unet_alone_leaves_the_second_question_out():
     psnr = table(spline=20, unet3d=24)
-    found = headline(psnr, pd.DataFrame(), compared(psnr=psnr))
+    found = headline({"psnr": psnr}, compared(psnr=psnr))
     assert found.add is None and "SSIM" not in found.answer
     assert not any("picked" in text for text in found.cautions)
 
 
-@pytest.mark.parametrize(("n", "caution"), [(2, "p = 0.5."), (5, "p = 0.062."), (6, "not a proof."), (12, None)])
+@pytest.mark.parametrize(
+    ("n", "caution"), [(2, "differences are normal"), (5, "differences are normal"), (6, "not a proof."), (12, None)]
+)
 def test_small_studies_are_called_small(n, caution):
     cautions = " ".join(say(table(n=n, spline=20, unet3d=24))[3:])
     assert (caution in cautions) if caution else not cautions
@@ -185,7 +221,7 @@ def test_one_subject_decides_nothing():
 def test_missing_values_and_missing_sides():
     psnr = table(n=3, spline=20, unet3d=24)
     psnr.loc["sub-01", "spline"] = np.nan
-    assert "n = 2, adjusted p = 0.5)" in say(psnr)[0]
+    assert "n = 2, p = 0.0" in say(psnr)[0]
     psnr["spline"], psnr["unet3d"] = [20, np.nan, np.nan], [np.nan, 24, 24]
     assert say(psnr)[0] == "Undecided: unet3d and spline share no test subject."
     assert say(table(spline=20, identity=19))[0] == "No verdict: there is no network to compare with."

@@ -25,7 +25,7 @@ def study(metric="psnr", n=8, **over):
 
 
 def tables(values):
-    board = statistics.leaderboard(values, seed=0).set_index("method")
+    board = statistics.leaderboard(values).set_index("method")
     ranks = statistics.ranks(values, {"psnr"}, set(), seed=0).set_index("method")
     pairs = statistics.comparisons(values, ["unet3d"], ["identity", "spline"], higher={"psnr"})
     return board, ranks, pairs.set_index("baseline")
@@ -49,7 +49,7 @@ def test_tables_headline_and_winner_name_the_same_best(over):
     psnr = statistics.subject_table(values)
     said = " ".join(winner.sentences(values, psnr, pairs.reset_index()))
     assert f"Winner by mean PSNR: {best} with ∞ dB" in said and "nan" not in said and "inf" not in said
-    answer = headline(psnr, pd.DataFrame(), pairs.reset_index())
+    answer = headline({"psnr": psnr}, pairs.reset_index())
     assert "nan" not in answer.answer + answer.details and "inf" not in answer.details
     if best == "unet3d":
         assert set(pairs["decision"]) == {decide.BETTER}

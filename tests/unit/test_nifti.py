@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from upfield.errors import ScanError, UpfieldError
+from upfield.errors import PassingError, ScanError, UpfieldError
 from upfield.image import nifti
 from upfield.image.nifti import Grid, Volume
 from upfield.phantom import anatomy
@@ -84,7 +84,8 @@ def test_not_finite_voxels_become_zero(tmp_path):
 
 
 def test_missing_file(tmp_path, refused):
-    with refused("does not exist", kind=ScanError):
+    """It may come back: nobody is excluded for it, and the line says which file it is."""
+    with refused("nowhere.nii.gz", "not there", kind=PassingError):
         nifti.load(tmp_path / "nowhere.nii.gz")
 
 
@@ -590,3 +591,63 @@ def test_sheared_affine_has_no_qform(tmp_path):
     header = nib.load(tmp_path / "image.nii.gz").header
     assert (header["sform_code"], header["qform_code"]) == (1, 0)
     np.testing.assert_allclose(nib.load(tmp_path / "image.nii.gz").affine, sheared)
+
+
+def two_affines(path, sform, qform, codes=(1, 1)):
+    data = np.random.default_rng(0).uniform(1, 100, (20, 22, 24)).astype(np.float32)
+    image = nib.Nifti1Image(data, sform)
+    image.set_sform(sform, codes[0])
+    image.set_qform(qform, codes[1])
+    nib.save(image, path)
+
+
+@pytest.mark.parametrize("codes", [(1, 1), (4, 1), (2, 2)])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_affines_that_mirror_each_other(tmp_path, refused, codes, axis):
+    mirror = np.eye(4)
+    mirror[axis, axis] = -1
+    two_affines(tmp_path / "a.nii", np.diag([6.0, 6, 6, 1]), mirror @ np.diag([6.0, 6, 6, 1]), codes)
+    with refused("sform", "qform", "left and right", kind=ScanError):
+        nifti.load_scan(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize(
+    ("qform", "codes", "said"),
+    [
+        (np.diag([1.0, 1, 1, 1]), (1, 1), True),
+        # Turned twice is no mirror image.
+        (np.diag([-6.0, -6, 6, 1]), (1, 1), True),
+        (np.diag([6.0, 6, 6.01, 1]), (1, 1), False),
+        # Of the scanner, and of a template.
+        (np.diag([5.0, 5, 5, 1]), (4, 1), False),
+    ],
+)
+def test_affines_that_differ_are_said(tmp_path, caplog, qform, codes, said):
+    sform = np.diag([6.0, 6, 6, 1])
+    two_affines(tmp_path / "a.nii", sform, qform, codes)
+    np.testing.assert_array_equal(nifti.load_scan(tmp_path / "a.nii").affine, sform)
+    assert ("a.nii: sform and qform claim the same" in caplog.text) == said
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 9\n",
+        b"/annex/objects/MD5E-s123--0a.nii.gz\n",
+        b"../../.git/annex/objects/x/y/MD5E-s123--0a.nii.gz",
+    ],
+)
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_a_pointer_in_the_place_of_a_file(tmp_path, refused, name, content):
+    (tmp_path / name).write_bytes(content)
+    with refused("fetch", "annex get", kind=ScanError):
+        nifti.load_scan(tmp_path / name)
+
+
+@pytest.mark.parametrize("channels", ["RGB", "RGBA"])
+def test_colour(tmp_path, refused, channels):
+    data = np.zeros((20, 22, 24), dtype=[(channel, "u1") for channel in channels])
+    data["R"][2:] = 5
+    nib.save(nib.Nifti1Image(data, np.diag([6.0, 6, 6, 1])), tmp_path / "a.nii")
+    with refused("colour", kind=ScanError):
+        nifti.load_scan(tmp_path / "a.nii")

@@ -128,7 +128,8 @@ def make_comparisons(root):
     values = values[values.metric.isin(["psnr", "ssim"])]
     methods = list(dict.fromkeys(values["method"]))
     models, baselines = ([m for m in methods if m.endswith("gan") is model] for model in (True, False))
-    table = statistics.comparisons(values, models, baselines, higher=HIGHER, lower=LOWER)
+    claim = statistics.Primary("psnr", "unet3d_patchgan", ["spline", "identity"])
+    table = statistics.comparisons(values, models, baselines, higher=HIGHER, lower=LOWER, primary=claim)
     write_tsv(root / "metrics/comparisons.tsv", table)
 
 
@@ -241,9 +242,10 @@ def test_user_text_is_escaped(page):
 
 
 def test_headline_says_what_was_won_and_what_the_models_add(page):
-    assert "Not shown: the mean of unet3d_patchgan differs from that of spline by +3." in page.text
-    assert "Do other models add anything to the supervised U-Net (unet3d)? Not shown: the mean of" in page.text
-    assert "this is an indication, not a proof" in page.text and "picked among 3" in page.text
+    assert "Yes: unet3d_patchgan improves on spline by +3." in page.text
+    assert "PSNR of unet3d_patchgan against every one of spline, identity, corrected among themselves" in page.text
+    assert "Do other models add anything to the supervised U-Net (unet3d)? Yes: unet3d_patchgan improves" in page.text
+    assert "this is an indication, not a proof" in page.text and "picked among" not in page.text
 
 
 def test_methods_follow_the_leaderboard_and_only_networks_have_presets(tmp_path):
@@ -284,12 +286,16 @@ def test_comparisons_show_psnr_and_ssim_and_fold_the_rest(tmp_path):
     path = tmp_path / "metrics/comparisons.tsv"
     rows = read_tsv(path)
     rows = rows[rows.metric == "psnr"]
-    rows = pd.concat([rows.assign(metric=m) for m in ("mae", "ssim", "psnr")])
+    rows = pd.concat(
+        [rows.assign(metric=m, family=rows.family if m == "psnr" else "exploratory") for m in ("mae", "ssim", "psnr")]
+    )
     write_tsv(path, rows[::-1])
-    html = render(tmp_path, []).html.split("<h3>Comparisons</h3>")[1].split("</section>")[0]
-    seen, folded = html.split("<details>")
+    html = render(tmp_path, []).html.split('<h3 id="comparisons">')[1].split("</section>")[0]
+    seen, folded = html.split("<summary>Exploratory comparisons by the other metrics")
     cells = [re.findall(r"<tr><td[^>]*>(.*?)</td><th[^>]*>(.*?)</th><td>(.*?)</td>", part) for part in (seen, folded)]
     assert list(dict.fromkeys(c[0] for c in cells[0])) == ["PSNR (dB)", "SSIM"]
+    assert [c[1:] for c in cells[0]][:2] == [("unet3d_patchgan", "spline"), ("unet3d_patchgan", "identity")]
+    assert "corrected among its 2 baselines" in seen and f"all {len(rows) - 2} others" in seen
     assert {c[0] for c in cells[1]} == {"MAE"}
     order = ["unet3d_patchgan", "unet3d", "lohiresgan", "spline", "identity"]
     assert [c[1:] for c in cells[1]] == sorted((c[1:] for c in cells[1]), key=lambda c: [order.index(m) for m in c])
@@ -360,12 +366,12 @@ def test_same_input_same_bytes(study, page):
 def test_images_that_cannot_be_shown_are_named(tmp_path):
     images = make_study(tmp_path, n=4)
     images[0].outputs["spline"].write_bytes(b"broken")
-    images[1].target.unlink()
+    images[1].target.write_bytes(b"broken")
     images[2].mask.write_bytes(b"broken")
     save(Volume(load(images[3].mask).data, np.eye(4)), images[3].mask)
     page = render(tmp_path, images)
     assert "spline cannot be shown: the file cannot be read as NIfTI" in page.text
-    assert "The images cannot be shown: the target cannot be used (the file does not exist)." in page.text
+    assert "The images cannot be shown: the target cannot be used (the file cannot be read" in page.text
     assert "The images cannot be shown: the brain mask cannot be used (the file cannot be read" in page.text
     assert "The images cannot be shown: the brain mask is not on the grid of the target." in page.text
     assert {a["aria-label"].split(", ")[-1] for a in page.all("svg")} == {"sub-01"}

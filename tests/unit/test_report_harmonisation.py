@@ -6,7 +6,7 @@ import pytest
 from test_report import CONFIG, SECTIONS, Page, make_run, make_study, render
 from upfield.evaluate import harmonization as harmonisation
 from upfield.evaluate.harmonization.cohort import COLUMNS
-from upfield.evaluate.statistics.decide import by_intervals
+from upfield.evaluate.statistics.decide import by_change
 from upfield.files import read_tsv, write_tsv
 from upfield.report.sections.harmonization import headline
 from upfield.training import preview
@@ -16,17 +16,23 @@ AUCS = {"identity": (0.98, 0.93, 1.0), "cyclegan": (0.62, 0.41, 0.80), "histogra
 
 
 def decided(now, before):
-    return by_intervals(now, before, goal=0.5)
+    """The columns from decision on, of an AUC; its change is as uncertain as it is itself."""
+    change, half = now[0] - before[0], 0.55 * (now[2] - now[1])
+    p, p_before = (0.01 if auc[1] > 0.5 else 0.3 for auc in (now, before))
+    said = by_change((change - half, change + half), before[0], now[0], p_before, goal=0.5)
+    return said, p, change, change - half, change + half
 
 
 def make_harmonisation(root, n=4, aucs=AUCS):
     """Tables of a harmonisation study beside the others."""
     rows = []
     for method, auc in aucs.items():
-        rows.append((method, "scanner_auc", n, n + 1, *auc, decided(auc, aucs["identity"])))
-        rows.append((method, "mmd", n, n + 1, auc[0] - 0.5, auc[1] - 0.5, auc[2] - 0.4, "undecided"))
+        rows.append((method, "scanner_auc", n, n + 1, *auc, *decided(auc, aucs["identity"])))
+        rows.append(
+            (method, "mmd", n, n + 1, auc[0] - 0.5, auc[1] - 0.5, auc[2] - 0.4, "undecided", 0.2, *(np.nan,) * 3)
+        )
         distance = (np.nan,) * 3 if method == "combat" else (auc[0] / 9, auc[0] / 12, auc[0] / 7)
-        rows.append((method, "wasserstein", n, n + 1, *distance, "undecided"))
+        rows.append((method, "wasserstein", n, n + 1, *distance, "undecided", 0.2, *(np.nan,) * 3))
     write_tsv(root / "metrics/harmonisation.tsv", pd.DataFrame(rows, columns=COLUMNS))
     board = [
         (method, "test", "brain", metric, n, value, 0.01, value - 0.02, value + 0.02)
@@ -87,7 +93,8 @@ def test_table_has_before_first_then_the_methods_nearest_to_chance(page):
 
 def test_few_participants_and_what_an_auc_cannot_say_are_said(page):
     text = section(page).text
-    assert "With 4 participants on one side the intervals are wide and still too narrow" in text
+    assert "With 4 participants on one side, fewer than 5, there are no intervals" in text
+    assert "p = 0.010" in text and "change −0.36 [" in text and "], better" in text
     assert "not that there is nothing to find" in text and "ComBat adjusts the features" in text
     assert len(section(page).all("picture")) == 2 and all(a.get("alt") for a in section(page).all("img"))
 
@@ -100,9 +107,9 @@ def test_cycle_grid_gets_the_whole_width_and_a_caption_of_its_own(page):
 
 def rows(**aucs):
     """Rows of the section with scanner AUCs only."""
-    names = ("value", "ci_low", "ci_high", "decision")
+    names = COLUMNS[4:]
     cell = {
-        name: pd.Series(dict(zip(names, (*auc, decided(auc, aucs["identity"])), strict=True)))
+        name: pd.Series(dict(zip(names, (*auc, *decided(auc, aucs["identity"])), strict=True)))
         for name, auc in aucs.items()
     }
     return [{"method": name, "n": [20, 20], "cells": {"scanner_auc": auc}} for name, auc in cell.items()]

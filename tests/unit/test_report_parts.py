@@ -50,19 +50,20 @@ def test_winner_has_an_interval_and_is_told_where_it_loses():
     half = 2.364624 * column.std(ddof=1) / np.sqrt(8)
     assert first.startswith(
         f"Winner by mean PSNR: unet3d with {column.mean():.2f} dB"
-        f" (95 % CI {column.mean() - half:.2f} to {column.mean() + half:.2f}), +1.00 dB ahead of srdcgan, the next"
+        f" (n = 8, 95 % CI {column.mean() - half:.2f} to {column.mean() + half:.2f}), +1.00 dB ahead of"
+        " srdcgan, the next"
     )
-    assert lost == ("Where unet3d loses: in the whole brain srdcgan is better by MAE (1, 95 % CI 1 to 1).")
+    assert lost == ("Where unet3d loses: in the whole brain srdcgan is better by MAE (1).")
     # Only what is compared in the whole brain is tested.
     assert rest == "Another mean is better, undecided or not tested, by PSNR in white matter (srdcgan)."
-    assert "t intervals" in intervals
+    assert "those of the table of comparisons" in intervals
 
 
 def test_losses_to_one_method_are_told_together():
     values = measured(unet3d=(26, 3, 20), srdcgan=(25, 2, 19))
     extra = values[values.metric == "mae"].assign(metric="rmse")
     lost = say(pd.concat([values, extra], ignore_index=True))[1]
-    assert lost == "Where unet3d loses: in the whole brain srdcgan is better by MAE (1, 95 % CI 1 to 1); RMSE."
+    assert lost == "Where unet3d loses: in the whole brain srdcgan is better by MAE (1); RMSE."
 
 
 def test_undecided_losses_are_not_called_losses_and_a_clean_win_is():

@@ -12,7 +12,15 @@ EMPTY = pd.DataFrame({"participant_id": pd.Series(dtype=str)})
 
 
 def config(**changes):
-    settings = {"scheme": "holdout", "fractions": FRACTIONS, "folds": 5, "seed": 42, "stratify": [], "file": None}
+    settings = {
+        "scheme": "holdout",
+        "fractions": FRACTIONS,
+        "folds": 5,
+        "seed": 42,
+        "stratify": [],
+        "group": None,
+        "file": None,
+    }
     return {**settings, **changes}
 
 

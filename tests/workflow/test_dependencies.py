@@ -15,6 +15,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # What is declared and not imported, and the file that names it by some words.
 NAMED = {
     "bids-validator-deno": ("workflow/scripts/upfield/bids/validate.py", '"bids-validator-deno"'),
+    "snakemake-executor-plugin-cluster-generic": ("profiles/generic/config.yaml", "executor: cluster-generic"),
 }
 DEV_PROGRAMS = {"mypy", "ruff", "snakefmt", "pytest-xdist"}
 OURS = {"upfield", "tests", "test_report", "conftest", "gpubench", "mutate", "small"}

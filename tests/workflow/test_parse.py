@@ -14,7 +14,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ["ingest", "preprocess", "qc", "split", "patches", "train", "predict", "evaluate", "report"]
-BASELINES = ["identity", "spline", "histogram_match", "unet3d"]
+BASELINES = ["identity", "spline", "histogram_match", "denoise", "unet3d"]
 
 
 @dataclass
@@ -93,7 +93,7 @@ def test_whole_study_is_planned_before_anything_runs(configfile, dataset, tmp_pa
     before = {path: path.stat().st_mtime_ns for path in dataset.rglob("*")}
     jobs = plan(*configfile())
     found = count(jobs)
-    pairs, methods = 5, 5
+    pairs, methods = 5, 6
     test = found["measure"]
     assert test == 1
     assert found == {
@@ -111,8 +111,9 @@ def test_whole_study_is_planned_before_anything_runs(configfile, dataset, tmp_pa
         "patch_store": pairs - test,
         "train_model": 2,
         "fit_histogram": 1,
-        "interpolate": 3 * test,
-        "enhance": (methods - 3) * test,
+        "fit_denoise": 1,
+        "interpolate": 4 * test,
+        "enhance": (methods - 4) * test,
         "tissues": test,
         "measure": test,
         "segment": test,
@@ -122,8 +123,8 @@ def test_whole_study_is_planned_before_anything_runs(configfile, dataset, tmp_pa
         "export": 1,
         "typical_targets": 1,
         "prepare_tested": test,
-        "enhance_tested": (methods - 3) * test,
-        "rescale": 2 * test,
+        "enhance_tested": (methods - 4) * test,
+        "rescale": 3 * test,
         "measure_as_applied": test,
         "as_applied": 1,
         "html_report": 1,
@@ -136,7 +137,7 @@ def test_whole_study_is_planned_before_anything_runs(configfile, dataset, tmp_pa
     metrics = [f"metrics/{name}.tsv" for name in ("per_subject", "leaderboard", "comparisons")]
     models = [
         f"models/{method}/fold-0_seed-42/{name}"
-        for method in ("unet3d", "unet3d_patchgan", "histogram_match")
+        for method in ("unet3d", "unet3d_patchgan", "histogram_match", "denoise")
         for name in ("model.safetensors", "model.json", "history.tsv")
     ]
     (person,) = [job.wildcards["participant"] for job in jobs if job.rule == "measure"]
@@ -238,10 +239,10 @@ def test_folds_times_methods_times_seeds_are_trained(configfile):
     assert models == expected
     found = count(jobs)
     assert found["train_model"] == len(expected)
-    assert found["fit_histogram"] == 3
+    assert found["fit_histogram"] == found["fit_denoise"] == 3
     # Everybody is tested once, by the two models (seeds) of a fold that did not learn from them.
     assert found["measure"] == found["calibrate"] == 5
-    assert found["enhance_with_spread"] == 10 and found["interpolate"] == 15
+    assert found["enhance_with_spread"] == 10 and found["interpolate"] == 20
     learned = {
         (job.wildcards["method"], job.wildcards["fold"]): job.fields["input"]
         for job in jobs

@@ -30,6 +30,11 @@ def ended(log: Path, error: BaseException | None) -> None:
     write_json(_file(log), attempts)
 
 
+def killed(log: Path) -> bool:
+    """Whether the last attempt never came to its end. Only true of a job that does not run any more."""
+    return bool((_read(log) or [{"ended": OTHER}])[-1]["ended"] is None)
+
+
 def ran_out(log: Path, attempt: int, what: str, why: Callable[[str], str | None] | None) -> int:
     """How many of the attempts before this one ended because `what` (memory or time) ran out.
 

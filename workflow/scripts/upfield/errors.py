@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+from pathlib import Path
 
 # What to do about what a system says no to.
 DRIVE = "the drive does not answer; see whether it is there, and run the same command again"
@@ -42,6 +43,14 @@ class ScanError(UpfieldError):
 
 class PassingError(UpfieldError):
     """A file cannot be read now (no permission, a drive that does not answer), which says nothing about the file."""
+
+
+def closed(folder: str) -> str | None:
+    """Why nothing can be written into a folder that is there, in one line; None if it can."""
+    if not Path(folder).is_dir() or os.access(folder, os.W_OK | os.X_OK):
+        return None
+    number = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
+    return f"{folder}: {REFUSED[number]}"
 
 
 def of_machine(error: BaseException, writing: str = "") -> str | None:

@@ -1,8 +1,7 @@
 """Running a program that is not Python: through nipype, and nowhere else.
 
 What is run here is part of the pipeline: dcm2niix, the BIDS validator, brain extraction. Processes of Upfield itself
-(training/processes.py), the question for its commit (study/provenance.py) and those to Slurm (cluster/slurm.py) are
-not.
+(training/processes.py), the question for its commit (study/provenance.py) and those to schedulers (cluster/) are not.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Which of the scans found a study wants: by participant, and among several of one side of a participant."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,12 @@ from upfield.bids.scan import Exclusion, Scan, changed
 from upfield.errors import UpfieldError
 
 
-def choose(scans: Sequence[Scan], participants: Mapping[str, Sequence[str]], duplicates: str) -> list[Scan]:
+def choose(
+    scans: Sequence[Scan],
+    participants: Mapping[str, Sequence[str]],
+    duplicates: str,
+    one_person: Callable[[Scan, Scan], bool] | None = None,
+) -> list[Scan]:
     """`scans` by role and participant, the wanted one first; those of unwanted participants say so in `problem`.
 
     Parameters
@@ -21,6 +26,9 @@ def choose(scans: Sequence[Scan], participants: Mapping[str, Sequence[str]], dup
         `first` or `newest`: which of several scans of one side of a participant comes first, and so is used. The
         newest is that with the latest acquisition time; where none is known, the last by path. `average`: the first
         by path, to which the others of its session and suffix are added.
+    one_person
+        Whether two scans are of one participant, as their labels say. With it, a scan that has the voxels of another
+        participant's says so in `problem`, all but the first: one of the labels is wrong.
 
     Raises UpfieldError for a participant who has no scan, or who is included and excluded.
 
@@ -44,7 +52,23 @@ def choose(scans: Sequence[Scan], participants: Mapping[str, Sequence[str]], dup
     if duplicates == "newest":
         result = sorted(result, key=_age, reverse=True)
     result = sorted(result, key=lambda scan: (scan.role, scan.participant))
+    if one_person is not None:
+        result = without_copies(result, one_person)
     return _averaged(result) if duplicates == "average" else result
+
+
+def without_copies(scans: Iterable[Scan], one_person: Callable[[Scan, Scan], bool]) -> list[Scan]:
+    """The scans, of which those with the voxels of an earlier one of another participant say so in `problem`."""
+    first: dict[str, Scan] = {}
+    result = []
+    for scan in scans:
+        if scan.voxels and not scan.problem:
+            other = first.setdefault(scan.voxels, scan)
+            if not one_person(scan, other):
+                whose = f"{Path(other.path).name} of {other.participant} ({other.role})"
+                scan = changed(scan, problem=f"the same voxels as {whose}")
+        result.append(scan)
+    return result
 
 
 def _averaged(scans: Sequence[Scan]) -> list[Scan]:

@@ -1,5 +1,6 @@
 """A DICOM series as NIfTI with a sidecar, by dcm2niix, without what could identify a person."""
 
+import errno
 import json
 import re
 import tempfile
@@ -10,7 +11,7 @@ import numpy as np
 
 from upfield import program
 from upfield.bids import sidecar
-from upfield.errors import ScanError
+from upfield.errors import MEMORY, REFUSED, PassingError, ScanError, of_machine
 from upfield.files import write_json
 from upfield.image import nifti
 from upfield.image.nifti import Volume
@@ -39,8 +40,11 @@ def convert(series: str | Path, converted: str | Path) -> None:
     """Write the 3-D image of a DICOM series (a folder) to `converted` with its sidecar.
 
     A series that gives no image, or more than one, or whose slices are missing or unevenly spaced, becomes a tiny
-    placeholder whose sidecar says `Excluded` and why, so that one bad scan does not stop the others.
+    placeholder whose sidecar says `Excluded` and why, so that one bad scan does not stop the others. Raises
+    PassingError for one that is not there or cannot be read now, and where dcm2niix was killed: that says nothing of
+    the series, and must not be remembered.
     """
+    _require_readable(Path(series))
     try:
         volume, fields = _image(Path(series))
     except ScanError as error:
@@ -48,6 +52,19 @@ def convert(series: str | Path, converted: str | Path) -> None:
         fields = {"Excluded": str(error)}
     nifti.save(volume, converted)
     write_json(sidecar(converted), fields)
+
+
+def _require_readable(series: Path) -> None:
+    try:
+        if not series.is_dir():
+            raise PassingError(f"{series}: {REFUSED[errno.ENOENT]}")
+        for path in sorted(series.rglob("*")):
+            # A link to nothing, which dcm2niix would leave out, is a file that is not there.
+            if not path.is_dir():
+                with path.open("rb") as file:
+                    file.read(1)
+    except OSError as error:
+        raise PassingError(of_machine(error) or f"{error.filename} cannot be read now ({error.strerror})") from None
 
 
 def _image(series: Path) -> tuple[Volume, dict[str, Any]]:
@@ -60,6 +77,8 @@ def _image(series: Path) -> tuple[Volume, dict[str, Any]]:
             done = program.run(command, seconds=LIMIT)
         except program.ProgramError as error:
             raise ScanError(str(error)) from None
+        if done.killed in ("SIGKILL", "SIGTERM"):
+            raise PassingError(f"dcm2niix was {done.last_line[:160]}; {MEMORY}")
         # Of a series that lacks a slice it makes a second image, with slices at equal distances; so this comes first.
         said = [line.strip() for line in f"{done.stdout}\n{done.stderr}".splitlines() if NOT_A_GRID.search(line)]
         if said:

@@ -1,5 +1,6 @@
 """Which scans a dataset has: by entities and sidecar fields; and whether each can be read."""
 
+import errno
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from upfield.bids.odd import EXTENSIONS
 from upfield.bids.scan import Scan, changed
 from upfield.bids.sidecars import Sidecars
 from upfield.errors import PassingError, ScanError, UpfieldError
-from upfield.image import nifti
+from upfield.image import identity, nifti
 
 # bids2table's short names of entities, by the long names that BIDS and our config use.
 ENTITY_KEYS = {
@@ -153,6 +154,9 @@ def inspect(scan: Scan) -> Scan:
         except OSError as error:
             raise PassingError(_passing(scan.dicom, error)) from None
     try:
+        if path.exists() and not path.is_file():
+            # Opened, a pipe would wait for ever.
+            return changed(scan, problem="it is a folder, a pipe or a device; expected a file")
         # NIfTI's reader takes a file that it may not open for one that is not there, or of another kind.
         with path.open("rb") as file:
             file.read(1)
@@ -160,15 +164,15 @@ def inspect(scan: Scan) -> Scan:
     except OSError as error:
         if error.errno in nifti.PASSING:
             raise PassingError(_passing(path, error)) from None
+        if error.errno == errno.ENOENT:
+            return changed(scan, problem="the file does not exist")
         size = 0
     try:
         volume = nifti.load_scan(path)
-    except PassingError as error:
-        raise PassingError(f"{path} {error}") from None
     except ScanError as error:
         return changed(scan, size=size, problem=str(error))
     voxel = tuple(round(float(v), 4) for v in volume.grid.spacing)
-    return changed(scan, size=size, shape=volume.data.shape, voxel=voxel)
+    return changed(scan, size=size, shape=volume.data.shape, voxel=voxel, voxels=identity.of(volume.data))
 
 
 def _passing(path: str | Path, error: BaseException) -> str:

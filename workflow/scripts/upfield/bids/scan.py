@@ -17,7 +17,8 @@ class Scan:
     dataset (`sub-01/ses-1/anat`). Derivatives keep both. `acquired` is when, ISO 8601, empty if unknown. `original` is
     what the dataset calls the participant, where an unpaired study calls it otherwise. `dicom` is the folder of the
     DICOM series that `path` will be converted from, empty for other scans. `channel` counts the contrasts of a source
-    from 0. `further` are the paths of more acquisitions of the same, to be averaged with it.
+    from 0. `further` are the paths of more acquisitions of the same, to be averaged with it. `voxels` is the digest of
+    the image's values, empty before they were read.
     """
 
     participant: str
@@ -37,6 +38,7 @@ class Scan:
     dicom: str = ""
     channel: int = 0
     further: tuple[str, ...] = ()
+    voxels: str = ""
 
     @property
     def root(self) -> str:

@@ -21,14 +21,16 @@ BUILT_IN = ROOT / "config" / "methods"
 METHOD_FILES = BUILT_IN
 
 # Baselines without a network, and the order of the interpolation that brings each to the target's grid.
-INTERPOLATION_ORDER = {"identity": 1, "spline": 3, "histogram_match": 1}
+INTERPOLATION_ORDER = {"identity": 1, "spline": 3, "histogram_match": 1, "denoise": 3}
 MODEL_FREE = tuple(INTERPOLATION_ORDER)
+# Those of them with something to fit on training participants, which is kept as a model.
+FITTED = ("histogram_match", "denoise")
 # The baseline that is trained: the U-Net without a discriminator.
 SUPERVISED = "unet3d"
 # What needs another grid to interpolate to: on a scan's own grid it is `identity`.
 NEED_A_GRID = ("spline",)
 # What needs a target to learn from, or another grid: baselines that unpaired studies cannot have.
-NEED_A_TARGET = (*NEED_A_GRID, SUPERVISED)
+NEED_A_TARGET = (*NEED_A_GRID, "denoise", SUPERVISED)
 # Keys of `train` that change how training is watched, fed and spread, and no weight but by the rounding of sums.
 RUNTIME_OPTIONS = ("save_every", "preview_every", "log_every", "workers", "processes", "threads")
 # Kinds of pairing that a method learns from whose file does not say.

@@ -3,14 +3,10 @@
 import getpass
 import math
 import os
-import signal
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from upfield.cluster import planned, propose, slurm, watch
-from upfield.cluster.check import check, text
+from upfield.cluster import arrange, planned, propose, slurm, watch
 from upfield.cluster.said import SaidLast
 from upfield.cluster.site import Site, default_file
 from upfield.errors import UpfieldError
@@ -18,8 +14,6 @@ from upfield.files import digest
 
 # Below this squeue forgets a job before Snakemake asks what became of it.
 SHORTEST_MEMORY = 120
-# The rule whose jobs continue where the last one stopped.
-TRAINING = "train_model"
 
 
 def look(
@@ -52,34 +46,31 @@ def look(
     """
     user = getpass.getuser()
     cluster = slurm.describe(user)
-    _check_modules(site)
+    arrange.check_modules(site)
     queue = slurm.queued(user)
     name = f"upfield_{digest(str(Path(root).absolute()))}"
     _check_earlier([job for job, named, _ in queue if named.startswith(name)], root)
     retries = workflow.execution_settings.retries
-    first = planned.submissions(workflow, refusal)
-    worst.append(True)
-    try:
-        last = planned.submissions(workflow, refusal, retries + 1)
-    finally:
-        worst.clear()
-    where = f"the site file ({site.file or default_file(os.environ)})"
-    checked = check(first, last, cluster, slurm.refusal, where)
-    log.info(f"To be submitted, minutes and GB of each at its first and last attempt:\n{text(checked.table)}")
-    for line in checked.notes:
-        log.warning(line)
+    arrange.checked(
+        lambda attempt: planned.submissions(workflow, refusal, attempt),
+        retries,
+        worst,
+        cluster,
+        slurm.refusal,
+        site,
+        log,
+    )
     if cluster.min_job_age < SHORTEST_MEMORY:
         log.warning(f"This Slurm forgets jobs after {cluster.min_job_age} s: use --slurm-status-command sacct")
-    if checked.refused:
-        for line in checked.refused[1:]:
-            log.error(line)
-        raise UpfieldError(f"{checked.refused[0]}. Nothing was submitted")
+    executor = workflow.scheduler._executor
+    # Where Snakemake runs in a job itself, the plugin asked without knowing where Slurm is.
+    executor.max_array_size = min(executor.max_array_size, cluster.max_array)
     _limit(workflow, site, cluster, len(queue), log)
-    _continue_trainings(workflow, site, retries, whole_training)
-    workflow.scheduler._executor.run_uuid = f"{name}_{workflow.scheduler._executor.run_uuid}"
-    _one_interrupt(log)
+    arrange.continue_trainings(workflow, site, retries, whole_training)
+    executor.run_uuid = f"{name}_{executor.run_uuid}"
+    arrange.one_interrupt(log)
     log.addHandler(SaidLast(log))
-    watch.start(workflow.scheduler._executor.run_uuid, log)
+    watch.start(executor.run_uuid, log)
 
 
 def write_proposal(log: Any) -> None:
@@ -91,13 +82,6 @@ def write_proposal(log: Any) -> None:
         path = path.with_name("site.proposed.yaml")
     propose.write(path, slurm.describe(getpass.getuser()))
     log.info(f"Written: {path}. Read it, correct what is not so, then: snakemake check_site --profile slurm …")
-
-
-def _check_modules(site: Site) -> None:
-    loaded = os.environ.get("LOADEDMODULES", "").split(":")
-    missing = [name for name in site.modules if name not in loaded]
-    if missing:
-        raise UpfieldError(f"the site file asks for modules that are not loaded: module load {' '.join(missing)}")
 
 
 def _check_earlier(jobs: list[str], root: str) -> None:
@@ -118,26 +102,3 @@ def _limit(workflow: Any, site: Site, cluster: slurm.Cluster, queued: int, log: 
         log.info(
             f"You may have {int(most)} jobs in the queue and have {queued}: at most {room} are submitted at one time"
         )
-
-
-def _continue_trainings(workflow: Any, site: Site, retries: int, whole: int) -> None:
-    """As many attempts more as a training is cut into jobs."""
-    longest = min((site.most("training", gpus, "minutes") for gpus in (0, 1)), default=math.inf)
-    for rule in workflow.rules:
-        if rule.name == TRAINING:
-            rule.restart_times = retries + math.ceil(whole / min(longest, whole)) - 1
-
-
-def _one_interrupt(log: Any) -> None:
-    """A second Ctrl-C does not keep Snakemake from cancelling its jobs."""
-    interrupted: list[int] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if interrupted:
-            log.warning("Jobs are being cancelled; this takes a few seconds")
-            return
-        interrupted.append(number)
-        raise KeyboardInterrupt
-
-    handler: Callable[[int, FrameType | None], None] = handle
-    signal.signal(signal.SIGINT, handler)

@@ -6,7 +6,7 @@ them): a job is asked for exactly what the plugin would put on the command line 
 
 import logging
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -39,15 +39,25 @@ def submissions(workflow: Any, refusal: type[Exception], attempt: int = 1) -> li
     """
     executor = workflow.scheduler._executor
     log, executor.logger = executor.logger, _silent()
-    result = []
+
+    def of_plugin(job: Any) -> Submission:
+        try:
+            return _submission(job, executor, workflow)
+        except refusal as error:
+            raise UpfieldError(f"{job.name}: {' '.join(str(error).split())}") from None
+
     try:
-        for job in _jobs(workflow.dag):
-            with _at(job, attempt):
-                result.append(_submission(job, executor, workflow))
-    except refusal as error:
-        raise UpfieldError(f"{job.name}: {' '.join(str(error).split())}") from None
+        return each(workflow, attempt, of_plugin)
     finally:
         executor.logger = log
+
+
+def each(workflow: Any, attempt: int, make: Callable[[Any], Submission]) -> list[Submission]:
+    """What is made of every job or group of a run, with what it asks for at its so-manieth attempt."""
+    result = []
+    for job in _jobs(workflow.dag):
+        with _at(job, attempt):
+            result.append(make(job))
     return result
 
 

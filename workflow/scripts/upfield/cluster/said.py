@@ -3,8 +3,11 @@
 import logging
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+from upfield import attempts
+from upfield.errors import AGAIN
 from upfield.files import tail
 
 # Lines that Snakemake itself writes into the log of a Slurm job.
@@ -25,20 +28,29 @@ def said_last(text: str, most: int = LINES) -> list[str]:
 
 
 class SaidLast(logging.Handler):
-    """Follows Snakemake's messages of failure with the end of the job's own logs."""
+    """Follows Snakemake's messages of failure with the end of the job's own logs, and says which jobs were killed.
 
-    def __init__(self, log: Any) -> None:
+    `most` lines of each log; none where jobs run in the terminal and what they said is there already.
+    """
+
+    def __init__(self, log: Any, most: int = LINES) -> None:
         super().__init__(logging.ERROR)
-        self.to = log
+        self.to, self.most = log, most
         self.seen: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the end of the logs that a failure names, each once."""
+        """Write what there is to say of the logs that a failure names, each once."""
         for path in dict.fromkeys(_logs(record)):
-            lines = [] if path in self.seen else said_last(tail(path))
-            if lines:
+            if path in self.seen:
+                continue
+            lines = said_last(tail(path), self.most) if self.most else []
+            killed = attempts.killed(Path(path))
+            if lines or killed:
                 self.seen.add(path)
+            if lines:
                 self.to.warning("\n".join([f"{path} ends with:", *(f"    {line}" for line in lines)]))
+            if killed:
+                self.to.error(f"The process that wrote {path} was killed, or crashed in a library's code; {AGAIN}")
 
 
 def _logs(record: logging.LogRecord) -> Iterable[str]:

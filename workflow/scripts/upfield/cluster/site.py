@@ -50,6 +50,9 @@ class Site:
     ask_memory: bool = True
     max_jobs: int | None = None
     modules: tuple[str, ...] = ()
+    # For profiles/generic alone.
+    scheduler: str | None = None
+    sge: Mapping[str, str] = field(default_factory=dict)
 
     def allowed(self, kind: str, gpus: int) -> tuple[Partition, ...]:
         """The partitions that jobs of a kind may be sent to: the one that is named, or all with as many GPUs."""
@@ -127,6 +130,8 @@ def read(file: Path | None) -> Site:
         ask_memory=content.get("ask_memory", True),
         max_jobs=content.get("max_jobs"),
         modules=tuple(content.get("modules") or ()),
+        scheduler=content.get("scheduler"),
+        sge=content.get("sge") or {},
     )
     unknown = sorted(set(site.partition.values()) - {found.name for found in site.partitions})
     if unknown:

@@ -99,7 +99,7 @@ def seen(case: Case, scanner: str) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[harmonization.COLUMNS]
 
 
-@step(version=1, memory=(300, 1), minutes=(0.1, 0.01))
+@step(version=2, memory=(300, 1), minutes=(0.5, 0.05))
 def scanners(
     parts: Sequence[str],
     splits: str,

@@ -1,21 +1,27 @@
 """What is made of all participants' tables: the steps around `tables`."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
 
 from upfield.evaluate import statistics
 from upfield.evaluate import tables as made
+from upfield.evaluate.statistics import Primary
 from upfield.evaluate.subject import COLUMNS, REFERENCE_COLUMNS
 from upfield.evaluate.tissues import SEGMENTATION
 from upfield.files import write_tsv
 from upfield.step import step
 
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
-@step(version=3, memory=(300, 1), minutes=(0.1, 0.01))
+
+@step(version=4, memory=(300, 1), minutes=(0.1, 0.01))
 def write_tables(
     values: Sequence[str],
     methods: Sequence[str],
     baselines: Sequence[str],
     seed: int,
+    primary: Mapping[str, Any] = NOTHING,
     reference_values: Sequence[str] = (),
     perceptual: Sequence[str] = (),
     segmentations: Sequence[str] = (),
@@ -25,6 +31,7 @@ def write_tables(
 
     A file for each test participant: `values` and `reference_values` of `subject.measure`, `perceptual` of
     `perceptual.measure`, `segmentations` of `tissues.segment_outputs`; what a study does not measure is left out.
+    `primary` are the values of `statistics.Primary`.
     """
     found = made.summarise(
         made.gathered([*values, *perceptual], COLUMNS),
@@ -33,6 +40,7 @@ def write_tables(
         methods=methods,
         baselines=baselines,
         seed=seed,
+        primary=Primary(**primary),
     )
     for name, path in tables.items():
         write_tsv(path, found[name])

@@ -31,11 +31,13 @@ def summarise(
     methods: Sequence[str],
     baselines: Sequence[str],
     seed: int,
+    primary: statistics.Primary = statistics.compare.NONE,
 ) -> dict[str, pd.DataFrame]:
     """Every table of `TABLES`.
 
     `values` and `own` are what `measure` gives, `segmentation` what `segment_outputs` gives, of all participants;
-    `methods` are compared with `baselines` and each other, `seed` is that of the bootstrap.
+    `methods` are compared with `baselines` and each other, of which `primary` is what the study claims;
+    `seed` is that of permutations.
     """
     measured = pd.concat([part for part in (values, tissues.scores(segmentation)) if len(part)] or [values])
     quantities = pd.concat([of_one_image(values, own), tissues.volumes(segmentation)], ignore_index=True)
@@ -43,14 +45,14 @@ def summarise(
     names = [name for name in dict.fromkeys(measured["metric"]) if name in KNOWN]
     return {
         "per_subject": measured.reset_index(drop=True),
-        "leaderboard": statistics.leaderboard(measured, seed),
+        "leaderboard": statistics.leaderboard(measured),
         "comparisons": statistics.comparisons(
             measured,
             methods,
             baselines,
-            seed,
             higher=HIGHER | harmonization.HIGHER,
             lower=LOWER | harmonization.LOWER,
+            primary=primary,
         ),
         "ranks": statistics.ranks(measured, HIGHER, LOWER, seed),
         "outliers": statistics.outliers(measured),
@@ -70,7 +72,10 @@ def of_one_image(values: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
 
 def methods_sentence(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
     """How values were summarised and methods compared, as a clause with citations."""
-    return (
-        "the participant is the unit: means have 95 % bootstrap intervals, and methods were compared by paired t and"
-        " Wilcoxon signed-rank tests [wilcoxon1945], the latter with Holm's correction [holm1979]"
+    margin = config.get("statistics", {}).get("margin")
+    text = (
+        "the participant is the unit: means and paired differences have 95 % t intervals [student1908], and methods"
+        " were compared by paired t tests with Holm's correction [holm1979], what was named before the run apart from"
+        " all else"
     )
+    return text if margin is None else f"{text}, and a non-inferiority margin of {margin:g}"

@@ -9,6 +9,7 @@ import errno
 import gzip
 import logging
 import math
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import DTypeLike
 from scipy import ndimage
 
-from upfield.errors import PassingError, ScanError
+from upfield.errors import REFUSED, PassingError, ScanError
 from upfield.files import atomic
 from upfield.image import transforms
 from upfield.image.transforms import Array, Field, Transform, steps
@@ -43,12 +44,16 @@ SHORTEST, LONGEST = 5.0, 1000.0
 RIGHT_ANGLES = 0.5
 FARTHEST = 10_000.0
 LARGEST = 512**3
+# mm between a voxel's places by sform and by qform that rounding does not explain.
+CONTRADICTION = 5.0
 # Intensities whose squares single precision can hold, and of which differences are left.
 INTENSITIES = (1e-18, 1e18)
 # No byte of a gzip stream stands for more bytes than this.
 DEFLATE = 1032
 # Bytes that a packed file may hold beyond what its header claims.
 UNCHECKED = 2**26
+# What Git LFS and git-annex leave in the place of a file whose content has not been fetched.
+POINTER = re.compile(rb"version https://git-lfs\.github\.com/|[./]*(\.git)?/annex/objects/")
 # What an OSError says of the machine, and not of the file.
 PASSING = {
     errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
@@ -114,7 +119,8 @@ def load(path: str | Path) -> Volume:
     """Load a 3-D image in its stored orientation as float32, intensity slope applied, non-finite voxels as 0.
 
     A 4-D file whose last axis has length 1 is taken as 3-D. Raises ScanError, with the reason in one line, if the
-    file is missing, unreadable, truncated, not 3-D, without a usable affine, or constant.
+    file is damaged, truncated, not 3-D, without a usable affine, or constant; PassingError if it is not there or cannot
+    be read now.
     """
     volume = _read(path)
     if volume.data.size == 0 or volume.data.min() == volume.data.max():
@@ -137,7 +143,7 @@ def load_scan(path: str | Path) -> Volume:
     except ScanError as error:
         if isinstance(error.__context__, MemoryError):
             # No more than a head may claim: the machine has too little.
-            raise PassingError("cannot be read now (no memory); try again") from None
+            raise PassingError(f"{path} cannot be read now (no memory); try again") from None
         raise
     largest, span = float(np.abs(volume.data).max()), float(np.ptp(volume.data))
     extent = volume.grid.spacing * volume.data.shape
@@ -170,25 +176,26 @@ def load_labels(path: str | Path) -> Volume:
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
+def _readable(path: str | Path) -> Iterator[None]:
     """What is raised for damaged files is a ScanError with the reason in one line.
 
-    What may pass (no permission, a drive that does not answer) says nothing of the file, and is a PassingError.
+    What may pass (a file that is not there, no permission, a drive that does not answer) says nothing of what the file
+    holds, and is a PassingError.
     """
     try:
         yield
     except FileNotFoundError:
-        raise ScanError("the file does not exist") from None
+        raise PassingError(f"{path}: {REFUSED[errno.ENOENT]}") from None
     except UNREADABLE as error:
         if isinstance(error, OSError) and error.errno in PASSING:
-            raise PassingError(f"cannot be read now ({error.strerror}); try again") from None
+            raise PassingError(f"{path} cannot be read now ({error.strerror}); try again") from None
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ScanError(f"the file cannot be read as NIfTI ({reason[:160]})") from None
 
 
 def _open(path: str | Path) -> nib.Nifti1Image:
     """An image of which the header alone has been read: three axes, real numbers, a usable affine."""
-    with _readable():
+    with _readable(path):
         _check_start(Path(path))
         image = cast(nib.Nifti1Image, nib.load(path))
         shape, dtype = image.shape, image.get_data_dtype()
@@ -196,6 +203,8 @@ def _open(path: str | Path) -> nib.Nifti1Image:
         raise ScanError(f"the file holds {type(image).__name__}; expected one 3D volume")
     if len(shape) != 3 and not (len(shape) == 4 and shape[3] == 1):
         raise ScanError(f"{len(shape)}D image of shape {shape}; expected one 3D volume")
+    if dtype.kind == "V":
+        raise ScanError("the image is in colour (RGB); expected one intensity for each voxel")
     if dtype.kind == "c":
         raise ScanError(
             "the image is complex (real and imaginary parts); expected magnitudes: export the magnitude image"
@@ -212,6 +221,12 @@ def _check_start(path: Path) -> None:
     nibabel takes the bytes of the header for intensities then, and asks for as much memory as an extension claims, up
     to 2 GB. Files that are no NIfTI in one piece are nibabel's.
     """
+    if path.exists() and not path.is_file():
+        # Opened, a pipe would wait for ever.
+        raise ScanError("the file cannot be read as NIfTI (it is a folder, a pipe or a device)")
+    with path.open("rb") as file:
+        if POINTER.match(file.read(200)):
+            raise ScanError("the file only says where its content is; fetch that (git lfs pull, git annex get)")
     packed = path.name.lower().endswith(".gz")
     most = path.stat().st_size * (DEFLATE if packed else 1)
     with gzip.open(path) if packed else path.open("rb") as file:
@@ -239,7 +254,7 @@ def _check_start(path: Path) -> None:
 def _read(path: str | Path) -> Volume:
     """The image of a file. The log says how many voxels are not finite."""
     image = _open(path)
-    with _readable(), np.errstate(over="ignore", invalid="ignore"):
+    with _readable(path), np.errstate(over="ignore", invalid="ignore"):
         data = np.asarray(image.dataobj, dtype=np.float32).reshape(image.shape[:3])
         bad = ~np.isfinite(data)
         if bad.any():
@@ -266,6 +281,7 @@ def _check_header(image: nib.Nifti1Image) -> None:
             "the header does not say which way the image lies (sform_code and qform_code are 0), so left and right"
             " are unknown; set one of them"
         )
+    _check_two_affines(header, str(image.get_filename()))
     shape = image.shape[:3]
     count = math.prod(shape)
     if min(shape) < 1:
@@ -291,6 +307,37 @@ def _check_header(image: nib.Nifti1Image) -> None:
         raise ScanError(f"the image lies more than {FARTHEST / 1000:g} m from its origin; fix its sform or qform")
 
 
+def _check_two_affines(header: nib.Nifti1Header, path: str) -> None:
+    """Raise ScanError if sform and qform are mirror images of each other: one of them has left and right swapped.
+
+    Where both claim to be of the same coordinates and are not, the log says so, and the sform is used.
+    """
+    sform, qform = header.get_sform(), _qform(header)
+    codes = int(header["sform_code"]), int(header["qform_code"])
+    if min(codes) < 1 or qform is None or not np.isfinite(sform).all() or not np.isfinite(qform).all():
+        return
+    if np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3]) < 0:
+        raise ScanError(
+            "sform and qform contradict each other: one mirrors the other, so left and right are unknown; fix the one"
+            " that is wrong"
+        )
+    x, y, z = header.get_data_shape()[:3]
+    corners = np.array([[i, j, k, 1] for i in (0, x) for j in (0, y) for k in (0, z)]).T
+    apart = float(np.linalg.norm((sform @ corners - qform @ corners)[:3], axis=0).max())
+    if codes[0] == codes[1] and apart > CONTRADICTION:
+        logging.warning(
+            "%s: sform and qform claim the same coordinates and differ by %.0f mm; sform is used", path, apart
+        )
+
+
+def _qform(header: nib.Nifti1Header) -> Array | None:
+    try:
+        return np.asarray(header.get_qform(), dtype=np.float64)
+    except (ValueError, HeaderDataError):
+        # No rotation; the sform is there.
+        return None
+
+
 def _by(values: Iterable[float]) -> str:
     return " x ".join(f"{float(value):.4g}" for value in values)
 
@@ -301,7 +348,7 @@ def _check_length(image: nib.Nifti1Image, path: Path) -> None:
     A packed file is read to its end, where its checksum stands: whoever takes from it what the header claims, as
     nibabel does, never comes to it, and takes other intensities for true.
     """
-    with _readable():
+    with _readable(path):
         claimed = int(cast(Any, image.dataobj).offset) + math.prod(image.shape) * image.get_data_dtype().itemsize
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"

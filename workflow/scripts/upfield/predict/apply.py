@@ -15,7 +15,7 @@ from upfield.predict import training_range
 from upfield.predict.harmonize import rescaled
 from upfield.predict.models import Inference
 from upfield.predict.native import changed, save_prediction, template_to_target
-from upfield.preprocess.derivatives import scaling_of, why_excluded
+from upfield.preprocess.derivatives import why_excluded
 from upfield.preprocess.grid import SOURCE_MARGIN
 from upfield.preprocess.standardize import prepare
 from upfield.step import step
@@ -107,7 +107,7 @@ def rescale(
         return
     targets = read_json(typical)
     scale = Scaling(targets["offset"], targets["scale"])
-    result = rescaled(nifti.load(image), nifti.load_mask(mask), scaling_of(preprocessed), scale, method, models)
+    result = rescaled(nifti.load(image), nifti.load_mask(mask), preprocessed, scale, method, models)
     metadata = {
         "Sources": [image, mask, preprocessed],
         "SpatialReference": image,

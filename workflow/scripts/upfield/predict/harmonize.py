@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 
 from upfield.catalogue.methods import INTERPOLATION_ORDER
-from upfield.catalogue.weights import read_arrays
 from upfield.errors import ScanError
-from upfield.image import histograms, nifti
+from upfield.image import nifti
 from upfield.image.intensity import Scaling, robust_range
 from upfield.image.nifti import Volume, mask_on
 from upfield.predict import models as trained
+from upfield.predict.interpolate import fitted
 from upfield.predict.models import Inference
 from upfield.predict.native import changed, cohort_scaling, save_prediction
-from upfield.preprocess.derivatives import MARK, save_image, scaling_of
+from upfield.preprocess.derivatives import MARK, require_usable, save_image, scaling_of
 from upfield.step import step
 
 
@@ -45,7 +45,8 @@ def harmonize(
         "Method": method,
     }
     try:
-        own, scale = scaling_of(preprocessed), cohort_scaling(targets)
+        require_usable(preprocessed)
+        scale = cohort_scaling(targets)
     except ScanError as error:
         save_image(native, enhanced, metadata | {MARK: str(error), "SkullStripped": False})
         return
@@ -54,7 +55,7 @@ def harmonize(
         how = Inference(**inference, memory=memory)
         result, metadata["CycleError"] = _by_network(native, brain, preprocessed, models, scale, how)
     else:
-        result = rescaled(native, brain, own, scale, method, models)
+        result = rescaled(native, brain, preprocessed, scale, method, models)
     metadata |= {
         "SkullStripped": by_network,
         "Models": trained.folders(models),
@@ -65,15 +66,15 @@ def harmonize(
     save_prediction(result, enhanced, metadata)
 
 
-def rescaled(native: Volume, brain: Volume, own: Scaling, scale: Scaling, method: str, models: Sequence[str]) -> Volume:
-    """A native scan, not interpolated, by a baseline without a network.
+def rescaled(
+    native: Volume, brain: Volume, preprocessed: str, scale: Scaling, method: str, models: Sequence[str]
+) -> Volume:
+    """A native scan, not interpolated, by a baseline without a network, in intensities of `scale`.
 
-    In intensities of `scale` instead of its `own`; `models` holds the quantiles of histogram matching.
+    The sidecar of the `preprocessed` scan holds its own scale; `models` holds what was fitted.
     """
-    data = own.apply(native.data)
-    if method == "histogram_match":
-        data = histograms.match_histogram(data, brain.data, read_arrays(models[0])["quantiles"])
-    return native.with_data(scale.invert(data))
+    normalized = native.with_data(scaling_of(preprocessed).apply(native.data))
+    return native.with_data(scale.invert(fitted(normalized, brain, None, preprocessed, method, models)))
 
 
 def _by_network(

@@ -80,6 +80,13 @@ def scaling_of(preprocessed: str | Path) -> Scaling:
     return Scaling(metadata["IntensityOffset"], metadata["IntensityScale"])
 
 
+def robust_width(preprocessed: str | Path) -> float:
+    """The robust width of the intensities of a preprocessed image, in normalized units, from its sidecar."""
+    metadata = read_json(sidecar(preprocessed))
+    low, high = metadata["RobustRange"]
+    return float((high - low) / metadata["IntensityScale"])
+
+
 def landmarks_of(preprocessed: str | Path) -> list[float] | None:
     """The landmarks of a preprocessed image, for Nyúl's method; None if it has none (an excluded one)."""
     found: list[float] | None = read_json(sidecar(preprocessed)).get("Landmarks")

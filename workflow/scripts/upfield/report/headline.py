@@ -1,17 +1,20 @@
 """The answer to "did it work?" and the sentences that carry it.
 
 What is better is decided in `metrics/comparisons.tsv`, by the rule of `evaluate.statistics.decide`; here it is put into
-words. The intervals are for the eye.
+words, with the interval and p that stand there: an interval leaves 0 out exactly where its p is below 0.05.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from upfield.catalogue.methods import MODEL_FREE, SUPERVISED
-from upfield.evaluate.statistics import decide, gap
+from upfield.evaluate.metrics.registry import DIGITS, HIGHER, KNOWN, LABELS
+from upfield.evaluate.statistics import decide, effect
+from upfield.evaluate.statistics.compare import SMALLEST
+from upfield.evaluate.statistics.decide import Compared
 
 NBSP = "\N{NO-BREAK SPACE}"
 SMALL = 10  # test subjects below which the headline asks for caution
@@ -30,112 +33,124 @@ class Headline:
     cautions: list[str]
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A paired difference over `n` subjects: its mean and 95 % t interval.
+def headline(scores: Mapping[str, pd.DataFrame], comparisons: pd.DataFrame) -> Headline:
+    """The primary comparison, or the best network against the best model-free baseline; then the other models.
 
-    NaN where n is too small or a value is infinite; `mean` where infinite values of both signs cancel.
+    `scores`: test values of the metric that decides, then of one more that is told beside it: participants in rows,
+    methods in columns; the second may be empty. "Best" is by the mean of the first. `comparisons`, rows of
+    `metrics/comparisons.tsv`, decide.
     """
-
-    n: int
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def bounded(self) -> bool:
-        """Whether there is an interval."""
-        return bool(np.isfinite(self.low))
-
-
-def headline(psnr: pd.DataFrame, ssim: pd.DataFrame, comparisons: pd.DataFrame) -> Headline:
-    """The best trained network against the best model-free baseline, and the other models against the U-Net.
-
-    `psnr` and `ssim`: test values, participants in rows, methods in columns; `ssim` may be empty. "Best" is by mean
-    PSNR. `comparisons`, rows of `metrics/comparisons.tsv`, decide by PSNR and by SSIM; where these disagree, the answer
-    says so.
-    """
-    means = psnr.mean().dropna().sort_values(ascending=False, kind="stable")
+    metric = next(iter(scores))
+    values = scores[metric]
+    means = values.mean().dropna().sort_values(ascending=metric not in HIGHER, kind="stable")
+    if not len(means):
+        nothing = f"The study holds no {_name(metric)} on a test split."
+        return Headline("No verdict: nothing was measured.", nothing, None, [])
     free = [method for method in means.index if method in MODEL_FREE]
     networks = [method for method in means.index if method not in MODEL_FREE]
-    if not len(means):
-        return Headline("No verdict: nothing was measured.", "The study holds no PSNR on a test split.", None, [])
-    n = int(psnr[means.index[0]].count())
-    models = [method for method in networks if method != SUPERVISED]
+    method, rivals = decide.named(comparisons, metric)
+    rivals = [name for name in means.index if name in rivals]
+    named = method in means.index and bool(rivals)
+    best, rival = (method, rivals[0]) if named else (next(iter(networks), ""), next(iter(free), ""))
+    n = int(values[means.index[0]].count())
+    models = [name for name in networks if name != SUPERVISED]
     add = None
-    if models and SUPERVISED in networks:
-        judged = _judge(psnr, ssim, comparisons, models[0], SUPERVISED)
-        many = f" (the best of {len(models)} by PSNR)" if len(models) > 1 else ""
+    if models and SUPERVISED in networks and {best, rival} != {models[0], SUPERVISED}:
+        judged = _judge(scores, comparisons, models[0], SUPERVISED)
+        many = f" (the best of {len(models)} by {_name(metric)})" if len(models) > 1 else ""
         add = f"Do other models add anything to the supervised U-Net ({SUPERVISED})? {judged}{many}."
-    if not networks or not free:
+    if not named and (not networks or not free):
         missing, other = ("network", "model-free baselines") if not networks else ("baseline", "trained networks")
         return Headline(
             f"No verdict: there is no {missing} to compare with.",
-            f"Only {other} were evaluated on the test split. The best is {_reached(psnr, ssim, means.index[0])} "
+            f"Only {other} were evaluated on the test split. The best is {_reached(scores, means.index[0])} "
             f"inside the brain ({_subjects(n)}).",
             add,
             [],
         )
-    best, rival = networks[0], free[0]
-    among = f", the best of {len(networks)} trained networks," if len(networks) > 1 else ""
-    details = (
-        f"On the test split, inside the brain, {_reached(psnr, ssim, best, among)}; "
-        f"{_reached(psnr, ssim, rival, ', the best baseline without a network,')}."
-    )
-    return Headline(f"{_judge(psnr, ssim, comparisons, best, rival)}.", details, add, _cautions(n, len(networks)))
+    picked = len(networks) if not named else 1
+    among = f", the best of {len(networks)} trained networks," if picked > 1 else ""
+    beside = ", the best baseline without a network," if rival in MODEL_FREE and (not named or len(rivals) > 1) else ""
+    details = [
+        f"On the test split, inside the brain, {_reached(scores, best, among or ' ')}; "
+        f"{_reached(scores, rival, beside or ' ')} ({_subjects(n)})."
+    ]
+    if named:
+        details.append(_claim(metric, method, rivals, comparisons))
+        if networks and networks[0] != best:
+            details.append(f"Of the networks {_reached(scores, networks[0])} is the best.")
+    details += _reach(comparisons, metric, best, rival)
+    answer = f"{_judge(scores, comparisons, best, rival)}."
+    return Headline(answer, " ".join(details), add, _cautions(n, picked))
 
 
-def difference(values: pd.DataFrame, method: str, rival: str) -> Difference | None:
-    """`method` minus `rival` over the subjects that have both; None if no subject has."""
-    if method not in values or rival not in values:
-        return None
-    paired = pd.Series(gap(values[method].to_numpy(), values[rival].to_numpy()), values.index).dropna()
-    return mean_of(paired) if len(paired) else None
-
-
-def mean_of(values: pd.Series) -> Difference:
-    """The mean of at least one value and its 95 % t interval, NaN left out."""
-    known = values.dropna()
-    n = len(known)
-    with np.errstate(invalid="ignore"):
-        mean = float(known.mean())
-    half = float(stats.t.ppf(0.975, n - 1) * known.sem()) if n > 1 and np.isfinite(mean) else np.nan
-    return Difference(n, mean, mean - half, mean + half)
-
-
-def _judge(psnr: pd.DataFrame, ssim: pd.DataFrame, comparisons: pd.DataFrame, method: str, rival: str) -> str:
+def _judge(scores: Mapping[str, pd.DataFrame], comparisons: pd.DataFrame, method: str, rival: str) -> str:
     """A word and the numbers behind it: "Yes: a improves on b by +2.00 dB PSNR (...) and SSIM +0.050 (...)"."""
-    gain, likeness = difference(psnr, method, rival), difference(ssim, method, rival)
-    if gain is None:
+    first, *others = scores
+    gain = decide.between(comparisons, method, rival, first)
+    if not gain.n:
         return f"Undecided: {method} and {rival} share no test subject"
-    by_psnr, p_psnr = decide.between(comparisons, method, rival, "psnr")
-    by_ssim, p_ssim = decide.between(comparisons, method, rival, "ssim") if likeness else (by_psnr, np.nan)
+    beside = {name: decide.between(comparisons, method, rival, name) for name in others if not scores[name].empty}
+    beside = {name: found for name, found in beside.items() if found.n}
+    words = {decide.BETTER: "yes", decide.UNDECIDED: "undecided", decide.WORSE: "no"}
+    # What was named before the run decides alone, unless something else that is decided speaks against it.
+    heard = {name: found for name, found in beside.items() if not gain.primary or found.decision != decide.UNDECIDED}
+    told = {gain.decision, *(found.decision for found in heard.values())}
     if gain.n < 2:
         word = "Undecided, one test subject is too few"
-    elif by_psnr == by_ssim:
-        word = {decide.BETTER: "Yes", decide.UNDECIDED: "Not shown", decide.WORSE: "No"}[by_psnr]
+    elif len(told) == 1:
+        word = {decide.BETTER: "Yes", decide.UNDECIDED: "Not shown", decide.WORSE: "No"}[gain.decision]
     else:
-        words = {decide.BETTER: "yes", decide.UNDECIDED: "undecided", decide.WORSE: "no"}
-        mixed = decide.UNDECIDED not in (by_psnr, by_ssim)
-        word = f"{words[by_psnr]} by PSNR{' and' if mixed else ','} {words[by_ssim]} by SSIM"
+        mixed = decide.UNDECIDED not in told
+        word = f"{words[gain.decision]} by {_name(first)}{' and' if mixed else ','} " + ", ".join(
+            f"{words[found.decision]} by {_name(name)}" for name, found in heard.items()
+        )
         word = f"Mixed, {word}" if mixed else word[:1].upper() + word[1:]
     verb = {
         decide.BETTER: f"{method} improves on {rival} by",
         decide.UNDECIDED: f"the mean of {method} differs from that of {rival} by",
         decide.WORSE: f"{method} does worse than {rival}:",
-    }[by_psnr]
-    interval = f"95{NBSP}% CI {_interval(gain, 2)}" if gain.bounded else "no interval"
-    text = f"{word}: {verb} {signed(gain.mean, 2)} dB PSNR ({interval}, n{NBSP}={NBSP}{gain.n}{_p(p_psnr)})"
-    if likeness:
-        within = f" ({_interval(likeness, 3)}{_p(p_ssim)})" if likeness.bounded else ""
-        text += f" and SSIM {signed(likeness.mean, 3)}{within}"
+    }[gain.decision]
+    interval = f"{_kind(gain)} {_interval(gain, first)}" if gain.bounded else "no interval"
+    text = f"{word}: {verb} {amount(gain.mean, first)} ({interval}, n{NBSP}={NBSP}{gain.n}{_p(gain)})"
+    for name, found in beside.items():
+        within = f" ({_kind(found)} {_interval(found, name)}{_p(found)})" if found.bounded else ""
+        text += f" and {_name(name)} {signed(found.mean, _digits(name))}{within}"
     return text
 
 
-def _reached(psnr: pd.DataFrame, ssim: pd.DataFrame, method: str, aside: str = "") -> str:
+def _claim(metric: str, method: str, rivals: list[str], comparisons: pd.DataFrame) -> str:
+    """What was named before the run, and whether the method is no worse where a margin was named too."""
+    against = rivals[0] if len(rivals) == 1 else f"every one of {', '.join(rivals)}, corrected among themselves"
+    text = f"Named before the run as what decides: {_name(metric)} of {method} against {against}."
+    found = {rival: decide.between(comparisons, method, rival, metric).non_inferior for rival in rivals}
+    shown = [f"to {rival}" for rival, said in found.items() if said == "shown"]
+    if any(found.values()):
+        text += f" Non-inferior by the margin that was named: {', '.join(shown) or 'not shown'}."
+    return text
+
+
+def _reach(comparisons: pd.DataFrame, metric: str, method: str, rival: str) -> list[str]:
+    """What so many participants could show, and how many would be needed."""
+    found = decide.between(comparisons, method, rival, metric)
+    if not np.isfinite(found.detectable):
+        return []
+    text = (
+        f"With n{NBSP}={NBSP}{found.n} and this spread of differences a paired t test shows a difference of"
+        f" {amount(found.detectable, metric).lstrip('+')} or more with 80{NBSP}% power"
+    )
+    if found.needed >= effect.MOST:
+        text += f"; for one as small as was observed it would take {effect.MOST:,} participants or more"
+    elif np.isfinite(found.needed):
+        text += f"; for one as large as was observed it would take {found.needed:.0f} participants"
+    return [f"{text}."]
+
+
+def _reached(scores: Mapping[str, pd.DataFrame], method: str, aside: str = "") -> str:
     """A method and its mean values."""
-    also = f" (SSIM {ssim[method].mean():.3f})" if method in ssim else ""
-    return f"{method}{aside} {'reaches ' if aside else 'at '}{decibels(psnr[method].mean())} PSNR{also}"
+    (first, values), *others = scores.items()
+    also = "".join(f" ({_name(name)} {table[method].mean():.3f})" for name, table in others if method in table)
+    return f"{method}{aside.rstrip()} {'reaches ' if aside else 'at '}{level(values[method].mean(), first)}{also}"
 
 
 def _cautions(n: int, networks: int) -> list[str]:
@@ -143,24 +158,49 @@ def _cautions(n: int, networks: int) -> list[str]:
     result = []
     if n < SMALL:
         text = f"With {_subjects(n, '')} this is an indication, not a proof"
-        floor = 2 / 2**n  # the smallest two-sided p of the signed-rank test
-        if 0.05 < floor < 1:
-            text += f": the rank test of the comparisons cannot fall below p{NBSP}={NBSP}{floor:.2g}"
+        if 1 < n < SMALLEST:
+            text += ": so few cannot show that differences are normal, as the interval and its test take them to be"
         result.append(f"{text}.")
     if networks > 1:
         result.append(f"The network was picked among {networks} on these same subjects, which flatters it a little.")
     return result
 
 
-def _interval(value: Difference, digits: int) -> str:
-    return f"{signed(value.low, digits)} to {signed(value.high, digits)}"
+def _interval(value: Compared, metric: str) -> str:
+    return f"{signed(value.low, _digits(metric))} to {signed(value.high, _digits(metric))}"
 
 
-def _p(value: float) -> str:
-    """An adjusted p as the end of a parenthesis; nothing where there was no test."""
-    if np.isnan(value):
+def _kind(value: Compared) -> str:
+    """What kind of interval it is."""
+    return f"95{NBSP}% CI" if value.alone else f"adjusted 95{NBSP}% CI"
+
+
+def _p(value: Compared) -> str:
+    """The p that decided, as the end of a parenthesis; nothing where there was no test."""
+    if np.isnan(value.p):
         return ""
-    return f", adjusted p{NBSP}<{NBSP}0.001" if value < 0.001 else f", adjusted p{NBSP}={NBSP}{value:.2g}"
+    name = "p" if value.alone else "adjusted p"
+    return f", {name}{NBSP}<{NBSP}0.001" if value.p < 0.001 else f", {name}{NBSP}={NBSP}{value.p:.2g}"
+
+
+def _name(metric: str) -> str:
+    """A metric in a sentence, without its unit."""
+    return LABELS.get(metric, metric.replace("_", " ")).removesuffix(" (dB)")
+
+
+def _digits(metric: str) -> int:
+    return 3 if metric == "ssim" else min(DIGITS.get(metric, 3), 3)
+
+
+def amount(value: float, metric: str) -> str:
+    """A difference with its sign, unit and metric: "+2.00 dB PSNR"."""
+    unit = KNOWN[metric].unit if metric in KNOWN else ""
+    return f"{signed(value, _digits(metric))} {f'{unit} ' if unit in ('dB', '%') else ''}{_name(metric)}"
+
+
+def level(value: float, metric: str) -> str:
+    """A mean with its unit and metric: "23.10 dB PSNR"."""
+    return amount(value, metric).removeprefix("+")
 
 
 def decibels(value: float) -> str:

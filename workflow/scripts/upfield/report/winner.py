@@ -1,7 +1,7 @@
 """Which method wins, by how much, and where it loses: other metrics, other regions, single participants.
 
 That a difference is more than chance is said only where `metrics/comparisons.tsv` decided it, which is in the whole
-brain.
+brain; intervals of differences are those that agree with its decisions.
 """
 
 from dataclasses import dataclass
@@ -9,20 +9,22 @@ from dataclasses import dataclass
 import pandas as pd
 
 from upfield.evaluate.metrics.registry import KNOWN
-from upfield.evaluate.statistics import decide, subject_table
+from upfield.evaluate.statistics import decide, gap, subject_table
+from upfield.evaluate.statistics.decide import Compared
+from upfield.evaluate.statistics.interval import t_interval
 from upfield.report import tables
-from upfield.report.headline import NBSP, Difference, decibels, difference, mean_of, signed
+from upfield.report.headline import NBSP, level, signed
 
 SHOWN = 6  # losses and participants named before the rest are counted
 INTERVALS = (
-    "Intervals up here are t intervals of means over subjects, each taken alone: with few subjects wider than the"
-    " leaderboard's, which are bootstrapped, and not corrected for the number of metrics and regions."
+    "Intervals of differences up here are those of the table of comparisons: each leaves 0 out exactly where its"
+    " adjusted p is below 0.05. Outside the whole brain nothing was tested."
 )
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Another method's better mean: `gap` is the winner minus that method, paired over participants.
+    """Another method's better mean: `gap` is the winner minus that method, of which outside the brain only the mean.
 
     `decided` is whether the comparisons say that the other method is better.
     """
@@ -30,7 +32,7 @@ class Loss:
     metric: str
     region: str
     rival: str
-    gap: Difference
+    gap: Compared
     decided: bool
 
 
@@ -44,17 +46,18 @@ def sentences(values: pd.DataFrame, psnr: pd.DataFrame, comparisons: pd.DataFram
     if len(means) < 2:
         return []
     winner, second = means.index[:2]
-    reached, lead = mean_of(psnr[winner]), difference(psnr, winner, second)
-    text = f"Winner by mean PSNR: {winner} with {decibels(reached.mean)}"
-    if reached.bounded:
-        text += f" (95{NBSP}% CI {reached.low:.2f} to {reached.high:.2f})"
-    if lead is not None:
-        better = decide.between(comparisons, winner, second, "psnr").decision == decide.BETTER
-        shown = "" if better else ", not shown to differ"
-        interval = f" (95{NBSP}% CI {signed(lead.low)} to {signed(lead.high)})" if lead.bounded else ""
+    known = psnr[winner].dropna()
+    (low,), (high,) = t_interval(known.to_numpy()[:, None])
+    lead = decide.between(comparisons, winner, second, "psnr")
+    text = f"Winner by mean PSNR: {winner} with {level(known.mean(), 'psnr').removesuffix(' PSNR')}"
+    text += f" (n{NBSP}={NBSP}{len(known)}" + (f", 95{NBSP}% CI {low:.2f} to {high:.2f})" if low == low else ")")
+    if lead.n:
+        shown = "" if lead.decision == decide.BETTER else ", not shown to differ"
+        kind = "" if lead.alone else "adjusted "
+        interval = f" ({kind}95{NBSP}% CI {signed(lead.low)} to {signed(lead.high)})" if lead.bounded else ""
         text += f", {signed(lead.mean)} dB ahead of {second}, the next{interval}{shown}"
     result = [f"{text}.", *_lost(winner, losses(values, winner, comparisons)), *_participants(psnr, winner)]
-    return [*result, INTERVALS] if reached.n > 1 else result
+    return [*result, INTERVALS] if len(known) > 1 else result
 
 
 def losses(values: pd.DataFrame, winner: str, comparisons: pd.DataFrame) -> list[Loss]:
@@ -67,12 +70,11 @@ def losses(values: pd.DataFrame, winner: str, comparisons: pd.DataFrame) -> list
             continue
         means = table.mean() * (1 if metric in tables.HIGHER else -1)
         rival = str(means.idxmax())
-        gap = difference(table, winner, rival)
-        if means[rival] > means[winner] and gap is not None:
-            decided = (
-                region == "brain" and decide.between(comparisons, winner, rival, str(metric)).decision == decide.WORSE
-            )
-            result.append(Loss(str(metric), str(region), rival, gap, decided))
+        if means[rival] > means[winner]:
+            found = decide.between(comparisons, winner, rival, str(metric)) if region == "brain" else Compared()
+            apart = pd.Series(gap(table[winner].to_numpy(), table[rival].to_numpy())).mean()
+            decided = found.decision == decide.WORSE
+            result.append(Loss(str(metric), str(region), rival, found if found.n else Compared(mean=apart), decided))
     order = list(tables.LABELS)
     return sorted(result, key=lambda loss: (loss.region != "brain", loss.region, tables.place(loss.metric, order)))
 
@@ -130,7 +132,8 @@ def _open(loss: Loss) -> str:
 def _size(loss: Loss) -> str:
     """A metric and by how much the rival is better, with its interval."""
     low, high = sorted(abs(x) for x in (loss.gap.low, loss.gap.high))
-    interval = f", 95{NBSP}% CI {low:.3g} to {high:.3g}" if loss.gap.bounded else ""
+    kind = "" if loss.gap.alone else "adjusted "
+    interval = f", {kind}95{NBSP}% CI {low:.3g} to {high:.3g}" if loss.gap.bounded else ""
     unit = KNOWN[loss.metric].unit if loss.metric in KNOWN else ""
     amount = f"{abs(loss.gap.mean):.3g}".replace("inf", "∞") + f"{f'{NBSP}{unit}' if unit in ('dB', '%') else ''}"
     return f"{_label(loss)} ({amount}{interval})"

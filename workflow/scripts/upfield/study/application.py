@@ -23,7 +23,7 @@ from upfield.predict import training_range
 from upfield.preprocess import template
 from upfield.preprocess.brain.tool import tools
 from upfield.step import step
-from upfield.study import config, designs, places
+from upfield.study import config, designs, places, seen
 from upfield.study.scans import Scans
 
 # What a user may say beside `model`; everything else stands in the model card.
@@ -249,6 +249,9 @@ class Application(Scans):
                 warnings = [] if reason else training_range.check(scan, sidecar_of, self.training_range)
             if warnings and self.config["out_of_range"] == "refuse":
                 reason = "out of the model's range"
+            known = None if reason else seen.why(scan, self.cards)
+            if known is not None:
+                warnings = [*warnings, f"the model has seen this participant or scan in training: {known}"]
             output = None if reason else str(Path(self.enhanced(scan)).relative_to(self.root))
             rows.append(
                 (scan.participant, scan.session, scan.key, scan.path, "excluded" if reason else "applied",
@@ -272,7 +275,7 @@ def _unusable(found: Sequence[Scan]) -> list[Exclusion]:
     return excluded
 
 
-@step(version=0, memory=(300, 0.2), minutes=(0.2, 0.001))
+@step(version=0, memory=(1500, 0.2), minutes=(0.2, 0.02))
 def screen(table: str, description: str, ignore: str, config: Mapping[str, Any]) -> None:
     """Write applied.tsv, and what makes the folder a BIDS derivative dataset."""
     application = Application(config, rescan=False)

@@ -7,6 +7,7 @@ from upfield.bids import Scan, sidecar
 from upfield.files import read_json
 from upfield.predict import training_range
 from upfield.preprocess.derivatives import MARK, why_excluded
+from upfield.study import seen
 from upfield.study.study import Study
 
 
@@ -39,6 +40,20 @@ def _described(study: Study, fold: str) -> tuple[list[training_range.Described],
     described: list[training_range.Described] = [(scan, _facts(study, scan)) for scan in used]
     source, target = ([one for one in described if one[0].role == side] for side in ("source", "target"))
     return source, target
+
+
+def seen_by(study: Study, fold: str, method: str) -> dict[str, Any]:
+    """Whom and what a fold's model of a method sees, and has seen where it starts from; for the end of its card.
+
+    Reads all scans of training and validation. Raises UpfieldError if the model to start from has seen a test scan.
+    """
+    index = study.described()
+    start = study.config["train"]["init_from"].get(method)
+    if start is not None:
+        seen.check_start(method, start, study.scans_of(fold, index, "test"), images=True)
+    used = [scan for scan in study.scans_of(fold, index, "train", "val") if MARK not in _facts(study, scan)]
+    card = None if start is None else seen.start_card(start)
+    return {seen.KEY: seen.record(used, study.config["phantom"] is not None, card)}
 
 
 def _facts(study: Study, scan: Scan) -> dict[str, Any]:

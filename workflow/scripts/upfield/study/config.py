@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from upfield.catalogue.methods import MODEL_FREE, ROOT, SUPERVISED, Facts, facts
+from upfield.catalogue.methods import FITTED, MODEL_FREE, ROOT, SUPERVISED, Facts, facts
 from upfield.catalogue.rules import filled, hint, raise_first, shown, strict, suits
 from upfield.errors import UpfieldError
 from upfield.files import read_yaml
-from upfield.study import aliases, designs, texts
+from upfield.study import aliases, designs, splits, texts
 
 SCHEMAS = ROOT / "workflow" / "schemas"
 
@@ -100,16 +100,13 @@ def check(config: Mapping[str, Any]) -> None:
     if config["bids_dir"] is not None:
         raise UpfieldError("config: bids_dir is set and model is not; to apply a model give both, to train one neither")
     _check_datasets(config)
-    fractions = config["splits"]["fractions"]
-    if abs(sum(fractions.values()) - 1) > 1e-6:
-        raise UpfieldError(
-            f"config: splits.fractions sum to {sum(fractions.values()):g}; expected 1 (found {dict(fractions)})"
-        )
+    splits.check_config(config["splits"])
     free = next((name for name in config["method_overrides"] if name in MODEL_FREE), None)
     if free is not None:
         raise UpfieldError(f"config: method_overrides.{free} has no effect; {free} has no settings")
     for name in dict.fromkeys([SUPERVISED, *config["methods"], *config["method_overrides"]]):
         check_method(config, name)
+    primary(config)
     shown = [*methods(config), *([TRUTH] if designs.of(config).has_reference else [])]
     for name in (name for pair in config["reader_study"]["pairs"] for name in pair if name not in shown):
         raise UpfieldError(f"config: reader_study.pairs names {name!r:.60}{hint(name, shown)}")
@@ -180,6 +177,53 @@ def baselines(config: Mapping[str, Any]) -> list[str]:
     return list(designs.of(config).baselines)
 
 
+def primary(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The primary comparison, what `evaluate.statistics.Primary` takes; empty where no output has a target.
+
+    Raises UpfieldError, one line that names the key, for a metric that the study does not measure or that has no
+    better side, and for methods that it does not have or that cannot be compared.
+    """
+    # Imported here, as in `schema`.
+    from upfield.evaluate.metrics.registry import HIGHER, LOWER
+
+    chosen, margin = config["statistics"]["primary"], config["statistics"]["margin"]
+    names, free = methods(config), [name for name in baselines(config) if name in MODEL_FREE]
+    if not designs.of(config).has_reference:
+        given = next((key for key, value in chosen.items() if value is not None), None)
+        key = "margin" if margin is not None else None if given is None else f"primary.{given}"
+        if key is not None:
+            raise UpfieldError(f"config: statistics.{key} is set; expected null, as no output has a target")
+        return {}
+    measured = [name for name in _measured(config) if name in HIGHER | LOWER]
+    metric = chosen["metric"] or ("psnr" if "psnr" in measured or not measured else measured[0])
+    if chosen["metric"] is not None and metric not in measured:
+        raise UpfieldError(
+            f"config: statistics.primary.metric is {metric!r:.60}, which this study does not measure or which has no"
+            f" better side{hint(metric, measured)}"
+        )
+    for key in ("method", "baseline"):
+        if chosen[key] is not None and chosen[key] not in names:
+            raise UpfieldError(f"config: statistics.primary.{key} is {chosen[key]!r:.60}{hint(chosen[key], names)}")
+    method = chosen["method"] or next(iter(config["methods"]), SUPERVISED)
+    rivals = [name for name in free if name != method] if chosen["baseline"] is None else [chosen["baseline"]]
+    if method in rivals or (method in MODEL_FREE and set(rivals) <= set(MODEL_FREE)):
+        raise UpfieldError(
+            f"config: statistics.primary compares {method} with {', '.join(rivals)}; expected two methods, at least one"
+            " of them a network"
+        )
+    return {"metric": metric, "method": method, "baselines": rivals, "margin": margin}
+
+
+def _measured(config: Mapping[str, Any]) -> list[str]:
+    """Metrics that a study may have in the whole brain."""
+    from upfield.catalogue.metrics import LEARNED, SEGMENTED
+
+    block = config["evaluate"]
+    learned = LEARNED if block["lpips_weights"] is not None else ()
+    segmented = SEGMENTED if block["segmentation"] else ()
+    return [*block["metrics"], *(metric.name for metric in (*learned, *segmented))]
+
+
 def reading_pairs(config: Mapping[str, Any]) -> list[list[str]]:
     """Names of the two images of each case of the reader study; by default every model beside the target.
 
@@ -191,7 +235,7 @@ def reading_pairs(config: Mapping[str, Any]) -> list[list[str]]:
 
 def trained_methods(config: Mapping[str, Any]) -> list[str]:
     """The methods that have a model to fit, in report order."""
-    return [name for name in methods(config) if name not in ("identity", "spline")]
+    return [name for name in methods(config) if name not in MODEL_FREE or name in FITTED]
 
 
 def method_settings(config: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class Methods:
         self.baselines = configuration.baselines(config)
         self.trained = configuration.trained_methods(config)
         self.networks = [name for name in self.trained if name not in MODEL_FREE]
+        self.primary = configuration.primary(config)
         self.by_label = _labels(self.names)
         # Those that `apply` could deliver, where there is no target.
         self.alone = [name for name in self.names if name not in NEED_A_GRID]
@@ -33,7 +34,7 @@ class Methods:
     # -- models ----------------------------------------------------------------------------------------------------
 
     def seeds(self, method: str) -> list[int]:
-        """Histogram matching has nothing random in it, so one seed is enough."""
+        """Baselines without a network have nothing random in them, so one seed is enough."""
         return list(self.config["train"]["seeds"])[: 1 if method in MODEL_FREE else None]
 
     @cached_property

@@ -1,6 +1,5 @@
 """Which participant trains, validates and tests: by subject, stratified, frozen in one table."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,27 +9,52 @@ import pandas as pd
 from upfield.errors import UpfieldError
 from upfield.files import digest
 from upfield.foreign import read_table, warn
+from upfield.study import groups, participants
 
 PARTS = ("train", "val", "test")
 COLUMNS = ["participant_id", "fold", "split"]
+# Every group tests once, and trains nothing that is tested on it.
+LEAVE_ONE_OUT = "leave_one_group_out"
 
 
-def assign(participants: Sequence[str], config: Mapping[str, Any], table: pd.DataFrame) -> pd.DataFrame:
+def check_config(config: Mapping[str, Any]) -> None:
+    """Raise UpfieldError, one line that names the key, for a `splits` block that contradicts itself."""
+    shares = config["fractions"]
+    if abs(sum(shares.values()) - 1) > 1e-6:
+        raise UpfieldError(
+            f"config: splits.fractions sum to {sum(shares.values()):g}; expected 1 (found {dict(shares)})"
+        )
+    if config["scheme"] == LEAVE_ONE_OUT and config["group"] is None:
+        raise UpfieldError(
+            f"config: splits.scheme is {LEAVE_ONE_OUT}, but splits.group is null; expected a column of participants.tsv"
+        )
+
+
+def assign(people: Sequence[str], config: Mapping[str, Any], table: pd.DataFrame) -> pd.DataFrame:
     """Split participants as `config` (the `splits` block of a study) says.
 
     Parameters
     ----------
     table
-        participants.tsv, for `stratify`; a participant without a row forms a stratum of its own kind (n/a).
+        participants.tsv, for `stratify`, where a participant without a row is of a stratum of its own kind (n/a), and
+        for `group`, which everybody must have.
 
     Returns a table `participant_id, fold, split`, one row per participant and fold. The assignment depends on
     the set of participants and the config alone, not on their order.
     Raises UpfieldError if a part would be empty, a column is unknown, or a user's file leaks or misses somebody.
 
     """
-    people = sorted(set(participants))
+    people = sorted(set(people))
+    group = _groups(people, config, table, {})
     if config["file"] is not None:
-        return from_file(config["file"], people)
+        result = from_file(config["file"], people)
+        if group:
+            groups.check(result, group, config["group"])
+        return result
+    if group:
+        result = _deal_groups(group, _strata(people, config, table), config)
+        check(result)
+        return result
     result = _deal(_stratified_order(people, config, table), config)
     check(result)
     return result
@@ -38,7 +62,33 @@ def assign(participants: Sequence[str], config: Mapping[str, Any], table: pd.Dat
 
 def needs_table(config: Mapping[str, Any]) -> bool:
     """Whether the `splits` block asks for participants.tsv."""
-    return bool(config["stratify"]) and config["file"] is None
+    return config["group"] is not None or (bool(config["stratify"]) and config["file"] is None)
+
+
+def _groups(
+    people: list[str], config: Mapping[str, Any], table: pd.DataFrame, together: Mapping[str, str]
+) -> dict[str, str]:
+    """The group of everybody; empty where the study has none."""
+    return {} if config["group"] is None else groups.of(people, table, config["group"], together)
+
+
+def _deal_groups(group: Mapping[str, str], strata: Mapping[str, str], config: Mapping[str, Any]) -> pd.DataFrame:
+    """The parts of every fold, of whole groups."""
+    scheme = config["scheme"]
+    if scheme == "holdout":
+        shares = [config["fractions"][part] for part in PARTS]
+        bins = groups.deal(group, strata, shares, config["seed"], f"splits.scheme is {scheme}")
+        return _frame(dict(zip(PARTS, bins, strict=True)), "0")
+    if scheme == "kfold":
+        folds = config["folds"]
+        return _folds(groups.deal(group, strata, [1 / folds] * folds, config["seed"], f"splits.folds is {folds}"))
+    wholes = groups.members(group)
+    if len(wholes) < len(PARTS):
+        raise UpfieldError(
+            f"config: splits.scheme is {scheme}, but {groups.KEY} makes {len(wholes)} groups of {len(group)} usable"
+            f" participants; expected at least {len(PARTS)}: one tests, the next validates, the others train"
+        )
+    return _folds(wholes)
 
 
 def _deal(order: list[str], config: Mapping[str, Any]) -> pd.DataFrame:
@@ -77,8 +127,17 @@ def assign_cohorts(
     as `assign`. Raises UpfieldError also if somebody of a user's file is on two sides of a split.
     """
     sources, targets = (sorted(set(people)) for people in cohorts)
+    everybody = sorted([*sources, *targets])
+    group = _groups(everybody, config, table, together)
     if config["file"] is not None:
-        result = from_file(config["file"], sorted([*sources, *targets]))
+        result = from_file(config["file"], everybody)
+        if group:
+            groups.check(result, group, config["group"])
+    elif group:
+        strata = _strata(everybody, config, table)
+        # Each cohort in the fractions or folds.
+        sides = {person: f"{person in targets}|{strata.get(person, 'n/a')}" for person in everybody}
+        result = _deal_groups(group, sides, config)
     else:
         # Those who are in both cohorts come first, so that picks at even distances are balanced over them.
         order = _stratified_order(sources, config, table)
@@ -94,10 +153,10 @@ def assign_cohorts(
         else:
             _check_folds(targets, config)
             tests = result[result["split"] == "test"].set_index("participant_id")["fold"]
-            groups = [[p for p in tied if tests[together[p]] == str(k)] for k in range(config["folds"])]
+            dealt = [[p for p in tied if tests[together[p]] == str(k)] for k in range(config["folds"])]
             for person in free:
-                min(groups, key=len).append(person)
-            result = pd.concat([result, _folds(groups)], ignore_index=True)
+                min(dealt, key=len).append(person)
+            result = pd.concat([result, _folds(dealt)], ignore_index=True)
         result = result.sort_values("fold", kind="stable", key=lambda folds: folds.astype(int), ignore_index=True)
     check(result)
     check_cohorts(result, (sources, targets), together)
@@ -124,55 +183,27 @@ def check_cohorts(
 
 def _stratified_order(people: list[str], config: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
     """A seeded shuffle, one stratum after the other, so that evenly spaced picks are balanced over the strata."""
-    missing = [column for column in config["stratify"] if column not in table.columns]
-    if missing:
-        raise UpfieldError(
-            f"config: splits.stratify names {missing[0]!r}; participants.tsv has {', '.join(table.columns)}"
-        )
     generator = np.random.default_rng(config["seed"])
     shuffled = [people[i] for i in generator.permutation(len(people))]
-    lookup = _strata(people, table, config["stratify"]) if config["stratify"] else {}
+    lookup = _strata(people, config, table)
     strata: dict[str, list[str]] = {}
     for person in shuffled:
         strata.setdefault(lookup.get(person, "n/a"), []).append(person)
     return [person for stratum in sorted(strata) for person in strata[stratum]]
 
 
-def _strata(people: Sequence[str], table: pd.DataFrame, columns: Sequence[str]) -> dict[str, str]:
-    """The stratum of each participant who has a row in participants.tsv; who has none is named in the log.
-
-    Raises UpfieldError if nobody has one, or somebody has two that differ.
-    """
-    values = table[list(columns)].astype(str).agg("|".join, axis=1)
-    rows: dict[str, set[str]] = {}
-    bare: dict[str, set[str]] = {}
-    for name, value in zip(table["participant_id"], values, strict=True):
-        rows.setdefault(name, set()).add(value)
-        bare.setdefault(_bare(name), set()).add(name)
-    result = {}
-    for person in people:
-        # Spreadsheets write 1 for sub-01. Where the table has both sub-1 and sub-01, each is who it says.
-        names = {person} if person in rows else bare.get(_bare(person), set())
-        found = [rows[name] for name in names]
-        if len(found) == 1:
-            if len(found[0]) > 1:
-                raise UpfieldError(f"participants.tsv: {person} has rows that differ in {', '.join(columns)}")
-            result[person] = min(found[0])
+def _strata(people: Sequence[str], config: Mapping[str, Any], table: pd.DataFrame) -> dict[str, str]:
+    """The stratum of each participant who has a row in participants.tsv; who has none is named in the log."""
+    for column in config["stratify"]:
+        participants.check_column(table, column, "splits.stratify")
+    if not config["stratify"]:
+        return {}
+    result = participants.values(people, table, config["stratify"], "splits.stratify")
     missing = [person for person in people if person not in result]
-    if people and not result:
-        raise UpfieldError(
-            f"participants.tsv: none of its {len(rows)} participants ({', '.join(list(rows)[:2])}, ...) is in the study"
-            f" ({', '.join(people[:2])}, ...); splits.stratify needs them"
-        )
     if missing:
         some = ", ".join(missing[:5]) + (", ..." if missing[5:] else "")
         warn(f"participants.tsv has no row for {some}: they are not stratified")
     return result
-
-
-def _bare(name: str) -> str:
-    """A participant's label without zeros before a number."""
-    return re.sub(r"^(sub-(?:source|target)?)0+(?=\d+$)", r"\1", name)
 
 
 def _counts(total: int, fractions: Mapping[str, float]) -> dict[str, int]:
@@ -262,10 +293,14 @@ def fingerprint(table: pd.DataFrame) -> str:
 def methods_sentence(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
     """How participants were divided, as a clause; empty if it is not known."""
     settings = config.get("splits", {})
-    schemes = {"holdout": "a hold-out split", "kfold": f"{settings.get('folds')}-fold cross-validation"}
+    group = settings.get("group")
+    schemes = {
+        "holdout": "a hold-out split",
+        "kfold": f"{settings.get('folds')}-fold cross-validation",
+        LEAVE_ONE_OUT: f"leave-one-{group}-out cross-validation",
+    }
     if settings.get("scheme") not in schemes:
         return ""
-    return (
-        f"participants were divided by {schemes[settings['scheme']]} (seed {settings.get('seed', 'n/a')});"
-        " no participant is on two sides"
-    )
+    seed = "" if settings["scheme"] == LEAVE_ONE_OUT else f" (seed {settings.get('seed', 'n/a')})"
+    kept = "" if group is None else f", nor are two of one {group}"
+    return f"participants were divided by {schemes[settings['scheme']]}{seed}; no participant is on two sides{kept}"

@@ -12,7 +12,7 @@ from upfield.catalogue.methods import RUNTIME_OPTIONS
 from upfield.files import read_tsv, write_json, write_text, write_tsv
 from upfield.step import step
 from upfield.study import splits as splitting
-from upfield.study.card import card_of, domain_of
+from upfield.study.card import card_of, domain_of, seen_by
 from upfield.study.provenance import record
 from upfield.study.study import Study
 
@@ -81,6 +81,8 @@ def train_model(
     folder = Path(model).parent
     # Not from `train`: another number of workers is no reason to train again.
     options = {key: config["train"][key] for key in RUNTIME_OPTIONS}
+    study = Study(config, rescan=False)
+    known = seen_by(study, fold, method)
     training.train_model(
         folder,
         method=method,
@@ -89,7 +91,7 @@ def train_model(
         train={**train, **options, "seed": int(seed)},
         patches=patches,
         stores={"train": train_stores, "val": val_stores},
-        card={"fold": fold, **card_of(Study(config, rescan=False), fold), **_provenance(config, splits)},
+        card={"fold": fold, **card_of(study, fold), **_provenance(config, splits), **known},
         start=Path(start[0]).parent if start else None,
         features=[Path(path) for path in features],
         preview=lambda epoch, panels: preview.write(folder / "figures" / f"epoch-{epoch:04d}.png", panels),
@@ -112,6 +114,26 @@ def fit_histogram(
 
     facts = {"fold": fold, "seed": int(seed), **_provenance(config, splits)}
     training.fit_histogram(Path(model).parent, stores=train_stores, card=facts)
+
+
+@step(version=1, memory=(3000, 1), minutes=(60, 0.1))
+def fit_denoise(
+    train: Sequence[Mapping[str, str]],
+    val: Sequence[Mapping[str, str]],
+    splits: str,
+    model: str,
+    card: str,
+    history: str,
+    fold: str,
+    seed: str,
+    config: Mapping[str, Any],
+) -> None:
+    """Tune the denoising baseline and write it as a model folder; `train` and `val` are files of pairs."""
+    from upfield.training import denoising
+
+    facts = {"fold": fold, "seed": int(seed), **_provenance(config, splits)}
+    parts = {name: [denoising.Pair(**files) for files in part] for name, part in (("train", train), ("val", val))}
+    denoising.fit_denoise(Path(model).parent, **parts, card=facts)
 
 
 @step(version=0, memory=(300, 0.2), minutes=(0.2, 0.001))

@@ -13,7 +13,7 @@ from upfield.image.nifti import SAME, Scale
 from upfield.preprocess import template
 from upfield.preprocess.derivatives import MARK, excluded
 from upfield.quality import PICTURES, judging
-from upfield.study import config, designs, phantoms, places, requirements
+from upfield.study import config, designs, phantoms, places, requirements, seen
 from upfield.study.designs.base import Content
 from upfield.study.folds import Folds
 from upfield.study.index import build_index, planned_index
@@ -46,6 +46,11 @@ class Study(Scans):
         self.scans: dict[str, Scan] = {scan.name: scan for scan in self.index.used}
         self.methods = Methods(settings, self.design.has_reference)
         atlas.check(settings, self.pairs)
+        if rescan:
+            # By labels; trainings compare images, which may not be there yet.
+            for method, folder in settings["train"]["init_from"].items():
+                tested = [scan for scan in self.index.used if scan.participant in self.tested]
+                seen.check_start(method, folder, tested, images=False)
 
     def described(self) -> Index:
         """The index with every scan's geometry; a planned dataset, and what is converted, must exist by now."""
@@ -71,7 +76,11 @@ class Study(Scans):
 
     def training_scans(self, fold: str, index: Index) -> list[Scan]:
         """The scans of an index that a fold's models learn from."""
-        participants = set(self.folds.members(fold, "train"))
+        return self.scans_of(fold, index, "train")
+
+    def scans_of(self, fold: str, index: Index, *parts: str) -> list[Scan]:
+        """The scans of an index of some parts of a fold."""
+        participants = set(self.folds.members(fold, *parts))
         return [scan for scan in index.used if scan.participant in participants]
 
     # -- what belongs together -------------------------------------------------------------------------------------

@@ -4,17 +4,21 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from upfield.evaluate.statistics.interval import percentile_interval, t_interval
 from upfield.image.nifti import Array
 
 QUANTITIES = ["participant_id", "method", "region", "quantity", "output", "truth"]
 AGREEMENT = [
     "method", "region", "quantity", "n", "bias", "bias_low", "bias_high", "sd", "limit_low", "limit_high", "p_slope",
     "icc_1_1", "icc_1_1_low", "icc_1_1_high", "icc_a_1", "icc_a_1_low", "icc_a_1_high", "note",
+    "limit_low_low", "limit_low_high", "limit_high_low", "limit_high_high", "next_low", "next_high",
 ]  # fmt: skip
 # Participants below which an ICC says nothing.
 SMALLEST_ICC = 3
-# Below this many, limits of agreement are rough: their 95 % interval is as wide as the limits themselves.
+# Below this many, each limit of agreement has an interval that is wider than the distance between the two.
 FEW = 10
+# Limits of agreement are so many standard deviations from the bias.
+LIMITS = 1.96
 
 
 def agreement(quantities: pd.DataFrame) -> pd.DataFrame:
@@ -41,6 +45,12 @@ def agreement(quantities: pd.DataFrame) -> pd.DataFrame:
         (`intraclass`).
     note
         What a small sample cannot show; NaN where there is nothing to say.
+    limit_low_low, limit_low_high, limit_high_low, limit_high_high
+        95 % interval of the lower and of the upper limit, exact for normal differences, see
+        `interval.percentile_interval`.
+    next_low, next_high
+        Where the difference of one more participant lies with 95 %: bias -+ t(n - 1) sd sqrt(1 + 1 / n). Limits
+        of agreement, estimated from few, hold fewer than 95 % of them.
 
     What needs more participants, or values that vary, is NaN.
 
@@ -60,13 +70,17 @@ def bland_altman(pair: Array) -> dict[str, float | str]:
     n, bias = len(pair), float(difference.mean())
     result: dict[str, float | str] = {"n": n, "bias": bias}
     if n < FEW:
-        result["note"] = f"{n} participant{'s' * (n > 1)}: too few for limits of agreement to be trusted"
+        result["note"] = f"{n} participant{'s' * (n > 1)}: the limits of agreement are rough, see their intervals"
     if n < 2:
         return result
     sd = float(difference.std(ddof=1))
-    half = float(stats.t.ppf(0.975, n - 1)) * sd / np.sqrt(n)
-    result |= {"bias_low": bias - half, "bias_high": bias + half, "sd": sd}
-    result |= {"limit_low": bias - 1.96 * sd, "limit_high": bias + 1.96 * sd}
+    (low,), (high,) = t_interval(difference[:, None])
+    result |= {"bias_low": low, "bias_high": high, "sd": sd}
+    for name, sign in (("limit_low", -1), ("limit_high", 1)):
+        result[name] = bias + sign * LIMITS * sd
+        result[f"{name}_low"], result[f"{name}_high"] = percentile_interval(bias, sd, n, sign * LIMITS)
+    reach = (high - low) / 2 * np.sqrt(n + 1)
+    result |= {"next_low": bias - reach, "next_high": bias + reach}
     middle = pair.mean(axis=1)
     if n > 2 and np.ptp(difference) > 0 and np.ptp(middle) > 0:
         result["p_slope"] = float(stats.pearsonr(middle, difference).pvalue)
@@ -130,6 +144,7 @@ def intraclass(ratings: Array) -> dict[str, tuple[float, float, float]]:
     free = numerator * (n - 1) * (k - 1) / ((n - 1) * (k * two * raters) ** 2 + (weight * residual) ** 2)
     low, high = stats.f.ppf(0.975, n - 1, free), stats.f.ppf(0.975, free, n - 1)
     error = k * raters + (k * n - k - n) * residual
-    two_low = n * (between - low * residual) / (low * error + n * between)
-    two_high = n * (high * between - residual) / (error + n * high * between)
+    with np.errstate(invalid="ignore"):
+        two_low = n * (between - low * residual) / (low * error + n * between)
+        two_high = n * (high * between - residual) / (error + n * high * between)
     return {"icc_1_1": one, "icc_a_1": (two, float(two_low), float(two_high))}

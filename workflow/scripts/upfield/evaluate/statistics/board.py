@@ -9,10 +9,8 @@ interval, and two infinite values are equal. Ranks, comparisons, headline and ch
 import numpy as np
 import pandas as pd
 
+from upfield.evaluate.statistics.interval import t_interval
 from upfield.image.nifti import Array
-
-RESAMPLES = 10_000
-CONFIDENCE = (2.5, 97.5)  # percentiles of the bootstrap distribution: a 95 % interval
 
 GROUP = ["split", "region", "metric"]
 LEADERBOARD = ["method", *GROUP, "n", "mean", "sd", "ci_low", "ci_high"]
@@ -35,30 +33,26 @@ def gap(first: Array, second: Array) -> Array:
         return np.asarray(np.where(first == second, 0.0, first - second))
 
 
-def leaderboard(values: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Mean over subjects of every method, split, region and metric, with a bootstrap interval.
+def leaderboard(values: pd.DataFrame) -> pd.DataFrame:
+    """Mean over subjects of every method, split, region and metric, with its t interval.
 
     Parameters
     ----------
     values
         participant_id, method, fold, seed, split, region, metric, value: one row a measurement.
-    seed
-        Of the bootstrap.
 
     Returns
     -------
     method, split, region, metric, n, mean, sd, ci_low, ci_high
         Sorted by the first four. `n`: subjects with a value; `sd`: over subjects, n - 1 in the denominator;
-        `ci_low`, `ci_high`: 95 % percentile bootstrap of the mean over subjects, 10,000 resamples (Efron and
-        Tibshirani 1993), the same resampled subjects for all methods. With few subjects it is narrower than it
-        should be. NaN where n is too small, the mean of none, the others of one, and all but n and mean where a
-        value is infinite.
+        `ci_low`, `ci_high`: 95 % t interval of the mean over subjects, see `interval.t_interval`. NaN where n is too
+        small, the mean of none, the others of one, and all but n and mean where a value is infinite.
 
     """
     rows = []
     for keys, group in values.groupby(GROUP):
         table = subject_table(group)
-        low, high = bootstrap(table.to_numpy(), seed)
+        low, high = t_interval(table.to_numpy())
         with np.errstate(invalid="ignore"):
             summary = pd.DataFrame({"n": table.count(), "mean": table.mean(), "sd": table.std()}, index=table.columns)
         summary = summary.assign(ci_low=low, ci_high=high, **dict(zip(GROUP, keys, strict=True)))
@@ -66,21 +60,3 @@ def leaderboard(values: pd.DataFrame, seed: int) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame(columns=LEADERBOARD)
     return pd.concat(rows)[LEADERBOARD].sort_values(LEADERBOARD[:4], ignore_index=True)
-
-
-def bootstrap(table: Array, seed: int) -> tuple[Array, Array]:
-    """95 % percentile interval of each column's mean over rows, NaN left out.
-
-    NaN for fewer than two values, and where one is infinite.
-    """
-    finite = np.isfinite(table)
-    subjects = len(table)
-    # How often each subject is drawn says all about a resample, and makes the means a matrix product.
-    drawn = np.random.default_rng(seed).multinomial(subjects, np.full(subjects, 1 / subjects), size=RESAMPLES)
-    counts = drawn @ finite.astype(float)
-    means = np.full(counts.shape, np.nan)
-    np.divide(drawn @ np.where(finite, table, 0), counts, out=means, where=counts > 0)
-    low, high = (np.full(table.shape[1], np.nan) for _ in range(2))
-    for column in np.flatnonzero((finite.sum(axis=0) > 1) & ~np.isinf(table).any(axis=0)):
-        low[column], high[column] = np.nanpercentile(means[:, column], CONFIDENCE)
-    return low, high

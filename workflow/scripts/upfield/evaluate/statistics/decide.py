@@ -5,62 +5,133 @@ from typing import Final, NamedTuple
 import numpy as np
 import pandas as pd
 
+from upfield.evaluate.statistics.interval import ALPHA
+
 BETTER: Final = "better"
 WORSE: Final = "worse"
 UNDECIDED: Final = "undecided"
-# Of the adjusted p.
-LEVEL = 0.05
+# Families of comparisons: what was named before the run, and all else.
+PRIMARY: Final = "primary"
+EXPLORATORY: Final = "exploratory"
 OPPOSITE = {BETTER: WORSE, WORSE: BETTER, UNDECIDED: UNDECIDED}
 
 
-def by_test(direction: int, mean: float, rank_sum: float, p_holm: float) -> str:
+def by_test(direction: int, sign: float, p: float) -> str:
     """Decision on one row of paired comparisons, from the point of view of its method.
 
     Parameters
     ----------
     direction
         1 if higher values of the metric are better, -1 if lower ones are, 0 if neither: nothing is better then.
-    mean
-        Mean of method minus rival.
-    rank_sum
-        Sum of the signed ranks of these differences. Where its sign is not that of the mean, a few participants
-        outweigh most of the others, and nothing is decided.
-    p_holm
-        Of the signed-rank test, adjusted. NaN decides nothing.
+    sign
+        Of method minus rival; 0 if it cannot be told.
+    p
+        Of the test of this difference, adjusted for the comparisons that it stands among. NaN decides nothing.
 
     """
-    if not p_holm < LEVEL or np.sign(mean) != np.sign(rank_sum):
+    if not p < ALPHA:
         return UNDECIDED
-    return {1: BETTER, -1: WORSE}.get(int(direction * np.sign(mean)), UNDECIDED)
+    return {1: BETTER, -1: WORSE}.get(int(direction * sign), UNDECIDED)
 
 
-def by_intervals(now: tuple[float, float, float], before: tuple[float, float, float], goal: float = 0.0) -> str:
-    """Decision on a distance between cohorts, each a value and its interval (low, high): smaller is better.
+def non_inferior(direction: int, low: float, high: float, margin: float) -> str:
+    """Whether the 95 % interval (low, high) of method minus rival shows that the method is worse by less than `margin`.
 
-    Decided if the intervals do not overlap, and `better` only if the value is nearer to its `goal` too. Undecided
-    where the interval of before holds the goal: then there was nothing to be gained.
+    `shown` or `not shown`; the latter too for a metric without direction and for a difference without interval.
+    One-sided, that is a test at 2.5 % (Piaggio et al. 2012, https://doi.org/10.1001/jama.2012.87802).
     """
-    if not before[1] > goal:
+    return "shown" if (low if direction > 0 else -high) > -margin and direction else "not shown"
+
+
+def by_change(change: tuple[float, float], before: float, now: float, p_before: float, goal: float = 0.0) -> str:
+    """Decision on a distance between cohorts, whose value was `before` and is `now`: smaller is better.
+
+    Decided if the interval (low, high) of the `change` leaves 0 out, and `better` only if the value is nearer to
+    its `goal` too. Undecided where nothing told the cohorts apart before: then there was nothing to be gained.
+    """
+    low, high = change
+    if not p_before < ALPHA or not (low > 0 or high < 0):
         return UNDECIDED
-    nearer = abs(now[0] - goal) < abs(before[0] - goal)
-    return BETTER if now[2] < before[1] and nearer else WORSE if now[1] > before[2] else UNDECIDED
+    nearer = abs(now - goal) < abs(before - goal)
+    return BETTER if high < 0 and nearer else WORSE if low > 0 else UNDECIDED
 
 
 class Compared(NamedTuple):
-    """What a table of comparisons says of a method against another: the decision, and the adjusted p behind it."""
+    """What a table of comparisons says of a method against another.
+
+    Attributes
+    ----------
+    decision, p
+        The decision, and the adjusted p behind it.
+    n, mean, low, high
+        Common participants, mean difference, and the interval that leaves 0 out exactly where p is below 0.05; NaN
+        where there is none.
+    primary, alone
+        Whether the study named this comparison before it ran, and only this one, so that nothing is adjusted.
+    detectable, needed
+        The smallest difference that these participants could show, and how many would show the observed one.
+    non_inferior
+        What `non_inferior` said of it; empty where nobody asked.
+
+    """
 
     decision: str = UNDECIDED
-    p_holm: float = np.nan
+    p: float = np.nan
+    n: int = 0
+    mean: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    primary: bool = False
+    alone: bool = False
+    detectable: float = np.nan
+    needed: float = np.nan
+    non_inferior: str = ""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is an interval."""
+        return bool(np.isfinite(self.low))
+
+    @property
+    def turned(self) -> "Compared":
+        """The same, seen from the other side; non-inferiority cannot be."""
+        return self._replace(
+            decision=OPPOSITE[self.decision], mean=-self.mean, low=-self.high, high=-self.low, non_inferior=""
+        )
 
 
 def between(comparisons: pd.DataFrame, method: str, rival: str, metric: str) -> Compared:
     """A row of `metrics/comparisons.tsv` as seen from `method`, whichever of the two stands first in it.
 
-    Undecided where there is no such row, or no decision in it: tables of older versions have none.
+    Undecided where there is no such row.
     """
     rows = comparisons[comparisons["metric"] == metric]
     for first, second, turned in ((method, rival, False), (rival, method, True)):
         for row in rows[(rows["method"] == first) & (rows["baseline"] == second)].itertuples():
-            decision = row.decision if row.decision in OPPOSITE else UNDECIDED
-            return Compared(OPPOSITE[decision] if turned else decision, float(row.p_holm))
+            found = Compared(
+                row.decision,
+                float(row.p_holm),
+                int(row.n),
+                float(row.mean_difference),
+                float(row.adjusted_low),
+                float(row.adjusted_high),
+                row.family == PRIMARY,
+                bool((comparisons["family"] == row.family).sum() == 1),
+                float(row.detectable),
+                float(row.needed),
+                row.non_inferior if isinstance(row.non_inferior, str) else "",
+            )
+            return found.turned if turned else found
     return Compared()
+
+
+def primary_metric(comparisons: pd.DataFrame, default: str) -> str:
+    """The metric that was named to decide, or `default` where none was or it was not measured."""
+    rows = comparisons[comparisons["family"] == PRIMARY]
+    return default if rows.empty else str(rows["metric"].iloc[0])
+
+
+def named(comparisons: pd.DataFrame, metric: str) -> tuple[str, list[str]]:
+    """The method of the primary comparison by `metric`, and what it is compared with; empty where there is none."""
+    rows = comparisons[(comparisons["family"] == PRIMARY) & (comparisons["metric"] == metric)]
+    return ("", []) if rows.empty else (str(rows["method"].iloc[0]), [str(name) for name in rows["baseline"]])

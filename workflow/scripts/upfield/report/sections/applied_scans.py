@@ -23,7 +23,7 @@ def _counts(table: pd.DataFrame) -> list[tuple[str, int]]:
     return [
         ("scans found", len(table)),
         ("scans enhanced", int(applied.sum())),
-        ("of them out of range", int((applied & table["warnings"].notna()).sum())),
+        ("of them with a warning", int((applied & table["warnings"].notna()).sum())),
         ("scans left out", int((~applied).sum())),
     ]
 

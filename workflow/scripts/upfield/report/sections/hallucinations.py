@@ -12,8 +12,6 @@ from upfield.report.sections import Section
 
 # Structures listed in the page; all of them are in the table.
 LISTED = 40
-# Any will do: nothing else on the page is random.
-BOOTSTRAP_SEED = 0
 
 
 def applies(context: StudyContext) -> bool:
@@ -61,7 +59,7 @@ def _recovered(lesions: pd.DataFrame) -> dict[str, dict[float, dict[str, float]]
     """By method and radius: `n` participants, their `mean`, `ci_low`, `ci_high`; methods with a value anywhere."""
     values = lesions.assign(fold="0", seed="0", split="test", metric="recovered", region=lesions["radius_mm"],
                             value=lesions["recovered"])  # fmt: skip
-    board = statistics.leaderboard(values, BOOTSTRAP_SEED)
+    board = statistics.leaderboard(values)
     known = board[board["n"] > 0]
     return {
         str(method): {

@@ -6,10 +6,12 @@ from typing import Any
 import pandas as pd
 
 from upfield.catalogue.methods import MODEL_FREE
+from upfield.evaluate.harmonization.cohort import SMALLEST
 from upfield.evaluate.statistics import decide
+from upfield.evaluate.statistics.interval import ALPHA
 from upfield.report import figures, tables
 from upfield.report.context import StudyContext
-from upfield.report.headline import NBSP, SMALL, Headline
+from upfield.report.headline import NBSP, SMALL, Headline, signed
 from upfield.report.sections import Section
 
 BEFORE = "identity"
@@ -31,7 +33,7 @@ def build(context: StudyContext) -> dict[str, Any]:
 def harmonization(table: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """Distances before and after.
 
-    `rows`: methods with `n_source`, `n_target` and `cells` by metric (value, ci_low, ci_high, decision), before first,
+    `rows`: methods with `n` of both sides and `cells` by metric, which are rows of the table, before first,
     then by how near the AUC is to 0.5; `metrics`: those with a value anywhere; `sentences`; `auc` and `densities`:
     charts in both themes or empty.
     """
@@ -52,6 +54,7 @@ def harmonization(table: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     return {
         "rows": rows,
         "metrics": [name for name in (*DISTANCES, *ANATOMY) if any(name in row["cells"] for row in rows)],
+        "distances": DISTANCES,
         "sentences": _sentences(rows),
         "auc": [figures.scanner_auc(aucs, networks, theme) for theme in figures.THEMES] if aucs else [],
         "densities": [figures.intensity_densities(shown, drawn, theme) for theme in figures.THEMES] if drawn else [],
@@ -70,17 +73,17 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> Headline:
     after = known[best]
     told = f"AUC {_auc(before)} before and {_auc(after)} after {best}"
     if after.decision == decide.BETTER:
-        beaten = "" if after.ci_low > CHANCE else ", and the classifier is not shown to beat chance"
+        beaten = "" if after.p_permutation < ALPHA else ", and the classifier is not shown to beat chance"
         answer = f"Yes: the scanners are harder to tell apart after {best}{beaten}."
     elif after.decision == decide.WORSE:
         answer = f"No: the scanners are easier to tell apart after {best}."
-    elif before.ci_low <= CHANCE <= before.ci_high:
+    elif not before.p_permutation < ALPHA:
         answer = f"No verdict: the scanners cannot be told apart before harmonisation ({_auc(before)})."
     elif abs(after.value - CHANCE) < abs(before.value - CHANCE):
-        answer = f"Not shown: the scanners may be harder to tell apart after {best}, but the intervals overlap."
+        answer = f"Not shown: the scanners may be harder to tell apart after {best}, but the change may be none."
     else:
         answer = f"Not shown: the scanners are told apart as well after {best} as before."
-    details = f"A classifier of appearance tells the scanners apart with {told}; 0.5 is chance."
+    details = f"A classifier of appearance tells the scanners apart with {told}; 0.5 is chance. {_change(after)}"
     others = [f"{method} {_auc(auc)}" for method, auc in known.items() if method not in (BEFORE, *networks)]
     if others:
         details += f" Without a network: {'; '.join(others)}."
@@ -99,6 +102,7 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> Headline:
 def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader must know to read the numbers."""
     first = rows[0]["n"]
+    small = min(first) < SMALLEST
     result = [
         f"{first[0]} test participants of the source scanner and {first[1]} of the target scanner. Before is the"
         f" source as it is ({BEFORE}). A classifier is trained anew for every row to tell source from target by how"
@@ -108,11 +112,13 @@ def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         " find. The cohorts are different participants: where they differ in age or disease, some of the distance is"
         " theirs and should stay.",
     ]
-    if min(first) < SMALL:
-        result.append(
-            f"With {min(first)} participants on one side the intervals are wide and still too narrow: they resample"
-            " participants but do not train the classifier again."
-        )
+    result.append(
+        "p: how often the scanners look as far apart when they are exchanged between participants at random. A method"
+        " is better or worse than before where the interval of the change, over the same participants, leaves 0 out and"
+        " the scanners could be told apart before. Nothing is corrected for the number of methods and distances."
+    )
+    if small:
+        result.append(f"With {min(first)} participants on one side, fewer than {SMALLEST}, there are no intervals.")
     if any(row["method"] == tables.FEATURES_ONLY for row in rows):
         result.append("ComBat adjusts the features of both scanners, not the images: it has no anatomy to be kept.")
     return result
@@ -130,8 +136,18 @@ def _is_network(method: str) -> bool:
 
 
 def _auc(cell: Any) -> str:
-    """0.63 (95 % CI 0.40 to 0.81)."""
-    return f"{cell.value:.2f} (95{NBSP}% CI {cell.ci_low:.2f} to {cell.ci_high:.2f})"
+    """0.63 (95 % CI 0.40 to 0.81, p = 0.12)."""
+    interval = f"95{NBSP}% CI {cell.ci_low:.2f} to {cell.ci_high:.2f}, " if cell.ci_low == cell.ci_low else ""
+    return f"{cell.value:.2f} ({interval}p{NBSP}={NBSP}{cell.p_permutation:.2g})"
+
+
+def _change(cell: Any) -> str:
+    """The change of the AUC, and its interval where there is one."""
+    if cell.change_low == cell.change_low:
+        within = f"95{NBSP}% CI {signed(cell.change_low)} to {signed(cell.change_high)}"
+    else:
+        within = "no interval: too few participants, or none of them makes a difference"
+    return f"It changed by {signed(cell.change)} ({within})."
 
 
 SECTION = Section(id="harmonization", title="Harmonisation", order=600, of=StudyContext, build=build, applies=applies)

@@ -136,10 +136,11 @@ def ranking(table: Mapping[str, pd.DataFrame], methods: Sequence[str]) -> dict[s
     }
 
 
-def comparisons(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """Rows of the comparison table by metric and leaderboard, `primary` and `other` metrics apart.
+def comparisons(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, list[Any]]:
+    """Rows of the comparison table by metric and leaderboard: the `primary` comparison, then by metric.
 
-    What each row `favours` is what its decision says, whose rule stands in `evaluate.statistics.decide`.
+    `shown` are the exploratory ones by the metrics with charts, `other` those by all others. What each row `favours`
+    is what its decision says, whose rule stands in `evaluate.statistics.decide`. `notes`: of small samples.
     """
     metrics = list(tables.LABELS)
     rows = sorted(
@@ -151,10 +152,12 @@ def comparisons(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, list[d
             tables.place(row["baseline"], methods),
         ),
     )
-    result: dict[str, list[dict[str, Any]]] = {"primary": [], "other": []}
+    result: dict[str, list[Any]] = {"primary": [], "shown": [], "other": [], "notes": []}
     for row in rows:
         favours = {decide.BETTER: row["method"], decide.WORSE: row["baseline"]}.get(row["decision"], "neither")
-        result["primary" if row["metric"] in tables.PRIMARY else "other"].append({**row, "favours": favours})
+        part = "shown" if row["metric"] in tables.PRIMARY else "other"
+        result["primary" if row["family"] == decide.PRIMARY else part].append({**row, "favours": favours})
+    result["notes"] = sorted(set(table["note"].dropna()))
     return result
 
 

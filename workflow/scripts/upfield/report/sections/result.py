@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from upfield.report import winner
+from upfield.evaluate.statistics import decide
+from upfield.report import tables, winner
 from upfield.report.context import StudyContext
 from upfield.report.headline import headline
 from upfield.report.sections import Section, harmonization
@@ -15,7 +16,9 @@ def build(context: StudyContext) -> dict[str, Any]:
     if harmonization.applies(context):
         said, sentences = harmonization.headline(harmonization.harmonization(table)["rows"]), []
     else:
-        said = headline(scores["psnr"], scores["ssim"], comparisons)
+        values, first = table["metrics/per_subject"], decide.primary_metric(comparisons, tables.PRIMARY[0])
+        told = list(dict.fromkeys([first, *tables.PRIMARY]))[:2]
+        said = headline({metric: tables.per_subject(values, metric) for metric in told}, comparisons)
         sentences = winner.sentences(table["metrics/per_subject"], scores["psnr"], comparisons)
     return {"notices": context.narrative.notices, "headline": said, "winner": sentences}
 

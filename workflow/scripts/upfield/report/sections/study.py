@@ -13,7 +13,7 @@ def build(context: StudyContext) -> dict[str, Any]:
     """What goes in, what is done with it, by which methods."""
     config, narrative = context.config, context.narrative
     prep, splits = config.get("preprocess", {}), dict(config.get("splits", {}))
-    if splits.get("scheme") == "holdout":
+    if splits.get("scheme") != "kfold":
         splits.pop("folds", None)
     side = {key: config.get(key, {}) for key in ("source", "target")}
     spacing = prep.get("spacing", "n/a")

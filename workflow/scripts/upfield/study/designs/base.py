@@ -68,6 +68,10 @@ class Design:
     def check_scale(self, config: Mapping[str, Any], method: str, scale: Scale) -> None:
         """Raise UpfieldError if a method enlarges by another `scale` than the sources are smaller."""
 
+    def one_person(self, first: Scan, second: Scan) -> bool:
+        """Whether two scans are of one participant, as their labels say."""
+        return first.participant == second.participant
+
     # -- scans and splits ------------------------------------------------------------------------------------------
 
     def assemble(self, scans: Sequence[Scan], config: Mapping[str, Any]) -> Index:

@@ -46,6 +46,10 @@ class Unpaired(Design):
             if wrong:
                 raise UpfieldError(f"config: pairing is unpaired, but {words}")
 
+    def one_person(self, first: Scan, second: Scan) -> bool:
+        """A label means the same person in one dataset alone."""
+        return super().one_person(first, second) and first.root == second.root
+
     # -- scans and splits ------------------------------------------------------------------------------------------
 
     def assemble(self, scans: Sequence[Scan], config: Mapping[str, Any]) -> Index:
@@ -152,7 +156,7 @@ class Unpaired(Design):
         # Imported here: nothing is measured when a study is planned.
         from upfield.evaluate import harmonized
 
-        left_out = " and ".join(NEED_A_TARGET)
+        left_out = f"{', '.join(NEED_A_TARGET[:-1])} and {NEED_A_TARGET[-1]}"
         native = config.get("preprocess", {}).get("spacing") == "native"
         notice = (
             "Source and target are different participants, so no output has a target image: no number here compares an"
