@@ -37,7 +37,7 @@ def finished(study, tmp_path_factory):
             nifti.save(scan.with_data(UNITS[side] * scan.data), path)
     for side, person, good in (("source", 5, False), ("target", 5, True), ("target", 6, False)):
         scan = head(person, grid_of(person, (2.5, 2.5, 4.0), flip=False), 1.0)
-        speck = np.where(np.arange(scan.data.size).reshape(scan.data.shape) == 5000, 7, 0).astype(np.float32)
+        speck = np.where(np.arange(scan.data.size).reshape(scan.data.shape) == 5000, person, 0).astype(np.float32)
         path = data[side] / f"sub-{person:02d}/anat/sub-{person:02d}_T1w.nii.gz"
         nifti.save(scan.with_data(UNITS[side] * scan.data if good else speck), path)
     broken = data["target"] / "sub-04/anat/sub-04_T1w.nii.gz"

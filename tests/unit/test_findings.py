@@ -21,7 +21,7 @@ def make_findings(root):
     volumes = [[p, m, "grey", "volume_ml", 600 + 10 * k + n, 600 + 10 * k] for k, p in enumerate(people)
                for m, n in (("unet3d", k), ("spline", -30))]  # fmt: skip
     limits = [["grey", 1.0, -1.0, 3.0], ["grey", -30.0, -30.0, -30.0]]
-    agreement = [[m, r, "volume_ml", 3, b, b, b, 1, lo, hi, 0.5, 0.9, 0.1, 1, 0.9, 0.1, 1, NOTE]
+    agreement = [[m, r, "volume_ml", 3, b, b, b, 1, lo, hi, 0.5, 0.9, 0.1, 1, 0.9, 0.1, 1, NOTE, *[b] * 6]
                  for m, (r, b, lo, hi) in zip(METHODS, limits, strict=True)]  # fmt: skip
     audit = [
         [p, m, "spread", 0.01 * n, n, 0, 1, 0.5 * n, 0, 0.1] for p in people for m, n in (("unet3d", 2), ("spline", 0))
