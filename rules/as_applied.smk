@@ -65,7 +65,10 @@ if STUDY.as_applied:
             "../workflow/scripts/step.py"
 
     STEP = step(
-        "predict.apply.enhance_alone", "predict/{folder}/{scan}_{label}_{suffix}_alone", kind="prediction", gpus=gpus
+        "predict.apply.enhance_alone",
+        "predict/{folder}/{scan}_{label}_{suffix}_alone",
+        kind="prediction",
+        gpus=gpus,
     )
 
     rule enhance_tested:
@@ -186,6 +189,5 @@ if STUDY.as_applied:
             **STEP.resources,
         params:
             **STEP.params,
-            seed=config["evaluate"]["seed"],
         script:
             "../workflow/scripts/step.py"

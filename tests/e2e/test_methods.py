@@ -176,7 +176,7 @@ def test_outputs_as_applied_are_what_apply_makes_of_the_same_scan(finished, appl
     assert in_study.grid.matches(nifti.load(made).grid)
     np.testing.assert_allclose(in_study.data, nifti.load(made).data, rtol=1e-5, atol=1e-3)
     values = read_tsv(finished.root / "metrics/as_applied.tsv")
-    assert set(values["method"]) == {"identity", "histogram_match", "unet3d", *METHODS}
+    assert set(values["method"]) == {"identity", "histogram_match", "denoise", "unet3d", *METHODS}
     assert np.isfinite(values.loc[values["region"] == "brain", "value"]).all()
 
 

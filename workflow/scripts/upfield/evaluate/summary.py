@@ -47,14 +47,14 @@ def write_tables(
 
 
 @step(version=0, memory=(300, 1), minutes=(0.1, 0.01))
-def write_as_applied(values: Sequence[str], per_subject: str, leaderboard: str, seed: int) -> None:
+def write_as_applied(values: Sequence[str], per_subject: str, leaderboard: str) -> None:
     """Write the rows of outputs as `apply` would deliver them, of all test participants, and their leaderboard.
 
-    `values` are files of `subject.measure`, `seed` is that of the bootstrap.
+    `values` are files of `subject.measure`.
     """
     found = made.gathered(values, COLUMNS)
     write_tsv(per_subject, found)
-    write_tsv(leaderboard, statistics.leaderboard(found, seed))
+    write_tsv(leaderboard, statistics.leaderboard(found))
 
 
 @step(version=0, memory=(300, 1), minutes=(0.1, 0.01))
