@@ -1,9 +1,8 @@
-"""Faults of what is around a run: its inputs, its drive, its memory, its processes, one after another on one study.
+"""Faults of what is around a run: its inputs, its drive, its processes, one after another on one study.
 
 Each ends the run with one line, and the undisturbed run after all of them ends as if they had not been.
 """
 
-import resource
 import signal
 import subprocess
 import time
@@ -17,8 +16,6 @@ from .small import Small, different, kill, wait_for
 
 # A drive that is full in the middle of the run.
 ROOM = "900k"
-# Bytes of address space that planning fits into, and training does not.
-MEMORY = 1_400_000_000
 
 
 @pytest.fixture
@@ -95,12 +92,6 @@ def test_fault_upon_fault(drive, tally, undisturbed, data):
     process = study.start()
     step_of(process).send_signal(signal.SIGSEGV)
     rows.check("step", ended(study, process, "was killed, or crashed"))
-    rows.done()
-
-    rows = tally("too little memory")
-    process = study.start()
-    resource.prlimit(process.pid, resource.RLIMIT_AS, (MEMORY, MEMORY))
-    rows.check(f"{MEMORY} bytes", ended(study, process, "memory"))
     rows.done()
 
     rows = tally("undisturbed run after them")
