@@ -11,24 +11,15 @@ from pathlib import Path
 
 import pandas as pd
 from upfield.files import read_json
-from upfield.report.costs import STAGES
+from upfield.report.costs import STAGES, measured
+from upfield.report.tables import place
 
 ON_GPU = ("train", "predict")
 
 
-def measured(root: Path) -> pd.DataFrame:
-    """A row a job: its stage, `s`, `cpu_time` (both s) and `max_rss` (MB); NaN where it was too short to measure."""
-    rows = []
-    for path in sorted((root / "benchmarks").rglob("*.tsv")):
-        numbers = pd.read_csv(path, sep="\t").apply(pd.to_numeric, errors="coerce").max()
-        stage = path.relative_to(root / "benchmarks").with_suffix("").parts[0]
-        rows.append({"stage": stage, **{name: numbers.get(name) for name in ("s", "cpu_time", "max_rss")}})
-    return pd.DataFrame(rows, columns=["stage", "s", "cpu_time", "max_rss"])
-
-
 def costs(root: Path) -> pd.DataFrame:
     """A row a stage: jobs of the study, core-minutes and GPU-minutes per participant, peak GB of one job."""
-    jobs = measured(root)
+    jobs = measured(root / "benchmarks")
     if jobs.empty:
         sys.exit(f"{root}: there are no benchmark files of Snakemake; name the folder of a study that has run")
     people = len(list(root.glob("sub-*"))) or 1
@@ -45,7 +36,7 @@ def costs(root: Path) -> pd.DataFrame:
                 "GPU-minutes": found["s"].sum() / 60 / people if gpu and stage in ON_GPU else 0.0,
             }
         )
-    rows.sort(key=lambda row: (STAGES.index(row["stage"]) if row["stage"] in STAGES else len(STAGES), row["stage"]))
+    rows.sort(key=lambda row: (place(row["stage"], STAGES), row["stage"]))
     whole = {"stage": "all", "jobs": len(jobs), "GB": jobs["max_rss"].max() / 1000}
     whole |= {name: sum(row[name] for row in rows) for name in ("core-minutes", "GPU-minutes")}
     return pd.DataFrame([*rows, whole])

@@ -16,10 +16,13 @@ import hypothesis
 import numpy as np
 import pytest
 from upfield import phantom
+from upfield.catalogue.methods import ROOT
 from upfield.errors import UpfieldError
+from upfield.files import merged, read_yaml
 from upfield.image import nifti
 from upfield.image.nifti import Array, Volume
 from upfield.phantom import anatomy
+from upfield.study.study import Study
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -139,6 +142,30 @@ def real_data() -> Path:
     if not (folder / "ds000011").is_dir():
         pytest.skip(f"no real scans in {folder} (set UPFIELD_TEST_DATA)")
     return folder
+
+
+@pytest.fixture
+def two_sessions(bids_tree: Callable[..., Path], tmp_path: Path) -> Callable[..., Callable[..., Study]]:
+    """Write two sessions of six people, by default under the usual name; what makes a study of them comes back.
+
+    It takes changes of the default config.
+    """
+
+    def dataset(*name: str) -> Callable[..., Study]:
+        content = {f"sub-{n}/ses-{s}/anat/sub-{n}_ses-{s}_T1w.nii.gz": None for n in range(1, 7) for s in (1, 2)}
+        root = bids_tree(content, *name)
+
+        def make(**changes: Any) -> Study:
+            config = read_yaml(ROOT / "config" / "config.yaml")
+            sides = {
+                side: {"bids_dir": str(root), "entities": {"session": str(number)}}
+                for number, side in enumerate(("source", "target"), start=1)
+            }
+            return Study(merged(merged(config, sides | {"output_dir": str(tmp_path)}), changes))
+
+        return make
+
+    return dataset
 
 
 @pytest.fixture

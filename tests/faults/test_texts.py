@@ -46,6 +46,7 @@ TABLES = {
 }  # fmt: skip
 SPLITS = {
     "file": None,
+    "group": None,
     "stratify": ["sex"],
     "scheme": "holdout",
     "seed": 1,

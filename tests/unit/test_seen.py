@@ -7,31 +7,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import yaml
 from upfield import bids
-from upfield.files import merged, write_json
+from upfield.files import write_json
 from upfield.image import identity
 from upfield.study import seen
 from upfield.study.card import seen_by
-from upfield.study.config import ROOT
-from upfield.study.study import Study
 
 
 @pytest.fixture
-def study(bids_tree, tmp_path):
-    """Make a study of two sessions of six people, with changes of the default config."""
-    content = {f"sub-{n}/ses-{s}/anat/sub-{n}_ses-{s}_T1w.nii.gz": None for n in range(1, 7) for s in (1, 2)}
-    root = bids_tree(content, "mine")
-
-    def make(**changes):
-        config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-        sides = {
-            side: {"bids_dir": str(root), "entities": {"session": str(number)}}
-            for number, side in enumerate(("source", "target"), start=1)
-        }
-        return Study(merged(merged(config, sides | {"output_dir": str(tmp_path)}), changes))
-
-    return make
+def study(two_sessions):
+    return two_sessions("mine")
 
 
 @pytest.fixture

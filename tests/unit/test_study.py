@@ -1,30 +1,16 @@
 from pathlib import Path
 
 import pytest
-import yaml
 from upfield.bids import sidecar
-from upfield.files import merged, read_json, write_json
+from upfield.files import read_json, write_json
 from upfield.study.card import card_of
-from upfield.study.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def study(bids_tree, tmp_path):
-    """Make a study of two sessions of six people, with changes of the default config."""
-    content = {f"sub-{n}/ses-{s}/anat/sub-{n}_ses-{s}_T1w.nii.gz": None for n in range(1, 7) for s in (1, 2)}
-    root = bids_tree(content)
-
-    def make(**changes):
-        config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-        sides = {
-            side: {"bids_dir": str(root), "entities": {"session": str(number)}}
-            for number, side in enumerate(("source", "target"), start=1)
-        }
-        return Study(merged(merged(config, sides | {"output_dir": str(tmp_path)}), changes))
-
-    return make
+def study(two_sessions):
+    return two_sessions()
 
 
 def test_a_side_may_have_brains_of_its_own_kind(study):

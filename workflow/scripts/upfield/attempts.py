@@ -32,7 +32,8 @@ def ended(log: Path, error: BaseException | None) -> None:
 
 def killed(log: Path) -> bool:
     """Whether the last attempt never came to its end. Only true of a job that does not run any more."""
-    return bool((_read(log) or [{"ended": OTHER}])[-1]["ended"] is None)
+    attempts = _read(log)
+    return bool(attempts) and attempts[-1]["ended"] is None
 
 
 def ran_out(log: Path, attempt: int, what: str, why: Callable[[str], str | None] | None) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from upfield.errors import UpfieldError
+from upfield.errors import MEMORY, PassingError, UpfieldError
 
 # Seconds that a program which was told to end has until it is killed.
 GRACE = 10
@@ -50,6 +50,14 @@ class Done(NamedTuple):
         """The name of the signal that ended it, as told by itself or by a shell around it; empty if none did."""
         number = -self.code if self.code < 0 else self.code - 128
         return next((one.name for one in signal.Signals if one == number), "")
+
+    def require_own_end(self, named: str) -> None:
+        """Raise PassingError, which says what the program is `named`, if another ended it.
+
+        Such as one that frees memory: that says nothing of the scan that it was given.
+        """
+        if self.killed in ("SIGKILL", "SIGTERM"):
+            raise PassingError(f"{named} was {self.last_line[:160]}; {MEMORY}")
 
 
 def run(

@@ -11,7 +11,7 @@ import numpy as np
 
 from upfield import program
 from upfield.bids import sidecar
-from upfield.errors import MEMORY, REFUSED, PassingError, ScanError, of_machine
+from upfield.errors import REFUSED, PassingError, ScanError, of_machine
 from upfield.files import write_json
 from upfield.image import nifti
 from upfield.image.nifti import Volume
@@ -77,8 +77,7 @@ def _image(series: Path) -> tuple[Volume, dict[str, Any]]:
             done = program.run(command, seconds=LIMIT)
         except program.ProgramError as error:
             raise ScanError(str(error)) from None
-        if done.killed in ("SIGKILL", "SIGTERM"):
-            raise PassingError(f"dcm2niix was {done.last_line[:160]}; {MEMORY}")
+        done.require_own_end("dcm2niix")
         # Of a series that lacks a slice it makes a second image, with slices at equal distances; so this comes first.
         said = [line.strip() for line in f"{done.stdout}\n{done.stderr}".splitlines() if NOT_A_GRID.search(line)]
         if said:

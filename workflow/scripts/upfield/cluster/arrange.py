@@ -4,6 +4,7 @@ import math
 import os
 import signal
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -23,6 +24,15 @@ def check_modules(site: Site) -> None:
     missing = [name for name in site.modules if name not in loaded]
     if missing:
         raise UpfieldError(f"the site file asks for modules that are not loaded: module load {' '.join(missing)}")
+
+
+def check_earlier(jobs: Sequence[str], root: str, cancel: str) -> None:
+    """Raise UpfieldError if jobs of an earlier run of a study are still in the queue; `cancel` is what ends them."""
+    if jobs:
+        raise UpfieldError(
+            f"{len(jobs)} jobs of an earlier run of {Path(root).name} are still in the queue: wait for them, or "
+            f"{cancel} {' '.join(jobs[:20])}. Nothing was submitted"
+        )
 
 
 def checked(

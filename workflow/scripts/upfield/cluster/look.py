@@ -49,7 +49,7 @@ def look(
     arrange.check_modules(site)
     queue = slurm.queued(user)
     name = f"upfield_{digest(str(Path(root).absolute()))}"
-    _check_earlier([job for job, named, _ in queue if named.startswith(name)], root)
+    arrange.check_earlier([job for job, named, _ in queue if named.startswith(name)], root, "scancel")
     retries = workflow.execution_settings.retries
     arrange.checked(
         lambda attempt: planned.submissions(workflow, refusal, attempt),
@@ -82,15 +82,6 @@ def write_proposal(log: Any) -> None:
         path = path.with_name("site.proposed.yaml")
     propose.write(path, slurm.describe(getpass.getuser()))
     log.info(f"Written: {path}. Read it, correct what is not so, then: snakemake check_site --profile slurm …")
-
-
-def _check_earlier(jobs: list[str], root: str) -> None:
-    if jobs:
-        numbers = " ".join(jobs[:20])
-        raise UpfieldError(
-            f"{len(jobs)} jobs of an earlier run of {Path(root).name} are still in the queue: wait for them, or "
-            f"scancel {numbers}. Nothing was submitted"
-        )
 
 
 def _limit(workflow: Any, site: Site, cluster: slurm.Cluster, queued: int, log: Any) -> None:

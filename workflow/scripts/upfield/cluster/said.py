@@ -27,6 +27,11 @@ def said_last(text: str, most: int = LINES) -> list[str]:
     return lines[-most:]
 
 
+def ending(log: str | Path | None, lines: Iterable[str]) -> str:
+    """Last lines of a log below its name."""
+    return "\n".join([f"{log} ends with:", *(f"    {line}" for line in lines)])
+
+
 class SaidLast(logging.Handler):
     """Follows Snakemake's messages of failure with the end of the job's own logs, and says which jobs were killed.
 
@@ -48,7 +53,7 @@ class SaidLast(logging.Handler):
             if lines or killed:
                 self.seen.add(path)
             if lines:
-                self.to.warning("\n".join([f"{path} ends with:", *(f"    {line}" for line in lines)]))
+                self.to.warning(ending(path, lines))
             if killed:
                 self.to.error(f"The process that wrote {path} was killed, or crashed in a library's code; {AGAIN}")
 

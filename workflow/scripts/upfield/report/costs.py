@@ -15,6 +15,8 @@ from upfield.bids import label
 from upfield.report.tables import place
 
 STAGES = ("ingest", "preprocess", "qc", "split", "patches", "train", "predict", "evaluate", "report")
+# Of what Snakemake measured of a job.
+MEASURED = ("s", "max_rss", "cpu_time")
 CORE_W, GB_W, GPU_W = 12.0, 0.3725, 200.0
 JOULES_PER_KWH = 3.6e6
 
@@ -31,16 +33,10 @@ def benchmarks(folder: Path, methods: Sequence[str]) -> list[dict[str, Any]]:
     `stage`, `step`, `jobs`, `total` and `longest` time in s, `memory`: peak resident memory of one job in MB (NaN if
     no job lived long enough to be measured), `energy`: estimated, of CPU and memory, in kWh.
     """
-    rows = []
-    for path in sorted(folder.rglob("*.tsv")):
-        measured = pd.read_csv(path, sep="\t")
-        numbers = {key: pd.to_numeric(measured.get(key, pd.Series(dtype=float)), errors="coerce").max()
-                   for key in ("s", "max_rss", "cpu_time")}  # fmt: skip
-        stage = path.relative_to(folder).with_suffix("").parts[0]
-        rows.append({"stage": stage, "step": _step(stage, path.stem, methods), **numbers})
-    if not rows:
+    jobs = measured(folder)
+    if jobs.empty:
         return []
-    jobs = pd.DataFrame(rows)
+    jobs["step"] = [_step(stage, name, methods) for stage, name in zip(jobs["stage"], jobs["name"], strict=True)]
     memory = (jobs["max_rss"] * jobs["s"]).fillna(0) / 1e3 * GB_W
     jobs["energy"] = (jobs["cpu_time"].fillna(0) * CORE_W + memory) / JOULES_PER_KWH
     summary = {"jobs": ("s", "size"), "total": ("s", "sum"), "longest": ("s", "max"), "memory": ("max_rss", "max"),
@@ -50,6 +46,20 @@ def benchmarks(folder: Path, methods: Sequence[str]) -> list[dict[str, Any]]:
     listed.sort(key=lambda row: (place(row["stage"], STAGES), row["stage"]))
     whole = jobs.assign(stage="all", step="").groupby(["stage", "step"]).agg(**summary).reset_index()
     return [*listed, *whole.to_dict("records")]
+
+
+def measured(folder: Path) -> pd.DataFrame:
+    """A row a job of the benchmark files in a folder: its `stage`, the `name` of its file, and what was measured.
+
+    `s` and `cpu_time` in s, `max_rss` in MB; NaN where a job was too short to be measured.
+    """
+    rows = []
+    for path in sorted(folder.rglob("*.tsv")):
+        found = pd.read_csv(path, sep="\t")
+        numbers = {key: pd.to_numeric(found.get(key, pd.Series(dtype=float)), errors="coerce").max()
+                   for key in MEASURED}  # fmt: skip
+        rows.append({"stage": path.relative_to(folder).with_suffix("").parts[0], "name": path.stem, **numbers})
+    return pd.DataFrame(rows, columns=["stage", "name", *MEASURED])
 
 
 def _step(stage: str, name: str, methods: Iterable[str]) -> str:

@@ -203,11 +203,6 @@ def level(value: float, metric: str) -> str:
     return amount(value, metric).removeprefix("+")
 
 
-def decibels(value: float) -> str:
-    """A level in dB, which may be infinite."""
-    return f"{value:.2f} dB".replace("-", "−").replace("inf", "∞")
-
-
 def signed(value: float, digits: int = 2) -> str:
     """A difference with its sign, which may be infinite; a word where infinite values cancel."""
     return "±∞" if np.isnan(value) else f"{value:+.{digits}f}".replace("-", "−").replace("inf", "∞")

@@ -13,7 +13,7 @@ from upfield.evaluate.statistics import decide, gap, subject_table
 from upfield.evaluate.statistics.decide import Compared
 from upfield.evaluate.statistics.interval import t_interval
 from upfield.report import tables
-from upfield.report.headline import NBSP, level, signed
+from upfield.report.headline import NBSP, signed
 
 SHOWN = 6  # losses and participants named before the rest are counted
 INTERVALS = (
@@ -49,7 +49,7 @@ def sentences(values: pd.DataFrame, psnr: pd.DataFrame, comparisons: pd.DataFram
     known = psnr[winner].dropna()
     (low,), (high,) = t_interval(known.to_numpy()[:, None])
     lead = decide.between(comparisons, winner, second, "psnr")
-    text = f"Winner by mean PSNR: {winner} with {level(known.mean(), 'psnr').removesuffix(' PSNR')}"
+    text = f"Winner by mean PSNR: {winner} with {signed(known.mean()).removeprefix('+')} dB"
     text += f" (n{NBSP}={NBSP}{len(known)}" + (f", 95{NBSP}% CI {low:.2f} to {high:.2f})" if low == low else ")")
     if lead.n:
         shown = "" if lead.decision == decide.BETTER else ", not shown to differ"

@@ -45,7 +45,8 @@ def _described(study: Study, fold: str) -> tuple[list[training_range.Described],
 def seen_by(study: Study, fold: str, method: str) -> dict[str, Any]:
     """Whom and what a fold's model of a method sees, and has seen where it starts from; for the end of its card.
 
-    Reads all scans of training and validation. Raises UpfieldError if the model to start from has seen a test scan.
+    Reads the scans of training and validation that planning has not read. Raises UpfieldError if the model to start
+    from has seen a test scan.
     """
     index = study.described()
     start = study.config["train"]["init_from"].get(method)

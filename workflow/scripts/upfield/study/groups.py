@@ -23,10 +23,9 @@ def of(people: Sequence[str], table: pd.DataFrame, column: str, together: Mappin
     result = participants.values(people, table, [column], KEY)
     missing = [person for person in people if result.get(person, "").strip() in EMPTY]
     if missing:
-        some = ", ".join(missing[:5]) + (", ..." if missing[5:] else "")
         raise UpfieldError(
-            f"participants.tsv: no {column} of {some}; {KEY} needs one for everybody: give a value (one of its own to"
-            " somebody who belongs to nobody), or exclude the participant"
+            f"participants.tsv: no {column} of {participants.some(missing)}; {KEY} needs one for everybody: give a"
+            " value (one of its own to somebody who belongs to nobody), or exclude the participant"
         )
     for one, other in together.items():
         if one in result and other in result:

@@ -8,6 +8,11 @@ import pandas as pd
 from upfield.errors import UpfieldError
 
 
+def some(names: Sequence[str]) -> str:
+    """The first names, where a sentence has no room for all."""
+    return ", ".join(names[:5]) + (", ..." if names[5:] else "")
+
+
 def check_column(table: pd.DataFrame, column: str, key: str) -> None:
     """Raise UpfieldError, which names the key of the config, for a column that participants.tsv does not have."""
     if column not in table.columns:

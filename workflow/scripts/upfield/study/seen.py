@@ -107,8 +107,9 @@ def _dataset(scan: Scan) -> str | None:
 
 
 def _digests(scan: Scan) -> list[str]:
-    found = []
-    for path in (scan.path, *scan.further):
+    """Of a scan's own image, which is known where planning has read it, and of those that are averaged with it."""
+    found = [scan.voxels] if scan.voxels else []
+    for path in scan.further if scan.voxels else (scan.path, *scan.further):
         try:
             found.append(identity.digest(path))
         except ScanError:

@@ -201,8 +201,7 @@ def _strata(people: Sequence[str], config: Mapping[str, Any], table: pd.DataFram
     result = participants.values(people, table, config["stratify"], "splits.stratify")
     missing = [person for person in people if person not in result]
     if missing:
-        some = ", ".join(missing[:5]) + (", ..." if missing[5:] else "")
-        warn(f"participants.tsv has no row for {some}: they are not stratified")
+        warn(f"participants.tsv has no row for {participants.some(missing)}: they are not stratified")
     return result
 
 
@@ -259,10 +258,9 @@ def without(table: pd.DataFrame, lost: Iterable[str]) -> pd.DataFrame:
     left = ~table["participant_id"].isin(list(lost))
     for (fold, part), rows in table.groupby(["fold", "split"], sort=False):
         if not left[rows.index].any():
-            names = rows["participant_id"].tolist()
-            some = ", ".join(names[:5]) + (", ..." if names[5:] else "")
+            gone = participants.some(rows["participant_id"].tolist())
             raise UpfieldError(
-                f"splits: fold {fold} has no {part} participant left: {some} excluded, see excluded.tsv for the"
+                f"splits: fold {fold} has no {part} participant left: {gone} excluded, see excluded.tsv for the"
                 " reasons; mend their scans, or give this part more participants"
             )
     return table[left].reset_index(drop=True)

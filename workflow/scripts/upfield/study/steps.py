@@ -112,8 +112,7 @@ def fit_histogram(
     """Fit the histogram-matching baseline on the training targets and write it as a model folder."""
     from upfield.training import run as training
 
-    facts = {"fold": fold, "seed": int(seed), **_provenance(config, splits)}
-    training.fit_histogram(Path(model).parent, stores=train_stores, card=facts)
+    training.fit_histogram(Path(model).parent, stores=train_stores, card=_of_fitted(config, splits, fold, seed))
 
 
 @step(version=1, memory=(3000, 1), minutes=(60, 0.1))
@@ -131,9 +130,13 @@ def fit_denoise(
     """Tune the denoising baseline and write it as a model folder; `train` and `val` are files of pairs."""
     from upfield.training import denoising
 
-    facts = {"fold": fold, "seed": int(seed), **_provenance(config, splits)}
     parts = {name: [denoising.Pair(**files) for files in part] for name, part in (("train", train), ("val", val))}
-    denoising.fit_denoise(Path(model).parent, **parts, card=facts)
+    denoising.fit_denoise(Path(model).parent, **parts, card=_of_fitted(config, splits, fold, seed))
+
+
+def _of_fitted(config: Mapping[str, Any], splits: str, fold: str, seed: str) -> dict[str, Any]:
+    """What the card of a fitted baseline says of where it comes from."""
+    return {"fold": fold, "seed": int(seed), **_provenance(config, splits)}
 
 
 @step(version=0, memory=(300, 0.2), minutes=(0.2, 0.001))

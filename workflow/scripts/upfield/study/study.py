@@ -48,8 +48,8 @@ class Study(Scans):
         atlas.check(settings, self.pairs)
         if rescan:
             # By labels; trainings compare images, which may not be there yet.
+            tested = [scan for scan in self.index.used if scan.participant in self.tested]
             for method, folder in settings["train"]["init_from"].items():
-                tested = [scan for scan in self.index.used if scan.participant in self.tested]
                 seen.check_start(method, folder, tested, images=False)
 
     def described(self) -> Index:

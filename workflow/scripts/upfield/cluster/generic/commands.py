@@ -39,11 +39,8 @@ def status(words: Sequence[str], environment: Mapping[str, str]) -> None:
     (number,) = words
     known, scheduler = jobs.of(environment), schedulers.SCHEDULERS[environment[jobs.SCHEDULER]]
     code = known.code(number)
-    if code is None and _lives(scheduler, number):
-        print("running")
-        return
-    if code is None and known.gone_for(number) < jobs.PATIENCE:
-        # What it wrote last may not be visible here yet.
+    # What a job that left the queue wrote last may not be visible here yet.
+    if code is None and (_lives(scheduler, number) or known.gone_for(number) < jobs.PATIENCE):
         print("running")
         return
     if code != 0:
@@ -99,11 +96,9 @@ def _lives(scheduler: Scheduler, number: str) -> bool:
 
 
 def _tell(known: jobs.Jobs, number: str, what: str) -> None:
-    from upfield.cluster.said import said_last
+    from upfield.cluster.said import ending, said_last
     from upfield.files import tail
 
     log = known.log(number)
     lines = said_last(tail(log)) if log else []
-    print(
-        f"upfield: job {number} {what}; {log} ends with:", *(f"    {line}" for line in lines), sep="\n", file=sys.stderr
-    )
+    print(f"upfield: job {number} {what}; {ending(log, lines)}", file=sys.stderr)

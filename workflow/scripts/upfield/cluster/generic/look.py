@@ -36,7 +36,7 @@ def look(workflow: Any, site: Site, root: str, whole_training: int, worst: list[
     scheduler = schedulers.find(site.scheduler, os.environ)
     arrange.check_modules(site)
     known = jobs.Jobs(Path(root, ".upfield", "submitted").absolute())
-    _check_earlier(known, scheduler, root)
+    arrange.check_earlier(_still_there(known, scheduler), root, scheduler.cancel)
     retries = workflow.execution_settings.retries
     # Nobody but the site file says what there is, and nothing is tried.
     cluster = Cluster(site.partitions, None, ())
@@ -81,19 +81,15 @@ def _submission(job: Any, site: Site, scheduler: Scheduler, attempt: int) -> Sub
     )
 
 
-def _check_earlier(known: jobs.Jobs, scheduler: Scheduler, root: str) -> None:
-    """Refuse while jobs of an earlier run are in the queue; forget the others."""
+def _still_there(known: jobs.Jobs, scheduler: Scheduler) -> list[str]:
+    """Jobs of an earlier run that are in the queue; the others are forgotten."""
     left = []
     for number in known.numbers():
         if scheduler.lives(*programs.ask([*scheduler.look, number])):
             left.append(number)
         else:
             known.forget(number)
-    if left:
-        raise UpfieldError(
-            f"{len(left)} jobs of an earlier run of {Path(root).name} are still in the queue: wait for them, or "
-            f"{scheduler.cancel} {' '.join(left[:20])}. Nothing was submitted"
-        )
+    return left
 
 
 def _quote_commands(settings: Any) -> None:

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from upfield import program
-from upfield.errors import MEMORY, PassingError, ScanError
+from upfield.errors import ScanError
 from upfield.image import nifti
 from upfield.image.nifti import Volume
 from upfield.image.transforms import Array
@@ -30,9 +30,7 @@ def run(volume: Volume, method: str, command: str, arguments: str, written: str)
         except program.ProgramError as error:
             raise ScanError(f"brain extraction ({method}): {error}") from None
         if done.code != 0:
-            # Another program, such as one that frees memory, ended it: that says nothing of the scan.
-            if done.killed in ("SIGKILL", "SIGTERM"):
-                raise PassingError(f"brain extraction ({method}): {command} was {done.last_line[:160]}; {MEMORY}")
+            done.require_own_end(f"brain extraction ({method}): {command}")
             raise ScanError(f"brain extraction ({method}): {command} failed ({done.last_line[:160]})")
         mask = Path(folder) / written
         if not mask.is_file():

@@ -102,7 +102,6 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> Headline:
 def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader must know to read the numbers."""
     first = rows[0]["n"]
-    small = min(first) < SMALLEST
     result = [
         f"{first[0]} test participants of the source scanner and {first[1]} of the target scanner. Before is the"
         f" source as it is ({BEFORE}). A classifier is trained anew for every row to tell source from target by how"
@@ -117,7 +116,7 @@ def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         " is better or worse than before where the interval of the change, over the same participants, leaves 0 out and"
         " the scanners could be told apart before. Nothing is corrected for the number of methods and distances."
     )
-    if small:
+    if min(first) < SMALLEST:
         result.append(f"With {min(first)} participants on one side, fewer than {SMALLEST}, there are no intervals.")
     if any(row["method"] == tables.FEATURES_ONLY for row in rows):
         result.append("ComBat adjusts the features of both scanners, not the images: it has no anatomy to be kept.")

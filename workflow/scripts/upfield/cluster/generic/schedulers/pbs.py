@@ -3,6 +3,8 @@
 Neither tells a job that its time is nearly over; at the end comes SIGTERM, and SIGKILL some seconds later (kill_delay).
 """
 
+from dataclasses import replace
+
 from upfield.cluster.generic.asked import Asked
 from upfield.cluster.generic.schedulers.scheduler import Scheduler, given
 
@@ -45,13 +47,6 @@ PBS = Scheduler(
     cancel="qdel",
     lacks=("qos", "gpu_type"),
 )
-TORQUE = Scheduler(
-    "torque",
-    submit="qsub",
-    options=_torque_options,
-    number=r"^(\d+\S*)\s*$",
-    look=("qstat", "-f"),
-    over=r"^\s*job_state = C",
-    unknown=r"unknown job id",
-    cancel="qdel",
+TORQUE = replace(
+    PBS, name="torque", options=_torque_options, over=r"^\s*job_state = C", unknown=r"unknown job id", lacks=()
 )
