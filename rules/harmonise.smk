@@ -115,7 +115,7 @@ rule scanners:
         appearance=PATHS("table", table="appearance"),
         harmonization=report(
             PATHS("table", table="harmonisation"),
-            caption="../workflow/report/harmonisation.rst",
+            caption="../workflow/report/harmonization.rst",
             category="Evaluation",
         ),
     log:

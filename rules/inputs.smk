@@ -255,7 +255,7 @@ def lesion_pair(wildcards):
     return files | moved_to_template(pair.target, "to_template", "from_template")
 
 
-# -- harmonise -------------------------------------------------------------------------------------------
+# -- harmonize -------------------------------------------------------------------------------------------
 
 
 def cohort_targets(participant, part):

@@ -17,7 +17,7 @@ from upfield.preprocess.derivatives import save_image
 from upfield.preprocess.grid import working_grid
 from upfield.preprocess.standardize import standardize
 
-from tests.unit.test_harmonisation import head
+from tests.unit.test_harmonization import head
 
 ANATOMY = np.diag([2.0, 2.0, 2.0, 1.0])
 
@@ -159,7 +159,7 @@ def saved(folder, name, data, mask):
     return images[0], images[1]
 
 
-def test_a_perfect_harmonisation_cannot_be_told_from_the_target(tmp_path):
+def test_a_perfect_harmonization_cannot_be_told_from_the_target(tmp_path):
     """People of the source, scanned by the target's scanner: nothing can be more like the target."""
     scanners = {"source": {"noise": 0.09, "curve": 1.0}, "target": {"noise": 0.05, "curve": 0.8}}
     tables = []

@@ -172,7 +172,7 @@ def _in_brain(images: Images) -> tuple[Array, Array]:
 def methods_sentence(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
     """How outputs without a target image were judged, as a clause with citations."""
     return (
-        "there is no target image that an output could be compared with; harmonisation was judged by how well a"
+        "there is no target image that an output could be compared with; harmonization was judged by how well a"
         " classifier tells the scanners apart from the appearance of the brain, by MMD and Wasserstein distances, and"
         " by the structure that each scan kept; ComBat on features [fortin2018] is a baseline"
     )

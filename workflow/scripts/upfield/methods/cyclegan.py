@@ -1,4 +1,4 @@
-"""`cyclegan`: harmonisation of axial slices between two scanners, A (source) and B (target), paired or not."""
+"""`cyclegan`: harmonization of axial slices between two scanners, A (source) and B (target), paired or not."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

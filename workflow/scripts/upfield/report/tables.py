@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from upfield.catalogue.methods import MODEL_FREE, SUPERVISED
-from upfield.evaluate import harmonization as harmonisation
+from upfield.evaluate import harmonization
 from upfield.evaluate import metrics as quality
 from upfield.evaluate.statistics import subject_table
 from upfield.files import portable, read_json, read_tsv
@@ -48,8 +48,8 @@ COLUMNS = {
     "metrics/as_applied_leaderboard": ("method", "split", "region", "metric", "n", "mean", "sd", "ci_low", "ci_high"),
     "metrics/appearance": ("participant_id", "scanner", "method", "block", "feature", "value"),
 }  # fmt: skip
-LABELS = quality.LABELS | harmonisation.LABELS
-HIGHER, LOWER = quality.HIGHER | harmonisation.HIGHER, quality.LOWER | harmonisation.LOWER
+LABELS = quality.LABELS | harmonization.LABELS
+HIGHER, LOWER = quality.HIGHER | harmonization.HIGHER, quality.LOWER | harmonization.LOWER
 KINDS = {**dict.fromkeys(MODEL_FREE, "baseline"), SUPERVISED: "supervised baseline", "combat": "baseline"}
 # ComBat changes features; there is no image to look at.
 FEATURES_ONLY = "combat"

@@ -1,4 +1,4 @@
-"""One harmonised scan: whether it still shows the anatomy of its source, and how far its intensities are off."""
+"""One harmonized scan: whether it still shows the anatomy of its source, and how far its intensities are off."""
 
 import numpy as np
 from scipy import ndimage
@@ -10,12 +10,12 @@ from upfield.image.nifti import Array
 
 
 def structure(source: Array, output: Array, mask: Array, cycled: Array | None = None) -> dict[str, float]:
-    """What harmonisation did to the anatomy of one scan.
+    """What harmonization did to the anatomy of one scan.
 
     Parameters
     ----------
     source, output, cycled
-        (X, Y, Z) on one grid: the scan, its harmonised version, and that one taken back to the source's scanner.
+        (X, Y, Z) on one grid: the scan, its harmonized version, and that one taken back to the source's scanner.
     mask
         (X, Y, Z) boolean, the source's brain; nothing outside it counts.
 

@@ -104,7 +104,7 @@ def cohort_table(values: pd.DataFrame, seed: int) -> pd.DataFrame:
     ----------
     values
         `participant_id, scanner, method, block, feature, value` of test participants: what `appearance` gives for the
-        scans of both scanners (method `identity`), and for harmonised scans of the source. A method that moves
+        scans of both scanners (method `identity`), and for harmonized scans of the source. A method that moves
         the target as well (`combat`) has rows of both; otherwise a method is compared with the target as it is.
     seed
         Of the folds and of the permutations.
@@ -120,7 +120,7 @@ def cohort_table(values: pd.DataFrame, seed: int) -> pd.DataFrame:
         see `decide.by_change`; NaN for `identity`. Nothing is corrected for the number of methods.
 
         scanner_auc: see `scanner_auc`. mmd: see `mmd2`, features averaged over slabs and standardised by mean and
-        standard deviation of both cohorts before harmonisation, and the kernel's width from before as well, so
+        standard deviation of both cohorts before harmonization, and the kernel's width from before as well, so
         that values of different methods compare. wasserstein: of the intensities in the brain, normalised
         values, every participant with equal weight. NaN where there are too few scans (two of each; one of each
         for wasserstein) or, for wasserstein, no intensities.

@@ -1,4 +1,4 @@
-"""ComBat on the features of scans: the statistical baseline of harmonisation. It changes numbers, not images."""
+"""ComBat on the features of scans: the statistical baseline of harmonization. It changes numbers, not images."""
 
 from contextlib import redirect_stdout
 from io import StringIO
@@ -23,7 +23,7 @@ def combat(training: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
     covariates, so a difference in age between the cohorts is removed too. Intensities of the whole brain are not
     features of a slab and have no rows.
 
-    Both tables have `harmonisation.COLUMNS`; only rows of method `identity` are read.
+    Both tables have `harmonization.COLUMNS`; only rows of method `identity` are read.
     Raises UpfieldError if a scanner has fewer than two training scans.
     """
     # Imported here: it takes half a second, and most of this package does without it.

@@ -1,7 +1,7 @@
 """What a scan looks like, as numbers that a classifier could recognise the scanner by.
 
 Appearance is not anatomy: a classifier that saw how large a brain is would tell two cohorts apart after any
-harmonisation. No feature is a size, a count or a volume, and tissues are described by their own intensities. Two
+harmonization. No feature is a size, a count or a volume, and tissues are described by their own intensities. Two
 things remain that are not the scanner's doing: quantiles of a slab shift with the share of each tissue in it, and
 folding shows in the gradients. Cohorts that differ in age or disease therefore keep an AUC above 0.5.
 """
@@ -40,7 +40,7 @@ def appearance(image: Array, mask: Array, tissues: Mapping[str, Array], spacing:
     tissues
         Masks from dark to bright, as `metrics.tissue_regions` finds them in this very image. Those of another image
         would not do, not even of the same person: its noise is not the same, so tissues found in one scan are wider
-        distributed in another, and a perfect harmonisation would be told from the target by that.
+        distributed in another, and a perfect harmonization would be told from the target by that.
     spacing
         Voxel edges in mm.
 

@@ -1,4 +1,4 @@
-"""The answer of a harmonisation study: what a scanner classifier can still tell, and what happened to the anatomy."""
+"""The answer of a harmonization study: what a scanner classifier can still tell, and what happened to the anatomy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -68,7 +68,7 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> Headline:
     networks = [method for method in known if _is_network(method)]
     if before is None or not networks:
         missing = "there is no trained network" if before is not None else "there are too few scans for a classifier"
-        return Headline(f"No verdict: {missing}.", "See the numbers of the harmonisation section.", None, [])
+        return Headline(f"No verdict: {missing}.", "See the numbers of the harmonization section.", None, [])
     best = networks[0]
     after = known[best]
     told = f"AUC {_auc(before)} before and {_auc(after)} after {best}"
@@ -78,7 +78,7 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> Headline:
     elif after.decision == decide.WORSE:
         answer = f"No: the scanners are easier to tell apart after {best}."
     elif not before.p_permutation < ALPHA:
-        answer = f"No verdict: the scanners cannot be told apart before harmonisation ({_auc(before)})."
+        answer = f"No verdict: the scanners cannot be told apart before harmonization ({_auc(before)})."
     elif abs(after.value - CHANCE) < abs(before.value - CHANCE):
         answer = f"Not shown: the scanners may be harder to tell apart after {best}, but the change may be none."
     else:
@@ -149,4 +149,4 @@ def _change(cell: Any) -> str:
     return f"It changed by {signed(cell.change)} ({within})."
 
 
-SECTION = Section(id="harmonization", title="Harmonisation", order=600, of=StudyContext, build=build, applies=applies)
+SECTION = Section(id="harmonization", title="Harmonization", order=600, of=StudyContext, build=build, applies=applies)

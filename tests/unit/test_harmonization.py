@@ -1,4 +1,4 @@
-"""Harmonisation measured: identical cohorts cannot be told apart, shifted ones can, and the numbers are right."""
+"""Harmonization measured: identical cohorts cannot be told apart, shifted ones can, and the numbers are right."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 from upfield.errors import ScanError, UpfieldError
-from upfield.evaluate import harmonization as harmonisation
+from upfield.evaluate import harmonization
 from upfield.evaluate.harmonization import cohort, features
 
 SHAPE = (36, 40, 32)
@@ -28,8 +28,8 @@ def head(seed=0, gain=1.0, offset=0.0, noise=0.0, size=1.0, curve=1.0, scan=0):
 
 def scanned(person, scanner, method="identity", **settings):
     """Rows of the appearance of one head."""
-    rows = harmonisation.appearance(*head(**settings), (1.0, 1.0, 1.0))
-    return rows.assign(participant_id=person, scanner=scanner, method=method)[harmonisation.COLUMNS]
+    rows = harmonization.appearance(*head(**settings), (1.0, 1.0, 1.0))
+    return rows.assign(participant_id=person, scanner=scanner, method=method)[harmonization.COLUMNS]
 
 
 def drawn(seed, sizes=(8, 8), shift=0.0, features=5, blocks=3):
@@ -54,7 +54,7 @@ def table(cohorts, method="identity", sides=("source", "target")):
             rows += [
                 (person, scanner, method, str(b), f"f{i}", v) for b, s in enumerate(slabs) for i, v in enumerate(s)
             ]
-    return pd.DataFrame(rows, columns=harmonisation.COLUMNS)
+    return pd.DataFrame(rows, columns=harmonization.COLUMNS)
 
 
 # -- one scan -------------------------------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ def table(cohorts, method="identity", sides=("source", "target")):
 def test_structure_of_a_scan_that_did_not_change_is_perfect_and_a_linear_change_costs_nothing():
     image, mask, _ = head(noise=0.02)
     for output in (image, 3 * image - 1):
-        result = harmonisation.structure(image, output, mask)
+        result = harmonization.structure(image, output, mask)
         assert result["ssim_source"] == pytest.approx(1, abs=1e-5)
         assert result["gradient_correlation"] == pytest.approx(1, abs=1e-9)
     assert "cycle_error" not in result
@@ -72,7 +72,7 @@ def test_structure_of_a_scan_that_did_not_change_is_perfect_and_a_linear_change_
 def test_structure_falls_with_blur_and_a_curve_costs_less_than_other_anatomy():
     image, mask, _ = head(noise=0.01)
     scores = [
-        harmonisation.structure(image, output, mask)
+        harmonization.structure(image, output, mask)
         for output in (image**1.2, ndimage.gaussian_filter(image, 2), head(seed=7, noise=0.01)[0])
     ]
     for name in ("ssim_source", "gradient_correlation"):
@@ -82,22 +82,22 @@ def test_structure_falls_with_blur_and_a_curve_costs_less_than_other_anatomy():
 
 def test_an_inverted_contrast_has_gradient_correlation_minus_one():
     image, mask, _ = head()
-    assert harmonisation.structure(image, -image, mask)["gradient_correlation"] == pytest.approx(-1)
+    assert harmonization.structure(image, -image, mask)["gradient_correlation"] == pytest.approx(-1)
 
 
 def test_what_lies_outside_the_brain_has_no_influence_on_structure():
     image, mask, _ = head(noise=0.02)
     output = image + 0.05 * np.random.default_rng(3).normal(size=SHAPE)
-    expected = harmonisation.structure(image, output, mask, output)
-    assert harmonisation.structure(image, np.where(mask, output, 9), mask, np.where(mask, output, -9)) == expected
+    expected = harmonization.structure(image, output, mask, output)
+    assert harmonization.structure(image, np.where(mask, output, 9), mask, np.where(mask, output, -9)) == expected
 
 
 def test_cycle_error_is_the_mean_difference_by_the_robust_range():
     image, mask, _ = head(noise=0.02)
     low, high = np.percentile(image[mask], (0.5, 99.5))
-    result = harmonisation.structure(image, image, mask, image + 0.1 * (high - low))
+    result = harmonization.structure(image, image, mask, image + 0.1 * (high - low))
     assert result["cycle_error"] == pytest.approx(0.1)
-    assert harmonisation.structure(image, image, mask, image)["cycle_error"] == 0
+    assert harmonization.structure(image, image, mask, image)["cycle_error"] == 0
 
 
 def test_broken_images_and_hollow_masks_are_refused():
@@ -105,33 +105,33 @@ def test_broken_images_and_hollow_masks_are_refused():
     broken = image.copy()
     broken[mask] = np.nan
     with pytest.raises(ScanError, match="output has NaN"):
-        harmonisation.structure(image, broken, mask)
+        harmonization.structure(image, broken, mask)
     thin = np.zeros_like(mask)
     thin[:, :, 5] = mask[:, :, 5]
     with pytest.raises(ScanError, match="no interior"):
-        harmonisation.structure(image, image, thin)
+        harmonization.structure(image, image, thin)
     with pytest.raises(ScanError, match="too small to be cut"):
         small = np.zeros_like(mask)
         small[10:16, 10:16, 10:16] = True
-        harmonisation.appearance(image, small, {"all": small}, (1, 1, 1))
+        harmonization.appearance(image, small, {"all": small}, (1, 1, 1))
 
 
 def test_wasserstein_of_shifted_intensities_is_the_shift():
     image, mask, _ = head(noise=0.05)
     reference = np.quantile(image[mask], np.linspace(0, 1, 1001))
-    assert harmonisation.wasserstein(image, mask, reference) == pytest.approx(0)
-    assert harmonisation.wasserstein(image + 0.3, mask, reference) == pytest.approx(0.3)
+    assert harmonization.wasserstein(image, mask, reference) == pytest.approx(0)
+    assert harmonization.wasserstein(image + 0.3, mask, reference) == pytest.approx(0.3)
 
 
 def test_appearance_has_every_block_and_follows_gain_and_offset():
-    plain = harmonisation.appearance(*head(noise=0.02), (1, 1, 1)).set_index(["block", "feature"])["value"]
-    changed = harmonisation.appearance(*head(noise=0.02), (2, 2, 2)).set_index(["block", "feature"])["value"]
+    plain = harmonization.appearance(*head(noise=0.02), (1, 1, 1)).set_index(["block", "feature"])["value"]
+    changed = harmonization.appearance(*head(noise=0.02), (2, 2, 2)).set_index(["block", "feature"])["value"]
     assert list(plain.index.get_level_values("block").unique()) == ["brain", *"123456"]
     assert plain["brain"].is_monotonic_increasing and len(plain["brain"]) == 100
     assert plain[("3", "tissue1_mean")] < plain[("3", "tissue2_mean")] < plain[("3", "tissue3_mean")]
     assert changed[("3", "gradient_mean")] == pytest.approx(plain[("3", "gradient_mean")] / 2)
     image, mask, tissues = head(noise=0.02)
-    lifted = harmonisation.appearance(2 * image + 1, mask, tissues, (1, 1, 1)).set_index(["block", "feature"])["value"]
+    lifted = harmonization.appearance(2 * image + 1, mask, tissues, (1, 1, 1)).set_index(["block", "feature"])["value"]
     assert lifted[("2", "q50")] == pytest.approx(2 * plain[("2", "q50")] + 1)
     assert lifted[("2", "skewness")] == pytest.approx(plain[("2", "skewness")])
     assert lifted[("2", "tissue2_sd")] == pytest.approx(2 * plain[("2", "tissue2_sd")])
@@ -231,7 +231,7 @@ def test_wasserstein_of_shifted_cohorts_is_the_shift_with_every_person_of_equal_
     assert cohort.intensity_distance(cohorts).value == pytest.approx(0.5)
 
 
-def test_harmonised_heads_come_closer_to_the_target_scanner_by_every_number(monkeypatch):
+def test_harmonized_heads_come_closer_to_the_target_scanner_by_every_number(monkeypatch):
     monkeypatch.setattr(cohort, "PERMUTATIONS", 39)
     rows = []
     for number in range(5):
@@ -240,7 +240,7 @@ def test_harmonised_heads_come_closer_to_the_target_scanner_by_every_number(monk
             scanned(f"sub-a{number}", "source", "cyclegan", seed=number, noise=0.021),
             scanned(f"sub-b{number}", "target", seed=50 + number, noise=0.02),
         ]
-    result = harmonisation.cohort_table(pd.concat(rows), 0)
+    result = harmonization.cohort_table(pd.concat(rows), 0)
     assert list(result.columns) == cohort.COLUMNS
     assert list(result["method"].unique()) == ["identity", "cyclegan"]
     values = result.pivot(index="metric", columns="method", values="value")
@@ -253,7 +253,7 @@ def test_harmonised_heads_come_closer_to_the_target_scanner_by_every_number(monk
     assert moved.change == pytest.approx(moved.value - told.value["wasserstein", "identity"])
     assert moved.change_low < moved.change < moved.change_high < 0 and moved.decision == "better"
     assert told.xs("identity", level="method")[["change", "decision"]].isna().all(axis=None)
-    pd.testing.assert_frame_equal(result, harmonisation.cohort_table(pd.concat(rows[::-1]), 0))
+    pd.testing.assert_frame_equal(result, harmonization.cohort_table(pd.concat(rows[::-1]), 0))
 
 
 def test_a_permuted_cohort_is_as_far_apart_as_it_was_and_p_says_so():
@@ -292,21 +292,21 @@ def test_combat_learned_on_others_removes_the_scanner_from_features(monkeypatch)
     monkeypatch.setattr(cohort, "REPEATS", 5)
     monkeypatch.setattr(cohort, "PERMUTATIONS", 9)
     training, test = (table(combat_cohorts(seed, (20, 20))) for seed in (1, 2))
-    adjusted = harmonisation.combat(training, test)
-    assert list(adjusted.columns) == harmonisation.COLUMNS and set(adjusted["method"]) == {"combat"}
+    adjusted = harmonization.combat(training, test)
+    assert list(adjusted.columns) == harmonization.COLUMNS and set(adjusted["method"]) == {"combat"}
     assert not (adjusted["block"] == "brain").any()
     spread = adjusted.groupby("scanner")["value"].agg(["mean", "std"])
     assert abs(spread.loc["target", "mean"] - spread.loc["source", "mean"]) < 0.6
     assert spread.loc["target", "std"] / spread.loc["source", "std"] == pytest.approx(1, abs=0.2)
-    values = harmonisation.cohort_table(pd.concat([test, adjusted]), 0).set_index(["method", "metric"])["value"]
+    values = harmonization.cohort_table(pd.concat([test, adjusted]), 0).set_index(["method", "metric"])["value"]
     assert values["identity", "scanner_auc"] == 1.0 and values["combat", "scanner_auc"] < 0.75
     assert values["combat", "mmd"] < values["identity", "mmd"] / 5 and np.isnan(values["combat", "wasserstein"])
 
 
 def test_combat_of_a_test_scan_does_not_depend_on_the_other_test_scans():
     training, test = table(combat_cohorts(1, (6, 6))), table(combat_cohorts(2, (3, 3)))
-    alone = harmonisation.combat(training, test[test["participant_id"] == "sub-01"])
-    together = harmonisation.combat(training, test)
+    alone = harmonization.combat(training, test[test["participant_id"] == "sub-01"])
+    together = harmonization.combat(training, test)
     pd.testing.assert_frame_equal(alone, together[together["participant_id"] == "sub-01"].reset_index(drop=True))
 
 
@@ -314,7 +314,7 @@ def test_combat_of_its_own_training_scans_is_what_the_library_returns():
     from neuroCombat import neuroCombat
 
     training = table(combat_cohorts(3, (6, 5)))
-    mine = harmonisation.combat(training, training)
+    mine = harmonization.combat(training, training)
     wide = training[training["block"] != "brain"].pivot(
         index=["participant_id", "scanner"], columns=["block", "feature"], values="value"
     )
@@ -325,4 +325,4 @@ def test_combat_of_its_own_training_scans_is_what_the_library_returns():
 
 def test_combat_needs_two_scans_of_each_scanner():
     with pytest.raises(UpfieldError, match="found 1 of the source and 4 of the target scans"):
-        harmonisation.combat(table(drawn(0, sizes=(1, 4))), table(drawn(1)))
+        harmonization.combat(table(drawn(0, sizes=(1, 4))), table(drawn(1)))

@@ -1,10 +1,10 @@
-"""The harmonisation section of the report: shown for harmonisation studies, and no more certain than its numbers."""
+"""The harmonization section of the report: shown for harmonization studies, and no more certain than its numbers."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from test_report import CONFIG, SECTIONS, Page, make_run, make_study, render
-from upfield.evaluate import harmonization as harmonisation
+from upfield.evaluate import harmonization
 from upfield.evaluate.harmonization.cohort import COLUMNS
 from upfield.evaluate.statistics.decide import by_change
 from upfield.files import read_tsv, write_tsv
@@ -23,8 +23,8 @@ def decided(now, before):
     return said, p, change, change - half, change + half
 
 
-def make_harmonisation(root, n=4, aucs=AUCS):
-    """Tables of a harmonisation study beside the others."""
+def make_harmonization(root, n=4, aucs=AUCS):
+    """Tables of a harmonization study beside the others."""
     rows = []
     for method, auc in aucs.items():
         rows.append((method, "scanner_auc", n, n + 1, *auc, *decided(auc, aucs["identity"])))
@@ -54,14 +54,14 @@ def make_harmonisation(root, n=4, aucs=AUCS):
             levels = np.sort(np.concatenate([random.normal(0.3, 0.06, 40), random.normal(0.75, 0.08, 60)]))
             for level, value in enumerate(levels + shift * (1 - levels)):
                 looks.append((f"sub-{scanner}{number}", scanner, method, "brain", f"percentile_{level:02d}.5", value))
-    write_tsv(root / "metrics/appearance.tsv", pd.DataFrame(looks, columns=harmonisation.COLUMNS))
+    write_tsv(root / "metrics/appearance.tsv", pd.DataFrame(looks, columns=harmonization.COLUMNS))
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    root = tmp_path_factory.mktemp("harmonised")
+    root = tmp_path_factory.mktemp("harmonized")
     make_study(root)
-    make_harmonisation(root)
+    make_harmonization(root)
     make_run(root, "cyclegan")
     panel = np.linspace(0, 1, 40 * 48).reshape(40, 48)
     titles = ("A", "A→B", "A→B→A", "B", "B→A", "B→A→B")
@@ -74,7 +74,7 @@ def section(page: Page) -> Page:
     return Page(page.html.split('<section id="harmonization"')[1].split("</section>")[0])
 
 
-def test_only_a_study_with_harmonisation_metrics_has_the_section(page, tmp_path):
+def test_only_a_study_with_harmonization_metrics_has_the_section(page, tmp_path):
     assert [a["id"] for a in page.all("section")] == [*SECTIONS[:5], "harmonization", *SECTIONS[5:]]
     make_study(tmp_path)
     plain = render(tmp_path, [])
@@ -135,7 +135,7 @@ def test_answer_is_as_certain_as_the_intervals(before, after, answer):
     assert result.answer.startswith(answer) and not result.cautions
 
 
-def test_headline_of_the_page_is_about_harmonisation(page):
+def test_headline_of_the_page_is_about_harmonization(page):
     assert "Yes: the scanners are harder to tell apart after cyclegan, and the classifier is not shown" in page.text
     assert "SSIM of cyclegan to its own source is 0.930" in page.text and "combat 0.45" in page.text
     assert "this is an indication, not a proof" in page.text
@@ -143,6 +143,6 @@ def test_headline_of_the_page_is_about_harmonisation(page):
 
 def test_no_verdict_without_an_auc(tmp_path):
     make_study(tmp_path)
-    make_harmonisation(tmp_path, n=1, aucs={"identity": (np.nan,) * 3, "cyclegan": (np.nan,) * 3})
+    make_harmonization(tmp_path, n=1, aucs={"identity": (np.nan,) * 3, "cyclegan": (np.nan,) * 3})
     text = render(tmp_path, []).text
     assert "No verdict: there are too few scans for a classifier." in text
