@@ -5,10 +5,10 @@
 The pair is made from the scan: at 1 mm, and at 1 mm again after a known turn and shift, each with noise of its own.
 Both ways run in this one command, each from NIfTI files to NIfTI files:
 
-- Upfield: brain extraction, N4, rigid registration, one interpolation, normalisation; the two scans side by side, as
+- Upfield: brain extraction, N4, rigid registration, one interpolation, normalization; the two scans side by side, as
   `snakemake --cores 2` runs them;
 - plain antspyx on two threads: `n4_bias_field_correction` of both, `registration(type_of_transform="Rigid")`, and two
-  interpolations, source to target and target to source. No brain extraction, no normalisation.
+  interpolations, source to target and target to source. No brain extraction, no normalization.
 
 Printed are wall clock and processor seconds, and the mean distance in the brain between where the registration puts a
 point and where it belongs. On a machine that does other things as well, trust the processor seconds.

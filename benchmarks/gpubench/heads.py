@@ -169,6 +169,6 @@ def _store(volume: Volume, mask: Array, folder: Path, name: str, spacing: float)
 
 
 def _normalized(image: Volume, brain: Volume, grid: nifti.Grid) -> Volume:
-    """A simulated scan on a grid, normalised by the brain, which is where it was in the scan it was made from."""
+    """A simulated scan on a grid, normalized by the brain, which is where it was in the scan it was made from."""
     inside = nifti.mask_on(brain, image.grid)
     return normalized(image, inside, grid, None, "percentile", SOURCE_MARGIN)[0]

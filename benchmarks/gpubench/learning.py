@@ -73,7 +73,7 @@ def run(bench: Bench) -> None:
 
 
 def _measure(bench: Bench, test: Path, kept: Path, train: list[Store], trainer: Trainer) -> None:
-    """PSNR and SSIM of the baselines and of the network, in the brain, in normalised units."""
+    """PSNR and SSIM of the baselines and of the network, in the brain, in normalized units."""
     store = Store(test)
     whole = {side: image[0].numpy() for side, image in store.whole().items()}
     mask = whole["mask"] > 0

@@ -18,18 +18,18 @@ def image():
 
 def test_percentiles_of_the_mask_become_0_and_1(image):
     data, mask = image
-    normalised = intensity.fit(data, mask, "percentile").apply(data)
-    assert normalised.dtype == np.float32
-    np.testing.assert_allclose(np.percentile(normalised[mask], [0.5, 99.5]), [0, 1], atol=1e-5)
+    normalized = intensity.fit(data, mask, "percentile").apply(data)
+    assert normalized.dtype == np.float32
+    np.testing.assert_allclose(np.percentile(normalized[mask], [0.5, 99.5]), [0, 1], atol=1e-5)
     # Nothing is clipped, or it could not be undone.
-    assert normalised[mask].min() < 0 and normalised[mask].max() > 1
+    assert normalized[mask].min() < 0 and normalized[mask].max() > 1
 
 
 def test_zscore(image):
     data, mask = image
-    normalised = intensity.fit(data, mask, "zscore").apply(data)
-    assert normalised[mask].mean() == pytest.approx(0, abs=1e-4)
-    assert normalised[mask].std() == pytest.approx(1, abs=1e-4)
+    normalized = intensity.fit(data, mask, "zscore").apply(data)
+    assert normalized[mask].mean() == pytest.approx(0, abs=1e-4)
+    assert normalized[mask].std() == pytest.approx(1, abs=1e-4)
 
 
 METHODS = ["percentile", "minmax", "zscore", "whitestripe", "nyul"]
@@ -84,9 +84,9 @@ def test_robust_range_ignores_a_few_bright_voxels(image):
 
 def test_minmax_is_that_of_the_mask(image):
     data, mask = image
-    normalised = intensity.fit(data, mask, "minmax").apply(data)
-    assert normalised[mask].min() == pytest.approx(0, abs=1e-5)
-    assert normalised[mask].max() == pytest.approx(1, abs=1e-5)
+    normalized = intensity.fit(data, mask, "minmax").apply(data)
+    assert normalized[mask].min() == pytest.approx(0, abs=1e-5)
+    assert normalized[mask].max() == pytest.approx(1, abs=1e-5)
 
 
 @pytest.fixture

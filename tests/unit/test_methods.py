@@ -218,7 +218,7 @@ def test_previews_show_input_output_and_truth_or_both_ways_there_and_back():
 
 
 @pytest.mark.parametrize("name", ["lohiresgan", "srdcgan", "cyclegan"])
-def test_faithful_output_is_a_tanh_in_normalised_units(name):
+def test_faithful_output_is_a_tanh_in_normalized_units(name):
     method = small(name, "faithful").eval()
     output = method(100 * batch_for(method, name)["source"])
     assert output.min() >= 0 and output.max() <= 1

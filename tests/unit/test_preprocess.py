@@ -125,7 +125,7 @@ def test_world_stays_where_it_is(awkward, mask, centroid):
     assert np.linalg.norm(centroid(intensities) - centroid(stripped)) < 0.3
 
 
-def test_normalised_in_the_mask_and_zero_intensity_outside(awkward, mask):
+def test_normalized_in_the_mask_and_zero_intensity_outside(awkward, mask):
     inside = mask.data > 0
     grid = grids.working_grid(mask, "native")
     moved, scaling = grids.normalized(awkward, inside, grid, None, "percentile")

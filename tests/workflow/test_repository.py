@@ -48,7 +48,7 @@ ORDER = [
 # -- pins ----------------------------------------------------------------------------------------------------------
 
 
-def normalised(name):
+def normalized(name):
     """Names of packages as pip compares them."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
@@ -56,18 +56,18 @@ def normalised(name):
 def lock():
     lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.lock").read_text().splitlines()]
     pins = dict(line.split("==", 1) for line in lines if line)
-    return {normalised(name): version for name, version in pins.items()}
+    return {normalized(name): version for name, version in pins.items()}
 
 
 def environment_pins(path):
     """`name==version` of an environment file, or of the pip commands in a post-deploy script."""
     if path.suffix == ".sh":
         found = re.findall(r"\b([A-Za-z][\w.-]*)==([\w.+]+)", path.read_text())
-        return {normalised(name): version for name, version in found}
+        return {normalized(name): version for name, version in found}
     parts = yaml.safe_load(path.read_text())["dependencies"]
     (listed,) = [part["pip"] for part in parts if isinstance(part, dict)]
     assert [entry for entry in listed if entry.count("==") != 1] == []
-    return {normalised(name): version for name, version in (entry.split("==") for entry in listed)}
+    return {normalized(name): version for name, version in (entry.split("==") for entry in listed)}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "envs").iterdir()), ids=lambda path: path.name)

@@ -21,8 +21,8 @@ AUGMENTATIONS = {
     "flip": "left-right",
     "rotate90": "90, 180 or 270° in the axial plane; only 180° if the patch is not square there",
     "affine": "rotation of up to 0.1 rad about each axis, shift of up to 5 voxels, border repeated",
-    "intensity": "scale 0.9 to 1.1, then shift -0.1 to 0.1, normalised units; each contrast its own",
-    "noise": "Gaussian, σ 0.01, normalised units",
+    "intensity": "scale 0.9 to 1.1, then shift -0.1 to 0.1, normalized units; each contrast its own",
+    "noise": "Gaussian, σ 0.01, normalized units",
 }
 TERMS = {
     "l1": "mean absolute difference",

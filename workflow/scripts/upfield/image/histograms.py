@@ -10,7 +10,7 @@ QUANTILES = 1001
 
 
 def fit_histogram(images: Iterable[tuple[Array, Array]]) -> Array:
-    """Mean quantile function of training targets: (1001,) normalised values; `images` are (image, mask) pairs."""
+    """Mean quantile function of training targets: (1001,) normalized values; `images` are (image, mask) pairs."""
     levels = np.linspace(0, 1, QUANTILES)
     return np.mean([np.quantile(image[mask], levels) for image, mask in images], axis=0)
 

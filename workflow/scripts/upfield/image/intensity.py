@@ -1,6 +1,6 @@
-"""Intensity normalisation inside the brain mask, stored so that it can be undone.
+"""Intensity normalization inside the brain mask, stored so that it can be undone.
 
-Each image is normalised by itself and linearly (`Scaling`). Nyúl's method goes on from there with a curve that is
+Each image is normalized by itself and linearly (`Scaling`). Nyúl's method goes on from there with a curve that is
 fitted on the training images of a fold (`Curve`): it is applied where patches are read, never stored in an image.
 """
 
@@ -37,22 +37,22 @@ STRIPE_CONTRASTS = {"T1w": "t1", "T2w": "t2", "FLAIR": "flair", "PDw": "pd"}
 
 @dataclass(frozen=True)
 class Scaling:
-    """normalised = (intensity - offset) / scale."""
+    """normalized = (intensity - offset) / scale."""
 
     offset: float
     scale: float
 
     def apply(self, data: Array) -> Array:
-        """Intensities to normalised values, float32."""
+        """Intensities to normalized values, float32."""
         return np.asarray((data - self.offset) / self.scale, dtype=np.float32)
 
     def invert(self, data: Array) -> Array:
-        """Normalised values to intensities, float32."""
+        """Normalized values to intensities, float32."""
         return np.asarray(data * self.scale + self.offset, dtype=np.float32)
 
     @property
     def background(self) -> float:
-        """The normalised value of intensity 0."""
+        """The normalized value of intensity 0."""
         return -self.offset / self.scale
 
 
@@ -115,7 +115,7 @@ def _white_stripe(inside: Array, suffix: str) -> Scaling:
 
 
 def landmarks(data: Array, mask: Array, scaling: Scaling) -> list[float]:
-    """Normalised values of the percentiles LANDMARKS in the mask: 0, nine deciles, 1. They never decrease."""
+    """Normalized values of the percentiles LANDMARKS in the mask: 0, nine deciles, 1. They never decrease."""
     return [float(value) for value in scaling.apply(np.percentile(data[mask], LANDMARKS))]
 
 
@@ -132,11 +132,11 @@ class Curve:
     standard: Sequence[float]
 
     def apply(self, data: Array) -> Array:
-        """Normalised values of the image to the standard scale, float32."""
+        """Normalized values of the image to the standard scale, float32."""
         return _piecewise(data, self.own, self.standard)
 
     def invert(self, data: Array) -> Array:
-        """Back to the normalised values of the image, float32."""
+        """Back to the normalized values of the image, float32."""
         return _piecewise(data, self.standard, self.own)
 
 
@@ -153,4 +153,4 @@ def _piecewise(data: Array, before: Sequence[float], after: Sequence[float]) -> 
 def methods_sentence(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
     """What was done, as a clause with citations; empty if the method is not known."""
     method = config.get("preprocess", {}).get("normalize", {}).get("method")
-    return f"intensities were normalised inside the brain ({SAID[method]})" if method else ""
+    return f"intensities were normalized inside the brain ({SAID[method]})" if method else ""

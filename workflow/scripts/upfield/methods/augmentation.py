@@ -70,7 +70,7 @@ def _affine(image: Tensor, angles: np.ndarray, moves: np.ndarray, nearest: bool)
         turn = np.eye(dims)
         turn[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
         rotation = rotation @ turn
-    # affine_grid works in coordinates normalised to [-1, 1] and lists the last axis first.
+    # affine_grid works in coordinates normalized to [-1, 1] and lists the last axis first.
     linear = np.diag(1 / size) @ rotation @ np.diag(size)
     theta = np.concatenate([linear[::-1, ::-1], (2 * moves[:dims] / size)[::-1, None]], axis=1)
     grid = functional.affine_grid(torch.from_numpy(theta).float()[None].to(image.device), [1, *image.shape], False)

@@ -39,14 +39,14 @@ class Method(nn.Module):
     """Base of all methods.
 
     A subclass takes its settings as keyword arguments, makes its networks as submodules, and defines `plans`,
-    `training_step` and `forward`. Images are (B, 1, X, Y, Z) normalised values, or (B, 1, X, Y) axial slices where
-    `dims` is 2; a source has `in_channels` contrasts in place of the 1, the main one first. Normalised means that the
+    `training_step` and `forward`. Images are (B, 1, X, Y, Z) normalized values, or (B, 1, X, Y) axial slices where
+    `dims` is 2; a source has `in_channels` contrasts in place of the 1, the main one first. Normalized means that the
     brain's robust range is about [0, 1] and the background just below 0.
     """
 
     dims: ClassVar[int] = 3
-    # What the networks work in, (-1, 1) for those made for tanh; None for normalised values as they come. The method
-    # maps [0, 1] there and back itself, so its callers see normalised values only.
+    # What the networks work in, (-1, 1) for those made for tanh; None for normalized values as they come. The method
+    # maps [0, 1] there and back itself, so its callers see normalized values only.
     value_range: ClassVar[tuple[float, float] | None] = None
     # Size of the output divided by the size of the input along X, Y, Z.
     scale: tuple[int, int, int] = (1, 1, 1)

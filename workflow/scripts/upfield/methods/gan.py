@@ -67,7 +67,7 @@ class GAN(Method):
         return self.augmentation(batch, seed)
 
     def to_network_range(self, image: Tensor) -> Tensor:
-        """Normalised values to those the networks work in: [0, 1] to `value_range`."""
+        """Normalized values to those the networks work in: [0, 1] to `value_range`."""
         return image if self.value_range is None else self.low + self.span * image
 
     def from_network_range(self, image: Tensor) -> Tensor:

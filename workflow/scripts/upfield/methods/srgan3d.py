@@ -110,7 +110,7 @@ class SRGAN3D(PairedGAN):
 
     The discriminator learns from labels drawn anew at each step from `real_label` and `fake_label`, swapped with
     probability `label_flip`. The published tanh of variant `nn` is kept without `input_residual`; it bounds the output
-    in normalised units.
+    in normalized units.
     """
 
     steps: Tensor

@@ -15,7 +15,7 @@ from upfield.methods.dropout import Dropout
 FACTS = built_in("unet3d")
 
 
-def normalisation(kind: str, channels: int) -> nn.Module:
+def normalization(kind: str, channels: int) -> nn.Module:
     """A norm layer by name.
 
     `batch` has fixed statistics at inference; `instance` and `group` take theirs from whatever they are shown, so
@@ -36,7 +36,7 @@ class Block(nn.Sequential):
 
     def __init__(self, inputs: int, outputs: int, norm: str, dropout: float = 0.0) -> None:
         conv = nn.Conv3d(inputs, outputs, 3, padding=1, bias=False)
-        super().__init__(conv, normalisation(norm, outputs), nn.LeakyReLU(0.2), Dropout(dropout))
+        super().__init__(conv, normalization(norm, outputs), nn.LeakyReLU(0.2), Dropout(dropout))
 
 
 class UNet3D(nn.Module):

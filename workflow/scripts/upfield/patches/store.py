@@ -44,13 +44,13 @@ def write_store(
     Parameters
     ----------
     source, target
-        (X, Y, Z) normalised images on the working grid; one of them is None for a scan without a counterpart. A source
+        (X, Y, Z) normalized images on the working grid; one of them is None for a scan without a counterpart. A source
         of several contrasts is (C, X, Y, Z).
     mask
         (X, Y, Z) boolean, the brain of the target, or of the only image; an empty mask (an excluded pair) makes a
         store nobody draws from.
     range_
-        Robust width of the intensities of the image that the mask belongs to, in normalised units: the data range of
+        Robust width of the intensities of the image that the mask belongs to, in normalized units: the data range of
         validation PSNR.
     downsampled
         The source on coarser grids, by scale, with the same channels: sizes times scale are those of the target.

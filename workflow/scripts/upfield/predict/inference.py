@@ -63,7 +63,7 @@ def ensemble(
         How many samples with dropout are drawn of each method that has some (Gal and Ghahramani 2016); 0 predicts
         once, without dropout. The same samples every time.
     source
-        (X, Y, Z) normalised image on the working grid, or on that grid coarsened by the methods' `scale`; RAS+ axes.
+        (X, Y, Z) normalized image on the working grid, or on that grid coarsened by the methods' `scale`; RAS+ axes.
         (C, X, Y, Z) for methods that take C contrasts.
     overlap
         Share of a window that its neighbour covers too.
@@ -77,7 +77,7 @@ def ensemble(
     reverse
         From target to source, by methods that can.
 
-    Returns two volumes (X, Y, Z) times `scale`, float32 in normalised target units. The standard deviation has n - 1
+    Returns two volumes (X, Y, Z) times `scale`, float32 in normalized target units. The standard deviation has n - 1
     in its denominator; it is None if there is one member only. Mirror images are averaged within a member. Raises
     UpfieldError if the device has too little memory for the smallest window.
 

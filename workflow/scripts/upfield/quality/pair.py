@@ -111,7 +111,7 @@ def template_dice(target: Volume, template: Volume, to_template: Transform) -> f
 
 
 def mutual_information(pair: Meeting) -> float:
-    """Normalised mutual information inside both brains, (H(A) + H(B)) / H(A, B), 32 bins: 1 (none) to 2 (equal).
+    """Normalized mutual information inside both brains, (H(A) + H(B)) / H(A, B), 32 bins: 1 (none) to 2 (equal).
 
     Studholme et al., Pattern Recognition 1999, 32:71-86, https://doi.org/10.1016/S0031-3203(98)00091-0. NaN where
     the brains do not meet.
@@ -123,7 +123,7 @@ def mutual_information(pair: Meeting) -> float:
 
 
 def ncc(pair: Meeting) -> float:
-    """Normalised cross-correlation (Pearson's r) inside both brains: -1 to 1. NaN where the brains do not meet."""
+    """Normalized cross-correlation (Pearson's r) inside both brains: -1 to 1. NaN where the brains do not meet."""
     if not _varied(pair):
         return np.nan
     both = pair.both

@@ -200,7 +200,7 @@ def intensity_densities(intensities: pd.DataFrame, methods: Sequence[str], theme
             axis.grid(visible=False, axis="y")
         axes[0].legend(fontsize=8, labelcolor=theme.ink, facecolor=theme.paper, edgecolor="none", borderpad=0.1)
         for axis in axes[max(len(methods) - columns, 0) : len(methods)]:
-            axis.set_xlabel("normalised intensity")
+            axis.set_xlabel("normalized intensity")
             axis.xaxis.set_tick_params(labelbottom=True)
         seaborn.despine(figure, left=True)
         return png(figure)

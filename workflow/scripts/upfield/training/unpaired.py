@@ -45,7 +45,7 @@ class UnpairedValidation(Validator):
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """Cycle error and distances over the same patches every time, all in the brain and in normalised units.
+        """Cycle error and distances over the same patches every time, all in the brain and in normalized units.
 
         `val_cycle`: mean |A to B to A - A| of the validation participants. `val_intensity`, `val_sharpness`:
         1-Wasserstein distance between A to B and B of the intensities, and of the sizes of the in-plane Laplacian,

@@ -1,6 +1,6 @@
 """Scanner harmonization measured: what a scanner classifier can still tell, how far intensities are apart, what moved.
 
-All images are in one unit, the normalised values of preprocessing. `structure` and `appearance` look at one scan,
+All images are in one unit, the normalized values of preprocessing. `structure` and `appearance` look at one scan,
 `combat` and `cohort` at tables of many.
 """
 

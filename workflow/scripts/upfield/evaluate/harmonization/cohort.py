@@ -121,7 +121,7 @@ def cohort_table(values: pd.DataFrame, seed: int) -> pd.DataFrame:
 
         scanner_auc: see `scanner_auc`. mmd: see `mmd2`, features averaged over slabs and standardised by mean and
         standard deviation of both cohorts before harmonization, and the kernel's width from before as well, so
-        that values of different methods compare. wasserstein: of the intensities in the brain, normalised
+        that values of different methods compare. wasserstein: of the intensities in the brain, normalized
         values, every participant with equal weight. NaN where there are too few scans (two of each; one of each
         for wasserstein) or, for wasserstein, no intensities.
 

@@ -34,7 +34,7 @@ def appearance(image: Array, mask: Array, tissues: Mapping[str, Array], spacing:
     Parameters
     ----------
     image
-        (X, Y, Z), normalised values.
+        (X, Y, Z), normalized values.
     mask
         (X, Y, Z) boolean, the brain.
     tissues

@@ -22,7 +22,7 @@ def ssim(sample: Sample) -> float:
     (sigma 1.5 voxels, 11 wide) is 3-D. An image with fewer than 11 slices along one axis has no room for it:
     the index is then computed in 2-D, slice by slice along that axis, and the two are not to be compared.
 
-    The window stops at the edge of the mask (its weights are normalised over the voxels inside), so background
+    The window stops at the edge of the mask (its weights are normalized over the voxels inside), so background
     can neither flatter nor spoil it. Away from the edge the value is scikit-image's.
     """
     return sample.average(sample.pair.memo(similarity))
