@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
@@ -18,7 +19,7 @@ NAMED = {
     "snakemake-executor-plugin-cluster-generic": ("profiles/generic/config.yaml", "executor: cluster-generic"),
 }
 DEV_PROGRAMS = {"mypy", "ruff", "snakefmt", "pytest-xdist"}
-OURS = {"upfield", "tests", "test_report", "conftest", "gpubench", "mutate", "small"}
+OURS = {"benchmarks", "upfield", "tests", "test_report", "conftest", "gpubench", "mutate", "small"}
 
 
 def normalized(name):
@@ -46,7 +47,7 @@ def imports(source):
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.module.split(".")[0]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.importorskip":
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "importorskip":
             yield node.args[0].value.split(".")[0]
 
 
@@ -67,8 +68,12 @@ def workflow_files():
     return [*(ROOT / "workflow").rglob("*.py"), ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
 
 
+# Reading what is installed takes a second or more.
+installed = cache(packages_distributions)
+
+
 def distributions(package):
-    return {normalized(name) for name in packages_distributions().get(package, [package])}
+    return {normalized(name) for name in installed().get(package, [package])}
 
 
 def undeclared(paths, declared):
