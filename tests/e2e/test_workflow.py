@@ -228,7 +228,7 @@ def test_a_deleted_prediction_is_made_again_without_training(finished):
     planned = finished.planned()
     again = ["enhance", "measure", "segment", "audit", "findings", "summarise", "export", "html_report", "report"]
     assert planned == dict.fromkeys(again, 1)
-    finished.run()
+    finished.run(here=True)
     assert path.read_bytes() == before
     assert not finished.planned()
 

@@ -79,7 +79,7 @@ def test_the_step_writes_what_is_measured_from_the_params_of_its_rule(files, tmp
     """A case as text, and the label images that a study has."""
     said = dataclasses.asdict(case(files))
     paths = [str(tmp_path / name) for name in ("values.tsv", "reference.tsv")]
-    subject.measure(said, *paths, metrics=["psnr", "snr"], tissues=files["tissues"])
+    subject.measure(said, paths[0], ["psnr", "snr"], paths[1], tissues=files["tissues"])
     for path, expected in zip(
         paths, measured(files, ["psnr", "snr"], {files["tissues"]: label_names(files["tissues"])}), strict=True
     ):

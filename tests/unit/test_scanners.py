@@ -8,6 +8,7 @@ from upfield.bids import sidecar
 from upfield.errors import ScanError
 from upfield.evaluate import harmonization, harmonized
 from upfield.evaluate.case import Case
+from upfield.evaluate.harmonization import cohort
 from upfield.files import read_tsv, write_json, write_tsv
 from upfield.image import nifti
 from upfield.image.nifti import Volume
@@ -20,6 +21,12 @@ from upfield.preprocess.standardize import standardize
 from tests.unit.test_harmonization import head
 
 ANATOMY = np.diag([2.0, 2.0, 2.0, 1.0])
+
+
+@pytest.fixture(autouse=True)
+def few_permutations(monkeypatch):
+    """No p-value is looked at here."""
+    monkeypatch.setattr(cohort, "PERMUTATIONS", 9)
 
 
 def features(person, scanner, method="identity"):
