@@ -74,13 +74,13 @@ def test_damaged_sidecars(tries, tally, dataset, tmp_path, caplog):
     caplog.set_level("CRITICAL")
     rows = tally("sidecars")
     image = dataset / "sub-01/anat/sub-01_T1w.nii.gz"
-    listing = {"path": ["sub-01/anat/sub-01_T1w.nii.gz"], "sub": ["01"], "suffix": ["T1w"], "datatype": ["anat"]}
+    listed = [Path("sub-01/anat/sub-01_T1w.nii.gz")]
 
     def use() -> str:
         sidecars = Sidecars(dataset)
-        found = find(dataset, "source", {"suffix": "T1w"}, WANTED, listing, True, sidecars)
-        find(dataset, "source", {"suffix": "T1w"}, {"ImageType": "ORIGINAL"}, listing, False, sidecars)
-        find(dataset, "source", {}, {}, listing, True, sidecars)
+        found = find(dataset, "source", {"suffix": "T1w"}, WANTED, listed, True, sidecars)
+        find(dataset, "source", {"suffix": "T1w"}, {"ImageType": "ORIGINAL"}, listed, False, sidecars)
+        find(dataset, "source", {}, {}, listed, True, sidecars)
         fields, damage = sidecars.fields(image)
         known = foreign.understood(fields, "a")
         names = [known[key] for key in ("Manufacturer", "ManufacturersModelName") if key in known]
