@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from upfield import foreign
 from upfield.bids import cohorts, samples, tables
-from upfield.bids.choose import acquisition_time
+from upfield.bids.acquired import acquisition_time
 from upfield.bids.find import find
 from upfield.bids.sidecars import Sidecars
 from upfield.evaluate import atlas
@@ -116,7 +116,8 @@ def _participants(path: Path) -> str:
 def _scans(path: Path) -> str:
     # Each table is read once.
     folder = Path(tempfile.mkdtemp(dir=path.parent)) / "sub-01"
-    folder.mkdir()
+    (folder / "anat").mkdir(parents=True)
+    (folder / "anat/sub-01_T1w.nii.gz").touch()
     path.replace(folder / "sub-01_scans.tsv")
     return unfit([acquisition_time(folder / "anat/sub-01_T1w.nii.gz", {})])
 

@@ -3,7 +3,7 @@
 import pytest
 from upfield import bids
 from upfield.bids import cohorts
-from upfield.bids.choose import _acquisitions
+from upfield.bids.acquired import _times
 from upfield.bids.samples import read_samples
 from upfield.errors import UpfieldError
 from upfield.evaluate import atlas
@@ -21,8 +21,11 @@ def samples(path):
 
 
 def scans(path):
-    _acquisitions.cache_clear()
-    found = _acquisitions(path)
+    (path.parent / "anat").mkdir(exist_ok=True)
+    for name in "abc":
+        (path.parent / "anat" / f"{name}.nii.gz").touch()
+    _times.cache_clear()
+    found = _times(path)
     if not found:
         # It is not needed: a warning says why nothing of it is used.
         raise UpfieldError(f"{path}: line")

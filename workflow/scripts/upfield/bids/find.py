@@ -7,7 +7,7 @@ from typing import Any
 
 from upfield import foreign
 from upfield.bids import matching, odd
-from upfield.bids.choose import acquisition_time
+from upfield.bids.acquired import acquisition_time
 from upfield.bids.listing import listing
 from upfield.bids.scan import Scan, changed
 from upfield.bids.sidecars import Sidecars
