@@ -343,8 +343,10 @@ def test_participants_of_two_datasets(bids_tree):
     one = bids_tree({"participants.tsv": "participant_id\tsex\nsub-01\tF\nsub-02\tn/a\n"}, "one")
     two = bids_tree({"participants.tsv": "participant_id\tsex\nsub-02\tM\nsub-03\tM\n"}, "two")
     table = bids.participants_table({"source": str(one), "target": str(two)})
-    assert table["participant_id"].tolist() == ["sub-01", "sub-02", "sub-03"]
-    assert table["sex"].tolist() == ["F", "n/a", "M"]
+    assert table["participant_id"].tolist() == ["sub-01", "sub-02", "sub-02", "sub-03"]
+    assert table["sex"].tolist() == ["F", "n/a", "M", "M"]
+    assert table.index[2] == f"{two}/participants.tsv, line 2"
+    assert len(bids.participants_table({"source": str(one), "target": str(one)})) == 2
     empty = bids.participants_table({"source": str(bids_tree({}, "none"))})
     assert len(empty) == 0 and "participant_id" in empty.columns
 
