@@ -29,6 +29,13 @@ ENTITY_KEYS = {
     "suffix": "suffix",
     "datatype": "datatype",
 }
+# What an OSError says of a path, and not of the machine.
+UNUSABLE = {
+    errno.ENOENT: "the file does not exist",
+    errno.ENOTDIR: "the file does not exist: what its path takes for a folder is a file",
+    errno.ELOOP: "it is a link, or below one, that leads back to itself",
+    errno.ENAMETOOLONG: "its path, or a name in it, is longer than the file system takes",
+}
 KEPT_METADATA = ("MagneticFieldStrength", "Manufacturer", "ManufacturersModelName")
 
 
@@ -137,9 +144,8 @@ def inspect(scan: Scan) -> Scan:
     except OSError as error:
         if error.errno in nifti.PASSING:
             raise PassingError(_passing(path, error)) from None
-        if error.errno == errno.ENOENT:
-            return changed(scan, problem="the file does not exist")
-        size = 0
+        reason = UNUSABLE.get(error.errno or 0, f"it cannot be opened ({error.strerror})")
+        return changed(scan, problem=reason)
     try:
         volume = nifti.load_scan(path)
     except ScanError as error:
