@@ -287,7 +287,7 @@ def _check_start(path: Path) -> None:
 def _check_type(header: nib.Nifti1Header) -> None:
     """Raise ScanError for voxels of a type that nibabel does not read."""
     code = int(header["datatype"])
-    dtype = nib.nifti1.data_type_codes.dtype.get(code)
+    dtype: Any = nib.nifti1.data_type_codes.dtype.get(code)
     # Colours have names.
     if dtype is None or (dtype.kind == "V" and dtype.names is None):
         known = nib.nifti1.data_type_codes.label.get(code) or "unknown"
