@@ -88,7 +88,7 @@ def test_find_filters_by_entities(bids_tree):
         "sub-02_ses-3_T1w",
     ]
     assert found(acquisition="fast") == ["sub-01_ses-1_acq-fast_T1w"]
-    assert found(subject="02") == ["sub-02_ses-3_T1w"]
+    assert found(subject="02") == found(subject="sub-02") == found(session="ses-3") == ["sub-02_ses-3_T1w"]
     # YAML reads 1 as a number, BIDS writes 01.
     assert found(run=1) == found(run="01") == ["sub-01_ses-2_run-01_T1w"]
     assert found(ses=1, suffix="T2w") == ["sub-01_ses-1_T2w"]

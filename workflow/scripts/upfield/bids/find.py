@@ -11,6 +11,7 @@ from upfield.bids.acquired import acquisition_time
 from upfield.bids.listing import listing
 from upfield.bids.scan import Scan, changed
 from upfield.bids.sidecars import Sidecars
+from upfield.catalogue.rules import hint
 from upfield.errors import PassingError, ScanError, UpfieldError
 from upfield.image import identity, nifti
 
@@ -58,7 +59,8 @@ def find(
     holds no number.
     """
     root = Path(bids_dir).resolve()
-    wanted = {_entity_key(name): matching.labels(role, name, value) for name, value in entities.items()}
+    keys = {name: _entity_key(name) for name in entities}
+    wanted = {keys[name]: matching.labels(role, name, value, keys[name]) for name, value in entities.items()}
     for name, value in metadata.items():
         matching.check_range(role, name, value)
     sidecars = Sidecars(root) if sidecars is None else sidecars
@@ -113,9 +115,7 @@ def brain_masks(scan: Scan, bids_dir: str, derivatives: str | None) -> list[str]
 def _entity_key(name: str) -> str:
     key = ENTITY_KEYS.get(name, name)
     if key not in ENTITY_KEYS.values():
-        raise UpfieldError(
-            f"config: {name!r} is not a BIDS entity of an image; expected one of {', '.join(ENTITY_KEYS)}"
-        )
+        raise UpfieldError(f"config: {name!r:.60} is not a BIDS entity of an image{hint(name, list(ENTITY_KEYS))}")
     return key
 
 
