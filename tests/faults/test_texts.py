@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from upfield import foreign
 from upfield.bids import cohorts, samples, tables
-from upfield.bids.choose import acquisition_time
+from upfield.bids.acquired import acquisition_time
 from upfield.bids.find import find
 from upfield.bids.sidecars import Sidecars
 from upfield.evaluate import atlas
@@ -74,13 +74,13 @@ def test_damaged_sidecars(tries, tally, dataset, tmp_path, caplog):
     caplog.set_level("CRITICAL")
     rows = tally("sidecars")
     image = dataset / "sub-01/anat/sub-01_T1w.nii.gz"
-    listing = {"path": ["sub-01/anat/sub-01_T1w.nii.gz"], "sub": ["01"], "suffix": ["T1w"], "datatype": ["anat"]}
+    listed = [Path("sub-01/anat/sub-01_T1w.nii.gz")]
 
     def use() -> str:
         sidecars = Sidecars(dataset)
-        found = find(dataset, "source", {"suffix": "T1w"}, WANTED, listing, True, sidecars)
-        find(dataset, "source", {"suffix": "T1w"}, {"ImageType": "ORIGINAL"}, listing, False, sidecars)
-        find(dataset, "source", {}, {}, listing, True, sidecars)
+        found = find(dataset, "source", {"suffix": "T1w"}, WANTED, listed, True, sidecars)
+        find(dataset, "source", {"suffix": "T1w"}, {"ImageType": "ORIGINAL"}, listed, False, sidecars)
+        find(dataset, "source", {}, {}, listed, True, sidecars)
         fields, damage = sidecars.fields(image)
         known = foreign.understood(fields, "a")
         names = [known[key] for key in ("Manufacturer", "ManufacturersModelName") if key in known]
@@ -116,7 +116,8 @@ def _participants(path: Path) -> str:
 def _scans(path: Path) -> str:
     # Each table is read once.
     folder = Path(tempfile.mkdtemp(dir=path.parent)) / "sub-01"
-    folder.mkdir()
+    (folder / "anat").mkdir(parents=True)
+    (folder / "anat/sub-01_T1w.nii.gz").touch()
     path.replace(folder / "sub-01_scans.tsv")
     return unfit([acquisition_time(folder / "anat/sub-01_T1w.nii.gz", {})])
 

@@ -88,7 +88,7 @@ def test_find_filters_by_entities(bids_tree):
         "sub-02_ses-3_T1w",
     ]
     assert found(acquisition="fast") == ["sub-01_ses-1_acq-fast_T1w"]
-    assert found(subject="02") == ["sub-02_ses-3_T1w"]
+    assert found(subject="02") == found(subject="sub-02") == found(session="ses-3") == ["sub-02_ses-3_T1w"]
     # YAML reads 1 as a number, BIDS writes 01.
     assert found(run=1) == found(run="01") == ["sub-01_ses-2_run-01_T1w"]
     assert found(ses=1, suffix="T2w") == ["sub-01_ses-1_T2w"]
@@ -343,8 +343,10 @@ def test_participants_of_two_datasets(bids_tree):
     one = bids_tree({"participants.tsv": "participant_id\tsex\nsub-01\tF\nsub-02\tn/a\n"}, "one")
     two = bids_tree({"participants.tsv": "participant_id\tsex\nsub-02\tM\nsub-03\tM\n"}, "two")
     table = bids.participants_table({"source": str(one), "target": str(two)})
-    assert table["participant_id"].tolist() == ["sub-01", "sub-02", "sub-03"]
-    assert table["sex"].tolist() == ["F", "n/a", "M"]
+    assert table["participant_id"].tolist() == ["sub-01", "sub-02", "sub-02", "sub-03"]
+    assert table["sex"].tolist() == ["F", "n/a", "M", "M"]
+    assert table.index[2] == f"{two}/participants.tsv, line 2"
+    assert len(bids.participants_table({"source": str(one), "target": str(one)})) == 2
     empty = bids.participants_table({"source": str(bids_tree({}, "none"))})
     assert len(empty) == 0 and "participant_id" in empty.columns
 

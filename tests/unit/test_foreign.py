@@ -162,6 +162,13 @@ def test_fields_are_equal_exactly(found, wanted, same):
     assert matching.field_matches("source", "x", found, wanted) == same
 
 
+def test_labels_may_have_the_prefix_that_names_of_files_have(refused):
+    assert matching.labels("source", "session", ["ses-lo", "hi", 1, None], "ses") == ["lo", "hi", "1", None]
+    assert matching.labels("source", "subject", "sub-01", "sub") == ["01"]
+    with refused("source.entities.session", "empty list"):
+        matching.labels("source", "session", [], "ses")
+
+
 def test_truth_values_are_refused_where_text_is_meant(refused):
     for value in (True, [False], float("nan"), 1.5, ["a", ["b"]]):
         with refused("source.entities.session", "quotes"):

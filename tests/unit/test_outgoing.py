@@ -147,6 +147,19 @@ def test_a_report_and_all_tables_in_it(tmp_path):
     assert "'=cmd ds 01/sub-01" in everything and "'@lab" in everything and "\t-1.5\t" in everything
 
 
+def test_sentences_name_no_folders_whatever_is_in_their_names(tmp_path):
+    """Text is escaped when paths are looked for in the page."""
+    folder = "/srv/lab 7/jane's & joe's <x>/ds"
+    config = {**CONFIG, "source": {"bids_dir": folder}, "output_dir": str(tmp_path)}
+    output = tmp_path / "toy" / "report" / "index.html"
+    build(
+        tmp_path / "toy", output, config=config, provenance=record(config, "0"), images=[],
+        narrative=Narrative(notices=[f"{folder}/sub-01/a.nii.gz was left out."]),
+    )  # fmt: skip
+    page = output.read_text()
+    assert "ds/sub-01/a.nii.gz was left out." in page and "joe" not in page
+
+
 def test_a_study_reads_its_own_tables(tmp_path):
     write_tsv(tmp_path / "t.tsv", pd.DataFrame({"participant_id": ["sub-01"], "reason": ["-1.5"], "value": [-1.5]}))
     row = read_tsv(tmp_path / "t.tsv").iloc[0]

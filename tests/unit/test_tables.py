@@ -3,11 +3,12 @@
 import pytest
 from upfield import bids
 from upfield.bids import cohorts
-from upfield.bids.choose import _acquisitions
+from upfield.bids.acquired import _times
 from upfield.bids.samples import read_samples
 from upfield.errors import UpfieldError
 from upfield.evaluate import atlas
-from upfield.study import splits
+from upfield.study import groups, splits
+from upfield.study import participants as participants_of
 
 PEOPLE = ["sub-01", "sub-02", "sub-03"]
 
@@ -21,8 +22,11 @@ def samples(path):
 
 
 def scans(path):
-    _acquisitions.cache_clear()
-    found = _acquisitions(path)
+    (path.parent / "anat").mkdir(exist_ok=True)
+    for name in "abc":
+        (path.parent / "anat" / f"{name}.nii.gz").touch()
+    _times.cache_clear()
+    found = _times(path)
     if not found:
         # It is not needed: a warning says why nothing of it is used.
         raise UpfieldError(f"{path}: line")
@@ -158,7 +162,37 @@ def test_labels_may_lack_their_prefix(tmp_path):
         assert read(tmp_path / name) == expected, name
 
 
-def test_a_participant_who_is_there_twice_is_said(tmp_path, caplog):
-    (tmp_path / "participants.tsv").write_text("participant_id\tsex\nsub-01\tM\n01\tF\n")
-    assert participants(tmp_path / "participants.tsv") == {"participant_id": ["sub-01"], "sex": ["M"]}
-    assert "sub-01 is there more than once" in caplog.text
+ROWS = "participant_id\tsex\tage\tsite\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "value", "said"),
+    [
+        ("sub-01\tM\t30\tA\n01\tM\t30\tA\n", "M|A", ""),
+        ("sub-01\tM\t30\tA\nsub-01\tM\t31\tA\n", "M|A", ""),
+        ("sub-01\tM\t30\tA\nsub-01\tF\t30\tA\n", "n/a|A", "differ in sex: 'M' ({path}, line 2); 'F' ({path}, line 3)"),
+        ("sub-01\tn/a\t30\tA\nsub-02\tF\t3\tA\n01\tM\t\t\n", "M|A", ""),
+        ("sub-01\tM\t30\tA\nsub-02\tF\t3\tA\nsub-01\tM\t30\tB\n", "M|n/a", "differ in site: 'A' ({path}, line 2)"),
+        ("sub-01\t\t\t\nsub-01\tn/a\t\t\n", "|", ""),
+    ],
+)
+def test_rows_of_one_participant_are_one_or_said(tmp_path, caplog, rows, value, said):
+    path = tmp_path / "participants.tsv"
+    path.write_text(ROWS + rows)
+    table = bids.participants_table({"source": str(tmp_path), "target": str(tmp_path)})
+    values = participants_of.values(["sub-01"], table, ["sex", "site"], "splits.stratify")
+    assert values == {"sub-01": value}
+    assert (said.format(path=path) in caplog.text) and bool(caplog.text) == bool(said)
+
+
+def test_tables_of_two_datasets_that_contradict_each_other(bids_tree, caplog, refused):
+    roots = {
+        side: str(bids_tree({"participants.tsv": f"participant_id\tage\tsite\n01\t{age}\t{age}\n02\t1\t1\n"}, side))
+        for side, age in (("source", 3), ("target", 4))
+    }
+    table = bids.participants_table(roots)
+    assert participants_of.values(["sub-01", "sub-02"], table, ["site"], "x") == {"sub-01": "n/a", "sub-02": "1"}
+    assert "source/participants.tsv, line 2" in caplog.text and "target/participants.tsv, line 2" in caplog.text
+    assert "age" not in caplog.text, "nothing asks for it"
+    with refused("no site of sub-01", "splits.group"):
+        groups.of(["sub-01", "sub-02"], table, "site", {})

@@ -84,10 +84,38 @@ def test_what_no_text_holds_is_refused_wherever_it_stands(text, refused):
                 texts.check(nested(key, {text: 1}))
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("“lo”", "typographic quotes"),
+        ("„lo“", "typographic quotes"),
+        ("‘lo’", "typographic quotes"),
+        ("«lo»", "typographic quotes"),
+        ("lo ", "no space at its beginning or end"),
+        (" lo", "no space at its beginning or end"),
+        ("lo\xa0", "no space at its beginning or end"),
+        ("lo\u200b", "no space at its beginning or end"),
+        ("\ufefflo", "no space at its beginning or end"),
+        ("$HOME/x", "$HOME is not filled in"),
+        ("${HOME}/x", "${HOME} is not filled in"),
+        ("$SCRATCH", "$SCRATCH is not filled in"),
+        ("%USERPROFILE%\\x", "%USERPROFILE% is not filled in"),
+        ("~/x", "~ is not read as your home"),
+    ],
+)
+def test_what_a_shell_or_a_word_processor_would_read_is_named(text, words, refused):
+    for key in (("output_dir",), ("source", "bids_dir"), ("target", "entities", "session"), ("samples",), ("methods",)):
+        for value in (text, ["a", text]):
+            with refused(f"config: {'.'.join(key)} is ", words):
+                texts.check(nested(key, value))
+    texts.check({"source": {"metadata": {"SeriesDescription": text}}})
+
+
 def test_texts_that_are_meant_so_pass():
     texts.check(
         {"output_dir": "my out%s $HOME 'q' \"ü\" #&;|()[x]*?!,=:@+^", "a": {"b": ["-", "a-b", "a~b", "é", 1, None]}}
     )
+    texts.check({"output_dir": "a$b/“c” d", "x": ["100%", "$", "$1", "%a", "”", "a “b”", "it’s"]})
     texts.check({"source": {"metadata": {"SeriesDescription": "{T1} <mpr> ~", "x": {"min": 1}}}})
     texts.check({"evaluate": {"atlas": {"images": "/atlas/{participant}/{participant}_dseg.nii.gz"}}})
 

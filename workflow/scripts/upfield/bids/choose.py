@@ -1,11 +1,10 @@
 """Which of the scans found a study wants: by participant, and among several of one side of a participant."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from upfield import foreign
+from upfield.bids.acquired import is_later
 from upfield.bids.scan import Exclusion, Scan, changed
 from upfield.errors import UpfieldError
 
@@ -52,6 +51,8 @@ def choose(
     if duplicates == "newest":
         result = sorted(result, key=_age, reverse=True)
     result = sorted(result, key=lambda scan: (scan.role, scan.participant))
+    if duplicates == "newest":
+        _say_uncertain(result)
     if one_person is not None:
         result = without_copies(result, one_person)
     return _averaged(result) if duplicates == "average" else result
@@ -112,22 +113,16 @@ def _age(scan: Scan) -> tuple[str, str]:
     return scan.acquired, scan.path
 
 
-def acquisition_time(path: Path, fields: Mapping[str, Any]) -> str:
-    """When a scan was acquired, ISO 8601: from the `scans.tsv` of its session, else its sidecar; empty if unknown."""
-    folder = path.parent.parent
-    name = "_".join(part for part in folder.parts[-2:] if part.startswith(("sub-", "ses-")))
-    listed = _acquisitions(folder / f"{name}_scans.tsv").get(f"{path.parent.name}/{path.name}", "")
-    return listed or str(fields.get("AcquisitionDateTime", ""))
-
-
-@cache
-def _acquisitions(path: Path) -> dict[str, str]:
-    """`acq_time` by file name; empty without such a table."""
-    if not (path.exists() or path.is_symlink()):
-        return {}
-    try:
-        table = foreign.read_table(path, ("filename", "acq_time"), filled=("filename",))
-    except UpfieldError as error:
-        foreign.warn(f"{error}; nothing of it is used")
-        return {}
-    return {name: time for name, time in zip(table["filename"], table["acq_time"], strict=True) if time != "n/a"}
+def _say_uncertain(scans: Iterable[Scan]) -> None:
+    """Name in the log whose newest scan is not certainly it, though a time is known; `scans` as they are chosen."""
+    kinds: dict[tuple[str, str, int], list[Scan]] = {}
+    for scan in scans:
+        if not scan.problem:
+            kinds.setdefault((scan.role, scan.participant, scan.channel), []).append(scan)
+    for first, *others in kinds.values():
+        near = next((scan for scan in others if not is_later(first.acquired, scan.acquired)), None)
+        if near is not None and first.acquired:
+            foreign.warn(
+                f"{first.participant}: it is not certain that {Path(first.path).name} ({first.acquired}) is newer than"
+                f" {Path(near.path).name} ({near.acquired or 'time unknown'}); the first is used"
+            )

@@ -1,21 +1,21 @@
 """Which scans a dataset has: by entities and sidecar fields; and whether each can be read."""
 
 import errno
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from upfield import foreign
 from upfield.bids import matching, odd
-from upfield.bids.choose import acquisition_time
-from upfield.bids.odd import EXTENSIONS
+from upfield.bids.acquired import acquisition_time
+from upfield.bids.listing import listing
 from upfield.bids.scan import Scan, changed
 from upfield.bids.sidecars import Sidecars
+from upfield.catalogue.rules import hint
 from upfield.errors import PassingError, ScanError, UpfieldError
 from upfield.image import identity, nifti
 
-# bids2table's short names of entities, by the long names that BIDS and our config use.
+# Short names of entities, as in names of files, by the long names that BIDS and our config use.
 ENTITY_KEYS = {
     "subject": "sub",
     "session": "ses",
@@ -30,17 +30,14 @@ ENTITY_KEYS = {
     "suffix": "suffix",
     "datatype": "datatype",
 }
+# What an OSError says of a path, and not of the machine.
+UNUSABLE = {
+    errno.ENOENT: "the file does not exist",
+    errno.ENOTDIR: "the file does not exist: what its path takes for a folder is a file",
+    errno.ELOOP: "it is a link, or below one, that leads back to itself",
+    errno.ENAMETOOLONG: "its path, or a name in it, is longer than the file system takes",
+}
 KEPT_METADATA = ("MagneticFieldStrength", "Manufacturer", "ManufacturersModelName")
-
-
-def listing(bids_dir: str | Path) -> dict[str, list[Any]]:
-    """The files of a dataset with their entities: one list per column of bids2table."""
-    # Imported where it is used, as in `find`: training and prediction know names of files and look for none.
-    import bids2table as b2t
-
-    logging.getLogger("bids2table").setLevel(logging.ERROR)
-    columns: dict[str, list[Any]] = b2t.index_dataset(Path(bids_dir).resolve()).to_pydict()
-    return columns
 
 
 def find(
@@ -48,28 +45,28 @@ def find(
     role: str,
     entities: Mapping[str, Any],
     metadata: Mapping[str, Any],
-    columns: Mapping[str, Sequence[Any]] | None = None,
+    listed: Sequence[Path] | None = None,
     times: bool = True,
     sidecars: Sidecars | None = None,
 ) -> list[Scan]:
     """Scans of a dataset whose entities and sidecar fields match, in path order; image files are not opened.
 
     `entities` and `metadata` map a name to one value or a list of values, `metadata` also to a range `{min, max}` of
-    numbers, both included. Metadata are read with BIDS inheritance. `columns` is the dataset's `listing`, if it has
+    numbers, both included. Metadata are read with BIDS inheritance. `listed` is the dataset's `listing`, if it has
     been made already, and `sidecars` those that have been read. With `times` it is looked up when a scan was acquired.
     A scan that would match but is not named as BIDS wants, or whose sidecar is damaged where the filters need it, says
     so in `problem`. Raises UpfieldError for an unknown entity name, a value that cannot be meant, and for a range that
     holds no number.
     """
     root = Path(bids_dir).resolve()
-    columns = listing(root) if columns is None else columns
-    wanted = {_entity_key(name): matching.labels(role, name, value) for name, value in entities.items()}
+    keys = {name: _entity_key(name) for name in entities}
+    wanted = {keys[name]: matching.labels(role, name, value, keys[name]) for name, value in entities.items()}
     for name, value in metadata.items():
         matching.check_range(role, name, value)
     sidecars = Sidecars(root) if sidecars is None else sidecars
     scans = []
-    for path, known in _named(root, columns):
-        problem = odd.problem(path)
+    for path in listing(root) if listed is None else listed:
+        known, problem = odd.entities(path), odd.problem(path)
         if not all(matching.label_matches(known.get(key), values) for key, values in wanted.items()):
             continue
         found, damage = sidecars.fields(root / path)
@@ -83,7 +80,7 @@ def find(
             continue
         if unmet:
             problem = problem or f"metadata asks for {unmet[0]}, but {damage}"
-        suffix = str(known["suffix"])
+        suffix = known["suffix"]
         scans.append(
             Scan(
                 participant=f"sub-{known['sub']}",
@@ -99,21 +96,6 @@ def find(
             )
         )
     return sorted(scans, key=lambda scan: scan.path)
-
-
-def _named(root: Path, columns: Mapping[str, Sequence[Any]]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The images of a dataset, relative to its folder, with their entities."""
-    keys = [key for key in ENTITY_KEYS.values() if key in columns]
-    paths = columns.get("path", [])
-    for row, name in enumerate(paths):
-        path = Path(name)
-        if odd.extension(path.name).lower() not in EXTENSIONS or columns["sub"][row] is None:
-            continue
-        known = {key: columns[key][row] for key in keys if columns[key][row] is not None}
-        # Whose a scan is, and of which session, is the folder's word: a copied folder must not be the original's.
-        yield path, {**known, **{key: value for key, value in odd.entities(path).items() if key in ("sub", "ses")}}
-    for path in odd.unlisted(root, paths):
-        yield path, odd.entities(path)
 
 
 def brain_masks(scan: Scan, bids_dir: str, derivatives: str | None) -> list[str]:
@@ -133,9 +115,7 @@ def brain_masks(scan: Scan, bids_dir: str, derivatives: str | None) -> list[str]
 def _entity_key(name: str) -> str:
     key = ENTITY_KEYS.get(name, name)
     if key not in ENTITY_KEYS.values():
-        raise UpfieldError(
-            f"config: {name!r} is not a BIDS entity of an image; expected one of {', '.join(ENTITY_KEYS)}"
-        )
+        raise UpfieldError(f"config: {name!r:.60} is not a BIDS entity of an image{hint(name, list(ENTITY_KEYS))}")
     return key
 
 
@@ -164,9 +144,8 @@ def inspect(scan: Scan) -> Scan:
     except OSError as error:
         if error.errno in nifti.PASSING:
             raise PassingError(_passing(path, error)) from None
-        if error.errno == errno.ENOENT:
-            return changed(scan, problem="the file does not exist")
-        size = 0
+        reason = UNUSABLE.get(error.errno or 0, f"it cannot be opened ({error.strerror})")
+        return changed(scan, problem=reason)
     try:
         volume = nifti.load_scan(path)
     except ScanError as error:

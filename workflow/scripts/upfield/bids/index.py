@@ -7,7 +7,8 @@ from typing import Any
 
 from upfield.bids.choose import labels_of
 from upfield.bids.contrasts import contrasts
-from upfield.bids.find import find, inspect, listing
+from upfield.bids.find import find, inspect
+from upfield.bids.listing import listing
 from upfield.bids.samples import read_samples
 from upfield.bids.scan import Scan, changed
 from upfield.bids.sidecars import Sidecars

@@ -9,9 +9,14 @@ from upfield.errors import UpfieldError
 from upfield.foreign import number
 
 
-def labels(role: str, name: str, value: Any) -> list[str | None]:
-    """The values that an entity may have, as text. Raises UpfieldError for what is no label, such as `no` in YAML."""
+def labels(role: str, name: str, value: Any, key: str = "") -> list[str | None]:
+    """The values that an entity may have, as text, without the prefix `<key>-` that names of files have before them.
+
+    Raises UpfieldError for an empty list, and for what is no label, such as `no` in YAML.
+    """
     where = f"config: {role}.entities.{name}"
+    if isinstance(value, list | tuple) and not value:
+        raise UpfieldError(f"{where} is an empty list, which no scan matches; expected a label, or no such key")
     result: list[str | None] = []
     for item in value if isinstance(value, list | tuple) else [value]:
         if isinstance(item, bool):
@@ -20,7 +25,7 @@ def labels(role: str, name: str, value: Any) -> list[str | None]:
             item = int(item)
         if item is not None and not isinstance(item, str | int):
             raise UpfieldError(f"{where} is {item!r:.40}; expected a label; put it in quotes")
-        result.append(None if item is None else str(item))
+        result.append(None if item is None else str(item).removeprefix(f"{key}-"))
     return result
 
 

@@ -1,14 +1,16 @@
 """Images that are not quite named as BIDS wants: none may vanish without a word."""
 
-import os
 import re
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from upfield import foreign
-
 EXTENSIONS = (".nii", ".nii.gz")
-ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+# Of images in other formats, which are converted first; of a pair of files (.hdr and .img) the one with the voxels.
+OTHERS = (
+    ".nii.bz2", ".nii.xz", ".nii.zst", ".nii.zip", ".img", ".img.gz", ".mgz", ".mgh", ".mnc", ".nrrd", ".nhdr", ".mif",
+    ".mif.gz", ".par", ".dcm", ".ima",
+)  # fmt: skip
+FORMATS = (*EXTENSIONS, *OTHERS)
+ENDING = re.compile("|".join(rf"{re.escape(ending)}$" for ending in FORMATS), re.IGNORECASE)
 LABEL = re.compile(r"[A-Za-z0-9]+")
 FOLDER = re.compile(r"sub-[A-Za-z0-9]+(/ses-[A-Za-z0-9]+)?/[a-z]+")
 # `+` is allowed in labels of newer datasets; everything else means something to a shell or to a pattern.
@@ -26,6 +28,17 @@ def extension(name: str) -> str:
 def stem(name: str) -> str:
     """An image's name without its extension."""
     return name.removesuffix(extension(name))
+
+
+def is_nifti(name: str) -> bool:
+    """Whether an image is called as NIfTI files are, in letters of either case."""
+    return extension(name).lower() in EXTENSIONS
+
+
+def is_named(name: str) -> bool:
+    """Whether an image's name begins as BIDS wants and ends in what can be a suffix."""
+    suffix = stem(name).rsplit("_", 1)[-1]
+    return name.startswith("sub-") and suffix != "" and "-" not in suffix
 
 
 def entities(path: Path) -> dict[str, str]:
@@ -51,7 +64,8 @@ def problem(path: Path) -> str:
     """What is wrong with the name of an image below its dataset's folder; empty if nothing is."""
     ending = extension(path.name)
     if ending not in EXTENSIONS:
-        return f"its name ends in {ending}; expected .nii or .nii.gz"
+        convert = ": convert the image" if ending.lower() in OTHERS else ""
+        return f"its name ends in {ending}; expected .nii or .nii.gz{convert}"
     if len(path.name) > LONGEST:
         return (
             f"its name has {len(path.name)} characters; expected at most {LONGEST}, since names of outputs are longer"
@@ -71,38 +85,3 @@ def problem(path: Path) -> str:
     if not NAME.fullmatch(name):
         return f"{name!r:.60} is no BIDS name; expected entities of letters and digits, such as sub-01_T1w"
     return ""
-
-
-def unlisted(root: Path, listed: Iterable[str]) -> list[Path]:
-    """Images, relative to `root`, of participants' folders whose name is no BIDS label: no listing has them.
-
-    A folder without one image that is named as BIDS wants, but with others, is named in the log.
-    """
-    known = {Path(path).parts[0] for path in listed if extension(Path(path).name).lower() in EXTENSIONS}
-    result = []
-    for folder in sorted(_participants(root)):
-        if folder.name in known:
-            continue
-        images = [path.relative_to(root) for path in _images(folder)]
-        named = [path for path in images if folder.name.startswith("sub-") and path.name.startswith("sub-")]
-        named = [path for path in named if not LABEL.fullmatch(folder.name.removeprefix("sub-"))]
-        result += named
-        if images and not named:
-            foreign.warn(f"{folder}: no image in it is named as BIDS wants ({images[0].name} ...); none is used")
-    return result
-
-
-def _participants(root: Path) -> Iterator[Path]:
-    with os.scandir(root) as entries:
-        for entry in entries:
-            if entry.name.lower().startswith("sub-") and entry.is_dir():
-                yield root / entry.name
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(
-        Path(place) / name
-        for place, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if extension(name).lower() in EXTENSIONS and not name.startswith(".")
-    )

@@ -42,8 +42,9 @@ class Scan:
 
     @property
     def root(self) -> str:
-        """Folder of the dataset that it is from."""
-        return str(Path(self.path).parents[len(Path(self.folder).parts)])
+        """Folder of the dataset that it is from; of a scan from a table one above it, which may be near the root."""
+        above = Path(self.path).parents
+        return str(above[min(len(Path(self.folder).parts), len(above) - 1)])
 
     @property
     def key(self) -> str:

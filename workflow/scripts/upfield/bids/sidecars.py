@@ -1,5 +1,6 @@
 """Sidecar fields of images, with BIDS inheritance; a damaged sidecar is named in the log and stops nothing."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ class Sidecars:
 
 def beside(path: Path) -> dict[str, Any]:
     """The fields of the one sidecar of an image that is in no dataset; none, and a warning, if it is damaged."""
-    if not (path.exists() or path.is_symlink()):
+    if not os.path.lexists(path):
         return {}
     try:
         return foreign.read_object(path)

@@ -11,7 +11,7 @@ from upfield.bids.cohorts import cohort_label
 from upfield.bids.names import link
 from upfield.bids.scan import Exclusion, Index, Pair
 from upfield.files import write_json
-from upfield.foreign import read_table, warn
+from upfield.foreign import read_table
 
 NAMES = ("participant_id",)
 # Folders and files of a study that BIDS has no name for.
@@ -69,23 +69,23 @@ def excluded_table(excluded: Sequence[Exclusion]) -> pd.DataFrame:
 def participants_table(bids_dirs: Mapping[str, str | None], cohorts: bool = False) -> pd.DataFrame:
     """participants.tsv of the datasets of both sides, laid under each other; empty where there is none.
 
-    With `cohorts` the participants are called as in an unpaired study. Raises UpfieldError for one that cannot be read.
+    Somebody has a row for each that differs; the index says where it stands, file and line. With `cohorts` the
+    participants are called as in an unpaired study. Raises UpfieldError for a table that cannot be read.
     """
     tables = []
     for side, folder in bids_dirs.items():
         if folder is not None and (Path(folder) / "participants.tsv").is_file():
-            table = read_table(Path(folder) / "participants.tsv", NAMES, filled=NAMES)
+            path = Path(folder) / "participants.tsv"
+            table = read_table(path, NAMES, filled=NAMES)
             # Some write 01 for sub-01.
             table["participant_id"] = [f"sub-{name.removeprefix('sub-')}" for name in table["participant_id"]]
-            twice = next(iter(table.loc[table.duplicated("participant_id"), "participant_id"]), None)
-            if twice is not None:
-                warn(f"{folder}/participants.tsv: {twice} is there more than once; the first row is used")
+            table.index = pd.Index([f"{path}, line {line}" for line in table.index])
             if cohorts:
                 table["participant_id"] = [cohort_label(side, name) for name in table["participant_id"]]
             tables.append(table)
     if not tables:
         return pd.DataFrame({"participant_id": pd.Series(dtype=str)})
-    return pd.concat(tables).drop_duplicates("participant_id").reset_index(drop=True).fillna("n/a")
+    return pd.concat(tables).fillna("n/a").drop_duplicates()
 
 
 def describe_converted(folder: str | Path, study: str) -> None:

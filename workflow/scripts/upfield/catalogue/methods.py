@@ -143,7 +143,7 @@ def method_file(name: str) -> Path:
     path = next((folder / f"{name}.yaml" for folder in folders if (folder / f"{name}.yaml").is_file()), None)
     if path is None:
         known = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")} | set(MODEL_FREE))
-        raise UpfieldError(f"config: methods names {name!r:.60}; expected one of {', '.join(known)}{hint(name, known)}")
+        raise UpfieldError(f"config: methods names {name!r:.60}{hint(name, known)}")
     return path
 
 

@@ -95,6 +95,8 @@ def expected(error: "ValidationError") -> str:
     if isinstance(error.schema, Mapping) and "expected" in error.schema:
         return f"expected {error.schema['expected']}"
     limit = error.validator_value
+    if error.validator == "anyOf" and error.context:
+        return "expected " + " or ".join(expected(reason).removeprefix("expected ") for reason in error.context)
     words = {
         "enum": lambda: f"one of {', '.join(map(str, limit))}",
         "const": lambda: f"{limit}",
@@ -119,5 +121,7 @@ def shown(key: Any) -> str:
 
 def hint(found: Any, known: list[str]) -> str:
     """What a user may have meant, as the end of a sentence; empty if nothing is near."""
-    near = difflib.get_close_matches(shown(found), known, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; expected one of {', '.join(sorted(known))}"
+    # In letters of either case: some write STUDY, or UNet3D.
+    names = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(shown(found).lower(), names, n=1)
+    return f"; did you mean {names[near[0]]}?" if near else f"; expected one of {', '.join(sorted(known))}"

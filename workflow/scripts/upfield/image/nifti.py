@@ -26,7 +26,7 @@ from scipy import ndimage
 
 from upfield.errors import REFUSED, PassingError, ScanError
 from upfield.files import atomic
-from upfield.image import transforms
+from upfield.image import formats, transforms
 from upfield.image.transforms import Array, Field, Transform, steps
 
 # Voxels of a fine grid along X, Y, Z that one voxel of a coarse grid covers.
@@ -48,6 +48,8 @@ LARGEST = 512**3
 CONTRADICTION = 5.0
 # Intensities whose squares single precision can hold, and of which differences are left.
 INTENSITIES = (1e-18, 1e18)
+# Values of an image that single precision must tell apart at least.
+LEVELS = 64
 # No byte of a gzip stream stands for more bytes than this.
 DEFLATE = 1032
 # Bytes that a packed file may hold beyond what its header claims.
@@ -124,8 +126,22 @@ def load(path: str | Path) -> Volume:
     """
     volume = _read(path)
     if volume.data.size == 0 or volume.data.min() == volume.data.max():
-        raise ScanError("the image is constant: every voxel has the same value")
+        raise ScanError(_why_constant(path))
     return volume
+
+
+def _why_constant(path: str | Path) -> str:
+    """Why an image is constant in single precision: every voxel has the same value, or their differences are lost."""
+    with _readable(path):
+        values = np.asarray(_open(path).dataobj)
+    values = values[np.isfinite(values)]
+    if not values.size or values.min() == values.max():
+        return "the image is constant: every voxel has the same value"
+    apart = float(values.max() - values.min())
+    return (
+        f"intensities around {float(values.max()):.3g} that differ by {apart:.3g} at most are all the same in single"
+        " precision: subtract a constant, or scale the image"
+    )
 
 
 def load_scan(path: str | Path) -> Volume:
@@ -156,6 +172,11 @@ def load_scan(path: str | Path) -> Volume:
         raise ScanError(
             f"intensities up to {largest:.3g} that differ by {span:.3g} at most; expected units in which they can be"
             f" computed with ({INTENSITIES[0]:g} to {INTENSITIES[1]:g}): scale the image"
+        )
+    if span < LEVELS * float(np.spacing(np.float32(largest))):
+        raise ScanError(
+            f"intensities up to {largest:.6g} that differ by {span:.3g} at most, of which single precision tells fewer"
+            f" than {LEVELS} apart: subtract a constant"
         )
     return volume
 
@@ -225,18 +246,30 @@ def _check_start(path: Path) -> None:
         # Opened, a pipe would wait for ever.
         raise ScanError("the file cannot be read as NIfTI (it is a folder, a pipe or a device)")
     with path.open("rb") as file:
-        if POINTER.match(file.read(200)):
-            raise ScanError("the file only says where its content is; fetch that (git lfs pull, git annex get)")
+        begin = file.read(formats.ENOUGH)
+    if POINTER.match(begin):
+        raise ScanError("the file only says where its content is; fetch that (git lfs pull, git annex get)")
+    other = formats.other(begin, path.name)
+    if other:
+        raise ScanError(f"the file cannot be read as NIfTI ({other})")
     packed = path.name.lower().endswith(".gz")
     most = path.stat().st_size * (DEFLATE if packed else 1)
     with gzip.open(path) if packed else path.open("rb") as file:
         block = file.read(nib.Nifti2Header.sizeof_hdr + 4)
-        magic = block[4:8] if block[4:7] == b"n+2" else block[344:348]
-        kind = {b"n+1\0": nib.Nifti1Header, b"n+2\0": nib.Nifti2Header}.get(magic)
+        if packed and block.startswith(formats.GZIP):
+            raise ScanError("the file cannot be read as NIfTI (it is packed twice: unpack it once)")
+        magic = block[4:8] if block[4:7] in (b"n+2", b"ni2") else block[344:348]
+        kinds = {b"n+1\0": nib.Nifti1Header, b"n+2\0": nib.Nifti2Header}
+        if not path.name.lower().endswith((".hdr", ".img", ".hdr.gz", ".img.gz")):
+            kinds |= {b"ni1\0": nib.Nifti1Header, b"ni2\0": nib.Nifti2Header}
+        kind = kinds.get(magic)
         if kind is None or len(block) < kind.sizeof_hdr + 4:
             return
         header = kind(block[: kind.sizeof_hdr], check=False)
+        _check_type(header)
         image, at = float(header["vox_offset"]), kind.sizeof_hdr + 4
+        if magic.startswith(b"ni") and image < at:
+            raise ScanError("the file cannot be read as NIfTI (its header is that of a pair of files, .hdr and .img)")
         if not at <= image <= most:
             raise ScanError(
                 f"the file cannot be read as NIfTI (its image begins at byte {image:.10g}; expected {at} or more,"
@@ -249,6 +282,19 @@ def _check_start(path: Path) -> None:
             if not 8 <= size <= image - at:
                 raise ScanError(f"the file cannot be read as NIfTI (an extension of its header claims {size} bytes)")
             at += size
+
+
+def _check_type(header: nib.Nifti1Header) -> None:
+    """Raise ScanError for voxels of a type that nibabel does not read."""
+    code = int(header["datatype"])
+    dtype: Any = nib.nifti1.data_type_codes.dtype.get(code)
+    # Colours have names.
+    if dtype is None or (dtype.kind == "V" and dtype.names is None):
+        known = nib.nifti1.data_type_codes.label.get(code) or "unknown"
+        raise ScanError(
+            f"the file cannot be read as NIfTI (the type of its voxels is {code}, {known}; expected integers or floats"
+            " of at most 64 bits: convert the image)"
+        )
 
 
 def _read(path: str | Path) -> Volume:
@@ -274,7 +320,9 @@ def _read(path: str | Path) -> Volume:
 def _check_header(image: nib.Nifti1Image) -> None:
     """Raise ScanError if a header describes what no scan of a head can be, or does not say which way it lies."""
     if not isinstance(image, nib.Nifti1Image):
-        raise ScanError(f"the file holds {type(image).__name__}; expected NIfTI")
+        kind = type(image).__name__.removesuffix("Image")
+        what = "is one of a pair, .hdr and .img" if isinstance(image, nib.Nifti1Pair) else f"holds {kind}"
+        raise ScanError(f"the file {what}; expected NIfTI in one file, .nii or .nii.gz: convert the image")
     header = image.header
     if not int(header["sform_code"]) and not int(header["qform_code"]):
         raise ScanError(

@@ -234,6 +234,8 @@ def canvas(theme: Theme, size: tuple[float, float]) -> Iterator[Figure]:
         "xtick.color": theme.ink, "ytick.color": theme.ink, "grid.color": theme.rule, "axes.grid": True,
         "axes.prop_cycle": cycler(color=theme.cycle), "font.size": 9.5, "font.family": "DejaVu Sans",
         "axes.linewidth": 0.8, "xtick.major.width": 0.8, "ytick.major.width": 0.8,
+        # Names of others may have two $ in them, which is no formula.
+        "text.parse_math": False,
     }  # fmt: skip
     with mpl.rc_context(style):
         yield Figure(figsize=size, dpi=190, layout="constrained")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from upfield.catalogue.methods import MODEL_FREE
 from upfield.files import renamed
@@ -47,8 +47,8 @@ def render(context: Context, *, title: str, over: str) -> str:
         css=_verbatim(HERE / "style.css"),
         script=Markup("").join(_verbatim(path) for path in scripts if path.is_file()),
     )
-    # Sentences name files too.
-    return renamed(page, context.places)
+    # Sentences name files too, in which `&` and the like are written otherwise by now.
+    return renamed(page, {str(escape(path)): str(escape(name)) for path, name in context.places.items()})
 
 
 def inline(value: Any) -> str:

@@ -9,8 +9,6 @@ from upfield.errors import UpfieldError
 from upfield.study import participants
 
 KEY = "splits.group"
-# What a cell without a value holds.
-EMPTY = ("", "n/a")
 
 
 def of(people: Sequence[str], table: pd.DataFrame, column: str, together: Mapping[str, str]) -> dict[str, str]:
@@ -21,7 +19,7 @@ def of(people: Sequence[str], table: pd.DataFrame, column: str, together: Mappin
     """
     participants.check_column(table, column, KEY)
     result = participants.values(people, table, [column], KEY)
-    missing = [person for person in people if result.get(person, "").strip() in EMPTY]
+    missing = [person for person in people if result.get(person, "").strip() in participants.EMPTY]
     if missing:
         raise UpfieldError(
             f"participants.tsv: no {column} of {participants.some(missing)}; {KEY} needs one for everybody: give a"

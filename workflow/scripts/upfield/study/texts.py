@@ -7,6 +7,7 @@ from typing import Any
 
 from upfield.errors import UpfieldError
 from upfield.evaluate.atlas import PLACE
+from upfield.foreign import EDGES
 from upfield.place import WILDCARD
 
 # Characters of one text, and levels of lists and mappings in each other; YAML can also make one that holds itself.
@@ -18,6 +19,10 @@ LONGEST_NAME = 255
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # What the search for scans in a dataset takes for a pattern.
 PATTERN = re.compile(r"[*?\[\]]")
+# What word processors make of quotation marks.
+QUOTES = "“”„‟«»‘’‚‛"
+# What a shell fills in, at the beginning of a path.
+VARIABLE = re.compile(r"\$\{?[A-Za-z_]\w*\}?|%[A-Za-z_]\w*%")
 # The values of sidecar fields are compared, and no more.
 COMPARED = "metadata"
 DATASETS = ("bids_dir", "derivatives")
@@ -56,6 +61,15 @@ def _check_text(text: str, key: str) -> None:
 
 def _check_name(text: str, key: str) -> None:
     """What is a path or a name, or part of one."""
+    if EDGES.search(text):
+        raise UpfieldError(f"config: {key} is {ascii(text)[:100]}; expected no space at its beginning or end")
+    if len(text) > 1 and text[0] in QUOTES and text[-1] in QUOTES:
+        raise UpfieldError(f"config: {key} is {_shown(text)}, in typographic quotes; expected ' or \", or none")
+    variable = VARIABLE.match(text)
+    if variable is not None:
+        raise UpfieldError(
+            f"config: {key} is {_shown(text)}; {variable[0]} is not filled in as by a shell: write the whole path"
+        )
     found = WILDCARD.search(text.replace(PLACE, "") if key == "evaluate.atlas.images" else text)
     if found is not None:
         raise UpfieldError(
