@@ -18,8 +18,9 @@ LONGEST_NAME = 255
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # What the search for scans in a dataset takes for a pattern.
 PATTERN = re.compile(r"[*?\[\]]")
-# The values of sidecar fields are compared, and no more.
-COMPARED = "metadata"
+# Keys whose texts are no names of files: the values of sidecar fields are compared, and no more; words of a command
+# are checked where it is read; the rest is for readers.
+FREE = {"metadata", "command", "title", "version", "reference"}
 DATASETS = ("bids_dir", "derivatives")
 
 
@@ -34,7 +35,7 @@ def _check(value: Any, key: str, depth: int) -> None:
     if isinstance(value, str):
         _check_text(value, key)
         last = key.rsplit(".", 1)[-1]
-        if COMPARED not in key.split("."):
+        if not FREE & set(key.split(".")):
             _check_name(value, key)
             if last in DATASETS:
                 _check_dataset(value, key)
