@@ -8,7 +8,7 @@ import pytest
 from upfield.files import read_json, read_tsv
 from upfield.image import nifti
 
-from tests.e2e.conftest import small_study
+from tests.e2e.conftest import run_snakemake, small_study
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,8 @@ def finished(study, balls, tmp_path_factory):
     folder = tmp_path_factory.mktemp("others")
     (folder / "blur.py").write_text(PROGRAM)
     made = study(small_study(balls(3), "", 2.5, 2) | {"study": "others", "methods": [], "train": {"epochs": 1}})
-    made.run("predict", here=True)
+    done = run_snakemake("predict", "--configfile", str(made.file), here=True)
+    assert done.returncode == 0, done.stdout[-6000:]
     for path in made.root.glob("sub-*/*/anat/*_space-target_desc-unet3d_T1w.nii.gz"):
         shutil.copy(path, folder)
     command = [sys.executable, str(folder / "blur.py"), "{source}", "{output}"]

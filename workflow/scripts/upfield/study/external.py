@@ -17,8 +17,12 @@ from upfield.errors import UpfieldError
 from upfield.foreign import read_table, warn
 from upfield.place import WILDCARD
 
-# How outputs come to intensities of the target: see docs/methods.md.
-SCALES = ("as_given", "matched", "fitted")
+# How outputs come to intensities of the target, and how a methods text says so: see docs/methods.md.
+SCALES = {
+    "as_given": "intensities as given",
+    "matched": "normalized as scans are, then on the scale of the target",
+    "fitted": "normalized as scans are, then on the scale of the target by a curve fitted on training participants",
+}
 DEFAULT_SCALE = "matched"
 # What stands for something in a word of a command.
 PLACES = ("source", "mask", "output", "threads", "here")
@@ -201,6 +205,19 @@ def require_given(found: External, files: Mapping[str, str], tested: Iterable[st
             f"config: {found.key}.scale is fitted, but predictions has no file of a training participant; add some, or"
             " choose matched"
         )
+
+
+def methods_sentence(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """What methods of others were measured, as a clause; empty if there are none."""
+    told = []
+    for name, found in of(config).items():
+        # What stands in brackets would be taken for a citation.
+        texts = (text.replace("[", "(").replace("]", ")") for text in (found.called, found.version, found.reference))
+        called, version, reference = texts
+        how = "run as a command" if found.command else "from predictions that were given"
+        named = [called if called == name else f"{called} ({name})", version and f"version {version}", reference, how]
+        told.append(f"{', '.join(filter(None, [*named, SCALES[found.scale]]))}")
+    return f"methods that were not trained here: {'; '.join(told)}" if told else ""
 
 
 Files = list[tuple[dict[str, str], Path]]
