@@ -99,6 +99,7 @@ def check(config: Mapping[str, Any]) -> None:
     """Raise UpfieldError, one line that names the key, for an external method that cannot be one."""
     known = {*MODEL_FREE, *known_methods()}
     for name, found in of(config).items():
+        block = config["external"][name]
         if name in known:
             raise UpfieldError(f"config: {found.key} has the name of a method of Upfield; expected another")
         if name in config["methods"] or name in config["method_overrides"]:
@@ -109,20 +110,10 @@ def check(config: Mapping[str, Any]) -> None:
         if (found.predictions is None) == (not found.command):
             what = "neither predictions nor command" if found.predictions is None else "predictions and command"
             raise UpfieldError(f"config: {found.key} has {what}; expected one of them")
-        if found.predictions is not None:
-            _check_files(config, found)
-        else:
+        if found.command:
             _check_command(found)
-
-
-def _check_files(config: Mapping[str, Any], found: External) -> None:
-    if "minutes" in config["external"][found.name]:
-        raise UpfieldError(f"config: {found.key}.minutes has no effect; it is for a command")
-    if not Path(str(found.predictions)).exists():
-        raise UpfieldError(
-            f"config: {found.key}.predictions is {found.predictions}, which is not there; expected a folder of images,"
-            " or a table participant_id, file"
-        )
+        elif block.get("minutes") is not None:
+            raise UpfieldError(f"config: {found.key}.minutes has no effect; it is for a command")
 
 
 def _check_command(found: External) -> None:
@@ -165,10 +156,15 @@ def given(found: External, pairs: Sequence[Pair]) -> dict[str, str]:
 
     In a folder a file is a participant's by its BIDS name, `sub-<label>[_ses-...]`, whose entities contradict those of
     the source, or else of the target, nowhere. In a table `participant_id, file` rows say so; columns `session` and
-    `run` choose among several. Raises UpfieldError for a table that cannot be read, for a file that is not there and
+    `run` choose among several. Raises UpfieldError for a folder, table or file that is not there or cannot be read, and
     for several that would do. Files of participants who are not in the study are named in the log.
     """
     place = Path(str(found.predictions))
+    if not place.exists():
+        raise UpfieldError(
+            f"config: {found.key}.predictions is {found.predictions}, which is not there; expected a folder of images,"
+            " or a table participant_id, file"
+        )
     files = _of_folder(place) if place.is_dir() else _of_table(found, place)
     known = {pair.participant: pair for pair in pairs}
     strangers = sorted({f"sub-{said['sub']}" for said, _ in files} - set(known))
