@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from upfield.files import read_json, read_tsv
+from upfield.files import digest, read_json, read_tsv
 from upfield.image import nifti
 
 from tests.e2e.conftest import run_snakemake, small_study
@@ -70,8 +70,9 @@ def test_a_program_runs_through_to_the_report(finished):
     (path,) = finished.root.glob("sub-*/*/anat/*_space-target_desc-blurred_T1w.nii.gz")
     said = read_json(str(path).replace(".nii.gz", ".json"))
     assert said["Placed"] == "moved by the registration with one cubic interpolation" and said["Version"] == "1"
+    made_by = finished.program
     (left,) = finished.root.glob(f"sourcedata/external/blurred/{path.parts[-4]}/*/anat/*.nii.gz")
-    assert read_json(str(left).replace(".nii.gz", ".json"))["Digests"].keys() == {"blur.py"}
+    assert read_json(str(left).replace(".nii.gz", ".json"))["Digests"]["blur.py"] == digest(made_by)
     applied = read_tsv(finished.root / "metrics/as_applied.tsv")
     assert np.isfinite(applied.loc[applied["method"] == "blurred", "value"]).all()
     assert "blurred" in set(applied["method"]) and "copied" not in set(applied["method"])

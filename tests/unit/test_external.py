@@ -6,17 +6,22 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import ndimage
 from upfield.bids import Pair, Scan, sidecar
 from upfield.errors import UpfieldError
 from upfield.evaluate.case import Case
-from upfield.files import digest, read_json, write_json
+from upfield.evaluate.subject import COLUMNS
+from upfield.files import digest, read_json, write_json, write_tsv
 from upfield.image import nifti
 from upfield.image.nifti import Volume
 from upfield.predict import external
 from upfield.preprocess.derivatives import excluded
+from upfield.report.context import StudyContext
+from upfield.report.sections import external as section
 from upfield.study import external as settings
+from upfield.study.designs.narrative import Narrative
 from upfield.study.external import External
 from upfield.training.external import Pair as Fitted
 from upfield.training.external import fit_external
@@ -352,9 +357,61 @@ def test_mistakes_are_one_line(two_sessions, refused, block, words):
         two_sessions("mine")(external=block)
 
 
+def test_a_study_without_a_test_participants_prediction_stops(two_sessions, tmp_path, refused):
+    make = two_sessions("mine")
+    tested = sorted(make().tested)
+    found = folder(tmp_path, "sub-99_T1w.nii.gz", *(f"{name}_T1w.nii.gz" for name in tested[1:]))
+    block = {"theirs": {"predictions": found.predictions}}
+    with refused(f"external.theirs.predictions has no file of {tested[0]}, who is tested"):
+        make(external=block)
+    folder(tmp_path, f"{tested[0]}_T1w.nii.gz")
+    study = make(external=block)
+    assert study.methods.names[-1] == "theirs" and "theirs" not in study.methods.trained
+    assert "theirs" not in study.as_applied
+    assert str(study.external("theirs", tested[0])).endswith(f"{tested[0]}_T1w.nii.gz")
+    block["theirs"]["trained_on"] = [tested[0].removeprefix("sub-")]
+    with refused(f"external.theirs.trained_on has {tested[0]}, who is tested here"):
+        make(external=block)
+
+
+def test_a_command_is_measured_as_applied_and_a_fitted_one_has_a_model(two_sessions):
+    command = {"command": ["cp", "{source}", "{output}"]}
+    study = two_sessions("mine")(external={"plain": command, "curve": {**command, "scale": "fitted"}})
+    assert study.as_applied[-2:] == ["plain", "curve"]
+    assert "curve" in study.methods.trained and "plain" not in study.methods.trained
+    assert not {"plain", "curve"} & {*study.methods.networks, *study.methods.free}
+    name = next(iter(study.tested))
+    assert str(study.external("plain", name)).startswith(f"{study.root}/sourcedata/external/plain/")
+    assert len(study.models("curve", name)["model"]) == 1
+
+
+def test_unpaired_studies_have_none(two_sessions, refused):
+    with refused("pairing is unpaired, but external is set"):
+        two_sessions("mine")(
+            pairing="unpaired", methods=["cyclegan"], external={"theirs": {"command": ["cp", "{source}", "{output}"]}}
+        )
+
+
 def test_a_program_that_is_not_there_is_named():
     with pytest.raises(UpfieldError, match=r"external\.theirs\.command begins with nosuchprogram, which was not found"):
         settings.check_programs([External("theirs", command=("nosuchprogram", "{source}", "{output}"))])
+
+
+def test_the_report_names_who_has_no_row(tmp_path):
+    write_tsv(
+        tmp_path / "metrics/per_subject.tsv",
+        pd.DataFrame(
+            [(name, method, "0", "n/a", "test", "brain", "psnr", 20.0)
+             for name, methods in (("sub-01", ("identity", "theirs")), ("sub-02", ("identity",)))
+             for method in methods],
+            columns=COLUMNS,
+        ),
+    )  # fmt: skip
+    config = {"external": {"theirs": {"predictions": "x", "trained_on": ["a", "b"]}}}
+    (row,) = section.build(StudyContext(tmp_path, config, {}, Narrative()))["external"]
+    assert row["missing"] == ["sub-02"] and row["trained_on"] == 2
+    assert section.applies(StudyContext(tmp_path, config, {}, Narrative()))
+    assert not section.applies(StudyContext(tmp_path, {}, {}, Narrative()))
 
 
 def test_a_methods_text_says_that_they_were_not_trained_here():
