@@ -229,6 +229,12 @@ def test_a_program_sees_the_source_and_its_output_is_kept(pair, tmp_path):
     assert excluded(output) is None and str(tmp_path) not in str(said["Command"])
 
 
+def test_the_page_says_what_a_command_may_take():
+    page = (Path(__file__).parents[2] / "docs/methods.md").read_text()
+    assert f"`{{threads}}` is {external.run_external.step.threads}," in page
+    assert f"| `minutes` | {settings.MINUTES:g} |" in page and f"| `scale` | `{settings.DEFAULT_SCALE}` |" in page
+
+
 @pytest.mark.parametrize(
     ("code", "minutes", "words"),
     [

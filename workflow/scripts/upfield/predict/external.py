@@ -25,6 +25,8 @@ from upfield.step import step
 
 # Of a correlation with the target in the brain, what is missing to 1 in a copy of it.
 COPY = 1e-7
+# Bytes of a file that is read to tell it from others.
+LARGEST = 2**26
 AS_GIVEN = "intensities as the program gave them"
 ON_TRAINING = "intensities on the median scale of the training targets"
 
@@ -43,8 +45,9 @@ def run_external(
     """
     here, metadata = str(Path.cwd()), {"Sources": [source, mask], "Method": method, **said}
     files = [Path(word.replace("{here}", here)) for word in command]
-    digests = {path.name: digest(path) for path in files if "/" in str(path) and path.is_file()}
-    metadata |= {"Command": portable(list(command), {}), "Digests": digests}
+    digests = {path.name: _digest(path) for path in files if "/" in str(path) and path.is_file()}
+    words = [word if "{here}" in word else portable(word, {}) for word in command]
+    metadata |= {"Command": words, "Digests": digests}
     reason = why_excluded([mask])
     if reason is None:
         try:
@@ -56,6 +59,12 @@ def run_external(
             reason = str(error)
             logging.warning("%s", reason)
     save_image(nifti.load(source), output, metadata | {MARK: reason})
+
+
+def _digest(path: Path) -> str:
+    """What tells a file from others: a digest, or the size of a large one, such as a container, which takes long."""
+    size = path.stat().st_size
+    return digest(path) if size <= LARGEST else f"{size} bytes"
 
 
 def _run(source: str, mask: str, folder: Path, command: Sequence[str], minutes: float, key: str) -> Volume:
