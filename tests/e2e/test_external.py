@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from upfield.files import digest, read_json, read_tsv
 from upfield.image import nifti
 
@@ -85,8 +86,8 @@ def test_outputs_lie_where_the_scan_is(finished):
     found = nifti.load(path)
     own = nifti.load(str(path).replace("desc-blurred", "desc-identity"))
     assert found.grid.matches(own.grid)
-    inside = own.data > 200
-    assert np.corrcoef(found.data[inside], own.data[inside])[0, 1] > 0.9
+    core = ndimage.binary_erosion(own.data > 200, iterations=4)
+    assert np.corrcoef(found.data[core], own.data[core])[0, 1] > 0.95
 
 
 def test_a_changed_program_runs_again_and_nothing_else_of_the_study(finished):
