@@ -34,7 +34,8 @@ def finished(study, balls, tmp_path_factory):
     """A study whose predictions by the U-Net are given to it again as another's, beside a program."""
     folder = tmp_path_factory.mktemp("others")
     (folder / "blur.py").write_text(PROGRAM)
-    made = study(small_study(balls(3), "", 2.5, 2) | {"study": "others", "methods": [], "train": {"epochs": 1}})
+    small = {"methods": [], "method_overrides": {"unet3d": {"base": 4, "levels": 1}}, "train": {"epochs": 1}}
+    made = study(small_study(balls(3), "", 2.5, 2) | small | {"study": "others"})
     done = run_snakemake("predict", "--configfile", str(made.file), here=True)
     assert done.returncode == 0, done.stdout[-6000:]
     for path in made.root.glob("sub-*/*/anat/*_space-target_desc-unet3d_T1w.nii.gz"):
