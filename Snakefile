@@ -267,6 +267,7 @@ else:
     include: "rules/patches.smk"
     include: "rules/train.smk"
     include: "rules/predict.smk"
+    include: "rules/external.smk"
     include: "rules/evaluate.smk"
     include: "rules/as_applied.smk"
     include: "rules/harmonise.smk"

@@ -125,7 +125,7 @@ if STUDY.as_applied:
             STEP.benchmark
         wildcard_constraints:
             scan=OWN_GRID,
-            label=labels(lambda method: method in STUDY.as_applied and method not in STUDY.methods.networks),
+            label=labels(lambda method: method in STUDY.as_applied and method in STUDY.methods.free),
         group:
             "evaluate"
         conda:

@@ -181,7 +181,7 @@ rule summarise:
         **STEP.resources,
     params:
         **STEP.params,
-        methods=STUDY.methods.networks,
+        methods=[*STUDY.methods.networks, *STUDY.methods.external],
         baselines=STUDY.methods.baselines,
         primary=STUDY.methods.primary,
         seed=config["evaluate"]["seed"],
@@ -250,10 +250,10 @@ STEP = step("evaluate.lesions.lesion_test", "evaluate/{participant}_lesions", ki
 rule lesions:
     """Synthetic lesions in the source of one test participant, processed by every method."""
     input:
-        lambda wildcards: files_of_case(case(wildcards)),
+        lambda wildcards: files_of_case(lesion_case(wildcards)),
         lambda wildcards: [path for files in lesion_models(wildcards).values() for path in files],
         lambda wildcards: [
-            card for method in STUDY.methods.trained for card in STUDY.models(method, wildcards.participant)["card"]
+            card for method in lesion_models(wildcards) for card in STUDY.models(method, wildcards.participant)["card"]
         ],
         lambda wildcards: [path for files in lesion_inputs(wildcards).values() for path in files],
         unpack(lesion_pair),
@@ -270,7 +270,7 @@ rule lesions:
         **STEP.resources,
     params:
         **STEP.params,
-        case=case,
+        case=lesion_case,
         models=lesion_models,
         network_inputs=lesion_inputs,
         seed=config["evaluate"]["seed"],

@@ -119,6 +119,37 @@ def behind_denoise(wildcards):
     return [*files, *(sidecar(path) for pair in pairs for name, path in pair.items() if name.endswith("_preprocessed"))]
 
 
+def external_to_fit(pair, method):
+    """The files of a pair and of what another program made of it, see `training.external.Pair`."""
+    files, found = external_pair(pair.source, method), STUDY.methods.external[method]
+    return {
+        "participant": pair.participant,
+        "output": files["external"],
+        **{name: path for name, path in files.items() if name not in ("external", "source")},
+        "source_preprocessed": PATHS("preprocessed", pair.source),
+        "space": found.world,
+        "normalization": config["preprocess"]["normalize"]["method"],
+        "key": found.key,
+    }
+
+
+def external_pairs(part):
+    """Those of a part of a fold who have an output of a method."""
+    return lambda wildcards: [
+        external_to_fit(STUDY.pairs[name], wildcards.method)
+        for name in STUDY.folds.members(wildcards.fold, part)
+        if STUDY.external(wildcards.method, name) is not None
+    ]
+
+
+def behind_external(wildcards):
+    """Every file that a curve is fitted on, and the sidecars that exclude a pair."""
+    pairs = [pair for part in ("train", "val") for pair in external_pairs(part)(wildcards)]
+    said = ("participant", "space", "normalization", "key")
+    files = [path for pair in pairs for name, path in pair.items() if name not in said]
+    return [*files, *(sidecar(path) for pair in pairs for name, path in pair.items() if name.endswith("_preprocessed"))]
+
+
 # -- predict ---------------------------------------------------------------------------------------------
 
 
@@ -169,6 +200,16 @@ def pair_to_interpolate(scan):
 
 def pair_to_enhance(scan):
     return predicted_pair(scan) | moved_to_template(STUDY.pair_of(scan).target, "from_template")
+
+
+def external_pair(scan, method):
+    """A pair, and what another program made of its source."""
+    return {
+        **predicted_pair(scan),
+        "external": STUDY.external(method, scan.participant),
+        "source_mask": PATHS("mask", scan),
+        "target_mask": PATHS("mask", STUDY.pair_of(scan).target),
+    }
 
 
 def labels(wanted):
@@ -235,9 +276,15 @@ def regions(wildcards):
     return files
 
 
+def lesion_case(wildcards):
+    """A case without the outputs of other programs, which the lesion test does not run again."""
+    return case_of(wildcards.participant, [*STUDY.methods.free, *STUDY.methods.networks])
+
+
 def lesion_models(wildcards):
     """Weights of the models of every trained method, by method."""
-    return {method: STUDY.models(method, wildcards.participant)["model"] for method in STUDY.methods.trained}
+    methods = [method for method in STUDY.methods.trained if method not in STUDY.methods.external]
+    return {method: STUDY.models(method, wildcards.participant)["model"] for method in methods}
 
 
 def lesion_inputs(wildcards):

@@ -23,7 +23,7 @@ rule interpolate:
     benchmark:
         STEP.benchmark
     wildcard_constraints:
-        label=labels(lambda method: method not in STUDY.methods.networks),
+        label=labels(lambda method: method in STUDY.methods.free),
     group:
         "evaluate"
     conda:

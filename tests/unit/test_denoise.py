@@ -10,7 +10,7 @@ from upfield.image import nifti
 from upfield.image.nifti import Volume
 from upfield.predict.interpolate import interpolate
 from upfield.report.sections import methods
-from upfield.training import denoising
+from upfield.training import curves, denoising
 
 SHAPE = (24, 24, 24)
 
@@ -93,9 +93,9 @@ def test_no_usable_training_pair_is_one_line(pair, tmp_path):
 
 def test_a_falling_curve_is_found():
     shown = np.linspace(0, 1, 1000)
-    before, after = denoising.fitted([(shown, 1 - shown**2)], "monotone")
+    before, after = curves.fitted([(shown, 1 - shown**2)], "monotone")
     assert np.abs(denoising.denoising.curved(shown, before, after) - (1 - shown**2)).max() < 0.01
-    before, after = denoising.fitted([(shown, 3 - 2 * shown)], "linear")
+    before, after = curves.fitted([(shown, 3 - 2 * shown)], "linear")
     assert np.allclose(denoising.denoising.curved(np.array([0.25]), before, after), 2.5)
 
 

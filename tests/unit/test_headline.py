@@ -53,6 +53,13 @@ def say(psnr, ssim=None):
     return [" ".join(part.split()) for part in parts]
 
 
+def test_a_method_of_others_is_told_beside_the_studys_own_networks():
+    psnr = table(identity=20, unet3d=23, theirs=25)
+    found = headline({"psnr": psnr, "ssim": pd.DataFrame()}, compared(psnr=psnr), ["theirs"])
+    assert found.answer.startswith("Yes: unet3d improves on identity") and found.add is None
+    assert "Beside them theirs, a method of others, reaches 25" in found.details
+
+
 def test_win_is_against_the_best_model_free_baseline_and_counts_the_unet_as_a_network():
     psnr = table(identity=20, spline=21, unet3d=24, unet3d_patchgan=23)
     ssim = table(spread=0.01, identity=0.70, spline=0.72, unet3d=0.82, unet3d_patchgan=0.81)

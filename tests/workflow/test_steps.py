@@ -103,6 +103,11 @@ EVERYTHING = {"evaluate": {"lesions": True, "audit": True, "segmentation": True}
         (EVERYTHING, {"interpolate", "enhance_with_spread", "lesions", "findings", "calibrate", "reading_set"}),
         ({"train": {"seeds": [1]}}, {"enhance", "tissues", "measure", "segment", "summarise", "export", "audit"}),
         (
+            {"external": {"other": {"command": ["cp", "{source}", "{output}"], "scale": "fitted"}},
+             "evaluate": {"lesions": True}},
+            {"run_external", "fit_external", "place_external", "scale_external", "lesions"},
+        ),
+        (
             {"pairing": "simulated", "source": {"bids_dir": None}, "methods": ["srgan3d"],
              "simulate": {"kind": "gaussian", "factor": 4}},
             {"simulate", "reduce"},
@@ -112,7 +117,7 @@ EVERYTHING = {"evaluate": {"lesions": True, "audit": True, "segmentation": True}
             {"harmonise", "measure_harmonised", "appearance", "scanners", "normalise"},
         ),
     ],
-    ids=["paired", "one seed", "simulated", "unpaired"],
+    ids=["paired", "one seed", "external", "simulated", "unpaired"],
 )  # fmt: skip
 def test_jobs_of_a_study_fit_their_steps(planned, dataset, changes, rules):
     jobs = planned(study(dataset, **changes), "report", "reader_study", "qc")

@@ -69,6 +69,11 @@ KINDS: Mapping[str, Kind] = {
         "a test participant's source as `apply` prepares it, for methods of a scale",
         described=True,
     ),
+    "external": Kind(
+        "sourcedata/external/{method}/{folder}/{scan}_{suffix}.nii.gz",
+        "what the program of an external method made of a source, as it left it",
+        described=True,
+    ),
     # -- quality control and patches
     "validation": Kind("qc/validation.tsv", "what the BIDS validator says of the datasets"),
     "quality": Kind("qc/participants/{store}.json", "measurements of a pair or scan, and the QC decision"),

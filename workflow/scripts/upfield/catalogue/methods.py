@@ -139,18 +139,25 @@ def _raise(rule: Mapping[str, Any], value: Any, key: str) -> None:
 
 def method_file(name: str) -> Path:
     """Where a method's settings are. Raises UpfieldError for an unknown method."""
-    folders = [Path(folder) for folder in (METHOD_FILES, Path("config/methods"))]
-    path = next((folder / f"{name}.yaml" for folder in folders if (folder / f"{name}.yaml").is_file()), None)
+    path = next((folder / f"{name}.yaml" for folder in _folders() if (folder / f"{name}.yaml").is_file()), None)
     if path is None:
-        known = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")} | set(MODEL_FREE))
+        known = sorted(known_methods() | set(MODEL_FREE))
         raise UpfieldError(f"config: methods names {name!r:.60}{hint(name, known)}")
     return path
 
 
+def known_methods() -> set[str]:
+    """Names of the methods that have a file here."""
+    return {path.stem for folder in _folders() for path in folder.glob("*.yaml")}
+
+
 def modules() -> set[str]:
     """Where the code of every method is that has a file here."""
-    files = {path for folder in (METHOD_FILES, Path("config/methods")) for path in Path(folder).glob("*.yaml")}
-    return {facts(path.stem).document["module"] for path in files}
+    return {facts(name).document["module"] for name in known_methods()}
+
+
+def _folders() -> list[Path]:
+    return [Path(folder) for folder in (METHOD_FILES, Path("config/methods"))]
 
 
 def facts(name: str) -> Facts:

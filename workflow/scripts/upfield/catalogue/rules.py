@@ -120,7 +120,7 @@ def shown(key: Any) -> str:
 
 
 def hint(found: Any, known: list[str]) -> str:
-    """What a user may have meant, as the end of a sentence; empty if nothing is near."""
+    """What a user may have meant, as the end of a sentence; all that is known if nothing is near."""
     # In letters of either case: some write STUDY, or UNet3D.
     names = {name.lower(): name for name in known}
     near = difflib.get_close_matches(shown(found).lower(), names, n=1)

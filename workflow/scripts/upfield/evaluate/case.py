@@ -1,6 +1,6 @@
 """One participant as evaluation sees it: what methods made of a scan, and what that is compared with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Union
@@ -9,7 +9,7 @@ from upfield.catalogue.methods import INTERPOLATION_ORDER
 from upfield.errors import ScanError, UpfieldError
 from upfield.image import nifti
 from upfield.image.nifti import Array, Grid, Volume
-from upfield.preprocess.derivatives import why_excluded
+from upfield.preprocess.derivatives import excluded, why_excluded
 
 # A case as it stands in the params of a rule.
 Said = Union["Case", Mapping[str, Any]]
@@ -46,8 +46,11 @@ class Case:
 
     @classmethod
     def of(cls, said: Said) -> "Case":
-        """A case from the params of a rule, or as it is."""
-        return said if isinstance(said, Case) else cls(**said)
+        """A case from the params of a rule, without outputs that cannot be used, as their sidecars say; or as it is."""
+        if isinstance(said, Case):
+            return said
+        usable = {method: path for method, path in said["outputs"].items() if excluded(path) is None}
+        return cls(**{**said, "outputs": usable})
 
     @property
     def excluded(self) -> str | None:
@@ -70,6 +73,10 @@ class Case:
         if self.reference is None:
             raise UpfieldError(f"{self.participant} has no reference image")
         return nifti.load(self.reference)
+
+    def has(self, methods: Iterable[str]) -> bool:
+        """Whether there is an output of each of some methods."""
+        return set(methods) <= set(self.outputs)
 
     def output(self, method: str) -> Array:
         """Values of a method's output; errors as for `on_grid`. Moved there with one interpolation, if it must be."""

@@ -46,11 +46,12 @@ def write_reader_study(
     """Write a case for every participant of `cases` and every pair of image names (of their `outputs`) in `compare`.
 
     The order of cases and of the two images of each depends on `seed`. The folder `readers` holds the images, int16,
-    the sheet `scores.csv` and `README.txt`; the table `key` says what each image is. Participants that were excluded
-    have no case. Raises UpfieldError if nobody is left.
+    the sheet `scores.csv` and `README.txt`; the table `key` says what each image is. Participants that were excluded,
+    or for whom a method has no output, have no case. Raises UpfieldError if nobody is left.
     """
     usable = [participant for participant in map(Case.of, cases) if participant.excluded is None]
-    shown_pairs = [(participant, pair) for participant in usable for pair in compare]
+    # One method may have no output for somebody.
+    shown_pairs = [(participant, pair) for participant in usable for pair in compare if participant.has(pair)]
     if not shown_pairs:
         raise UpfieldError("reader_study: no test participant can be shown; see excluded.tsv")
     random = np.random.default_rng(int(digest(["reader_study", seed]), 16))

@@ -117,14 +117,14 @@ class Volume:
         return Volume(data, self.affine)
 
 
-def load(path: str | Path) -> Volume:
+def load(path: str | Path, finite: bool = False) -> Volume:
     """Load a 3-D image in its stored orientation as float32, intensity slope applied, non-finite voxels as 0.
 
     A 4-D file whose last axis has length 1 is taken as 3-D. Raises ScanError, with the reason in one line, if the
-    file is damaged, truncated, not 3-D, without a usable affine, or constant; PassingError if it is not there or cannot
-    be read now.
+    file is damaged, truncated, not 3-D, without a usable affine, or constant, and where all must be `finite` if a voxel
+    is not; PassingError if it is not there or cannot be read now.
     """
-    volume = _read(path)
+    volume = _read(path, finite)
     if volume.data.size == 0 or volume.data.min() == volume.data.max():
         raise ScanError(_why_constant(path))
     return volume
@@ -297,8 +297,8 @@ def _check_type(header: nib.Nifti1Header) -> None:
         )
 
 
-def _read(path: str | Path) -> Volume:
-    """The image of a file. The log says how many voxels are not finite."""
+def _read(path: str | Path, finite: bool = False) -> Volume:
+    """The image of a file. The log says how many voxels are not finite, or a ScanError where all must be."""
     image = _open(path)
     with _readable(path), np.errstate(over="ignore", invalid="ignore"):
         data = np.asarray(image.dataobj, dtype=np.float32).reshape(image.shape[:3])
@@ -312,6 +312,8 @@ def _read(path: str | Path) -> Volume:
                     f"{beyond.size} voxels are beyond single precision (such as {float(beyond[0]):.3g}); expected"
                     " intensities below 3.4e38: scale the image"
                 )
+            if finite:
+                raise ScanError(f"{int(bad.sum())} voxels are not finite (NaN or infinity); expected numbers")
             logging.warning("%s: %d voxels are not finite; they are taken as 0", path, int(bad.sum()))
             data[bad] = 0
     return Volume(data, np.asarray(image.affine, dtype=np.float64))

@@ -17,7 +17,7 @@ from upfield.image.intensity import Scaling
 from upfield.image.nifti import Array, Grid, Volume, mask_on
 from upfield.image.transforms import Transform
 from upfield.predict.models import Card, to_standard_scale
-from upfield.preprocess.derivatives import excluded, save_image, scaling_of
+from upfield.preprocess.derivatives import MARK, excluded, save_image, scaling_of
 
 ON_TARGET = "intensities on the scale of the target image"
 # How often what was lost by interpolating a change to the native grid is added to it.
@@ -37,11 +37,13 @@ def save_unenhanced(
     judged_by: Sequence[str],
     prediction: str,
     std: str | None = None,
+    reason: str | None = None,
 ) -> None:
     """What stands in place of the output of an excluded pair, which nobody measures: its source as it is.
 
     On the target's grid, so that every file of a study is an image; its standard deviation is 0. Since the pair is
-    `judged_by` files of which one is excluded, sidecars carry the reason. They say nothing of models or intensities.
+    `judged_by` files of which one is excluded, sidecars carry the reason, or that why one method has no output. They
+    say nothing of models or intensities.
     """
     volume = nifti.resample(nifti.load(source), nifti.load(target).grid, nifti.read_transform(transform))
     metadata = {
@@ -49,6 +51,7 @@ def save_unenhanced(
         "SpatialReference": target,
         "SkullStripped": False,
         "Method": method,
+        **({} if reason is None else {MARK: reason}),
     }
     save_prediction(volume, prediction, metadata, judged_by)
     if std is not None:

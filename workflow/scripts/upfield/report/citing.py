@@ -14,7 +14,7 @@ from upfield.predict import said as predictions
 from upfield.preprocess import bias, grid, registration, template
 from upfield.preprocess.brain import said as brain
 from upfield.quality import scan
-from upfield.study import splits
+from upfield.study import external, splits
 from upfield.study.designs.narrative import Narrative
 from upfield.training import said as training
 
@@ -97,7 +97,8 @@ def _paragraphs(
         for modules in PREPARED
     ]
     yield _joined(*map(_sentence, prepared)) if prepared[0] else ""
-    networks = [f"{_says(name)} ({name})" for name in methods if name not in MODEL_FREE and name != "combat"]
+    others = {*MODEL_FREE, "combat", *external.of(config)}
+    networks = [f"{_says(name)} ({name})" for name in methods if name not in others]
     if networks:
         learned = training.methods_sentence(config, versions, networks)
         yield _joined(_sentence(learned), _sentence(splits.methods_sentence(config, versions)))
@@ -106,7 +107,8 @@ def _paragraphs(
     if evaluation:
         free = ", ".join(name for name in methods if name in MODEL_FREE)
         against = f"baselines without a network: {free}" if free else ""
-        yield _joined(*map(_sentence, [*evaluation, against, tables.methods_sentence(config, versions)]))
+        beside = external.methods_sentence(config, versions)
+        yield _joined(*map(_sentence, [*evaluation, against, beside, tables.methods_sentence(config, versions)]))
 
 
 def _ran(module: Any, narrative: Narrative) -> bool:

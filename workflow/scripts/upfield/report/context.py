@@ -11,7 +11,9 @@ import pandas as pd
 from upfield.files import portable
 from upfield.report import costs, tables
 from upfield.report.subject import SubjectImages
+from upfield.study import external
 from upfield.study.designs.narrative import Narrative
+from upfield.study.external import External
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class Context:
     def methods(self) -> Sequence[str]:
         """Methods in the order of the page."""
         return []
+
+    @property
+    def external(self) -> Mapping[str, External]:
+        """Methods of others on the page, by name."""
+        return {}
 
     @property
     def trains(self) -> bool:
@@ -87,7 +94,7 @@ class StudyContext(Context):
     def runs(self) -> Sequence[Mapping[str, Any]]:
         """Every fitted model of the study, see `tables.runs`; models of other settings may lie beside them."""
         seeds, folds = self.config.get("train", {}).get("seeds"), set(self.table["splits"]["fold"])
-        methods = {*self.methods, *self.config.get("methods", []), *tables.KINDS}
+        methods = {*self.methods, *self.config.get("methods", []), *tables.KINDS, *self.external}
         return [
             portable(run, self.places)
             for run in tables.runs(self.root, self.methods)
@@ -95,6 +102,11 @@ class StudyContext(Context):
             and (not seeds or run.get("seed") in (None, *seeds))
             and (not folds or str(run.get("fold", "")) in ("", *folds))
         ]
+
+    @cached_property
+    def external(self) -> Mapping[str, External]:
+        """Those of the configuration."""
+        return external.of(self.config)
 
     @property
     def trains(self) -> bool:

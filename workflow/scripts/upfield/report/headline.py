@@ -4,7 +4,7 @@ What is better is decided in `metrics/comparisons.tsv`, by the rule of `evaluate
 words, with the interval and p that stand there: an interval leaves 0 out exactly where its p is below 0.05.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,12 +33,12 @@ class Headline:
     cautions: list[str]
 
 
-def headline(scores: Mapping[str, pd.DataFrame], comparisons: pd.DataFrame) -> Headline:
+def headline(scores: Mapping[str, pd.DataFrame], comparisons: pd.DataFrame, external: Collection[str] = ()) -> Headline:
     """The primary comparison, or the best network against the best model-free baseline; then the other models.
 
     `scores`: test values of the metric that decides, then of one more that is told beside it: participants in rows,
     methods in columns; the second may be empty. "Best" is by the mean of the first. `comparisons`, rows of
-    `metrics/comparisons.tsv`, decide.
+    `metrics/comparisons.tsv`, decide. `external` methods are none of the study's networks, and told beside them.
     """
     metric = next(iter(scores))
     values = scores[metric]
@@ -47,7 +47,8 @@ def headline(scores: Mapping[str, pd.DataFrame], comparisons: pd.DataFrame) -> H
         nothing = f"The study holds no {_name(metric)} on a test split."
         return Headline("No verdict: nothing was measured.", nothing, None, [])
     free = [method for method in means.index if method in MODEL_FREE]
-    networks = [method for method in means.index if method not in MODEL_FREE]
+    networks = [method for method in means.index if method not in MODEL_FREE and method not in external]
+    others = [method for method in means.index if method in external]
     method, rivals = decide.named(comparisons, metric)
     rivals = [name for name in means.index if name in rivals]
     named = method in means.index and bool(rivals)
@@ -79,6 +80,9 @@ def headline(scores: Mapping[str, pd.DataFrame], comparisons: pd.DataFrame) -> H
         details.append(_claim(metric, method, rivals, comparisons))
         if networks and networks[0] != best:
             details.append(f"Of the networks {_reached(scores, networks[0])} is the best.")
+    if others and others[0] != best:
+        many = f", the best of {len(others)} methods of others," if len(others) > 1 else ", a method of others,"
+        details.append(f"Beside them {_reached(scores, others[0], many)}.")
     details += _reach(comparisons, metric, best, rival)
     answer = f"{_judge(scores, comparisons, best, rival)}."
     return Headline(answer, " ".join(details), add, _cautions(n, picked))

@@ -28,7 +28,7 @@ def render(context: Context, *, title: str, over: str) -> str:
     )  # fmt: skip
     environment.filters |= {"uri": uri, "label": label, "number": number, "duration": _duration}
     environment.globals |= {
-        "kinds": tables.KINDS,
+        "kinds": {**tables.KINDS, **dict.fromkeys(context.external, "external")},
         "model_free": (*MODEL_FREE, tables.FEATURES_ONLY),
         "new_id": itertools.count().__next__,
     }

@@ -12,6 +12,7 @@ import numpy as np
 from upfield.errors import ScanError
 from upfield.image import nifti
 from upfield.image.nifti import Array, Volume
+from upfield.preprocess.derivatives import require_usable
 
 MARGIN = 4.0  # mm around the brain mask; black
 
@@ -84,6 +85,7 @@ def read(images: SubjectImages, faces: bool = False) -> SubjectVolumes:
     outputs, errors, uncertainties = {}, {}, {}
     for method, path in images.outputs.items():
         try:
+            require_usable(path)
             output = _on_grid(path, target)[box]
             std = _on_grid(images.uncertainties[method], target)[box] if method in images.uncertainties else None
         except ScanError as error:

@@ -9,12 +9,12 @@ from upfield.catalogue.methods import FITTED, MODEL_FREE, ROOT, SUPERVISED, Fact
 from upfield.catalogue.rules import filled, hint, raise_first, shown, strict, suits
 from upfield.errors import UpfieldError
 from upfield.files import read_yaml
-from upfield.study import aliases, designs, splits, texts
+from upfield.study import aliases, designs, external, splits, texts
 
 SCHEMAS = ROOT / "workflow" / "schemas"
 
 # Keys under which labels stand.
-LABELS = ("entities", "channels", "include", "exclude")
+LABELS = ("entities", "channels", "include", "exclude", "trained_on")
 
 # What a reader study calls the target in files that exist; the source is `identity`.
 TRUTH = "truth"
@@ -44,6 +44,7 @@ def schema() -> dict[str, Any]:
         "quality metrics": [*judging.METRICS, *aliases.NAMES["qc", "thresholds"]],
         "metrics": registry.METRICS,
         "phantom fields": SCANNERS,
+        "external scales": external.SCALES,
     }
     document: dict[str, Any] = filled(read_yaml(SCHEMAS / "config.schema.yaml"), choices)
     return document
@@ -101,6 +102,7 @@ def check(config: Mapping[str, Any]) -> None:
         raise UpfieldError("config: bids_dir is set and model is not; to apply a model give both, to train one neither")
     _check_datasets(config)
     splits.check_config(config["splits"])
+    external.check(config)
     free = next((name for name in config["method_overrides"] if name in MODEL_FREE), None)
     if free is not None:
         raise UpfieldError(f"config: method_overrides.{free} has no effect; {free} has no settings")
@@ -168,8 +170,14 @@ def _check_samples(config: Mapping[str, Any]) -> None:
 
 
 def methods(config: Mapping[str, Any]) -> list[str]:
-    """Every method of a study in report order: the model-free baselines, the supervised one, then the models."""
-    return list(dict.fromkeys([*baselines(config), *config["methods"]]))
+    """Every method of a study in report order: baselines, the supervised one last, then models, then external ones."""
+    return list(dict.fromkeys([*baselines(config), *config["methods"], *external.of(config)]))
+
+
+def networks(config: Mapping[str, Any]) -> list[str]:
+    """The methods whose networks are trained here, in report order."""
+    others = {*MODEL_FREE, *external.of(config)}
+    return [name for name in methods(config) if name not in others]
 
 
 def baselines(config: Mapping[str, Any]) -> list[str]:
@@ -234,8 +242,10 @@ def reading_pairs(config: Mapping[str, Any]) -> list[list[str]]:
 
 
 def trained_methods(config: Mapping[str, Any]) -> list[str]:
-    """The methods that have a model to fit, in report order."""
-    return [name for name in methods(config) if name not in MODEL_FREE or name in FITTED]
+    """The methods that have a model to fit, in report order: networks, and what is fitted to intensities alone."""
+    curves = [name for name, found in external.of(config).items() if found.fitted]
+    fitted = {*networks(config), *FITTED, *curves}
+    return [name for name in methods(config) if name in fitted]
 
 
 def method_settings(config: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -244,7 +254,7 @@ def method_settings(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     Returns a mapping with `module` (where its code is), `preset` and one entry per setting.
     Raises UpfieldError for an unknown method, preset or setting; `check_method` looks at the values.
     """
-    if name in MODEL_FREE:
+    if name in MODEL_FREE or name in external.of(config):
         return {}
     return resolved(facts(name), config["method_overrides"].get(name, {}))
 

@@ -6,18 +6,18 @@ from functools import cached_property
 from typing import Any
 
 from upfield.bids import label
-from upfield.catalogue.methods import MODEL_FREE, NEED_A_GRID, RUNTIME_OPTIONS
+from upfield.catalogue.methods import NEED_A_GRID, RUNTIME_OPTIONS
 from upfield.errors import UpfieldError
 from upfield.image.nifti import SAME, Scale
 from upfield.study import config as configuration
-from upfield.study import requirements
+from upfield.study import external, requirements
 
 # Labels in the names of files that are no method's.
 RESERVED = ("preproc", "alone", "biascorr", "simulated", "average", "brain", "tissues")
 
 
 class Methods:
-    """Every method of a study in report order: the baselines without a model, the supervised one, then the models."""
+    """Every method of a study in report order: baselines without a model, the supervised one, models, external ones."""
 
     def __init__(self, config: Mapping[str, Any], has_reference: bool) -> None:
         """`has_reference`: whether an output can be compared with a target. Raises UpfieldError for equal labels."""
@@ -25,17 +25,22 @@ class Methods:
         self.names = configuration.methods(config)
         self.baselines = configuration.baselines(config)
         self.trained = configuration.trained_methods(config)
-        self.networks = [name for name in self.trained if name not in MODEL_FREE]
+        self.networks = configuration.networks(config)
+        self.external = external.of(config)
+        # Baselines without a network.
+        self.free = [name for name in self.names if name not in self.networks and name not in self.external]
         self.primary = configuration.primary(config)
         self.by_label = _labels(self.names)
+        # Predictions that are given as files are where their makers left them.
+        given = [name for name, found in self.external.items() if not found.command]
         # Those that `apply` could deliver, where there is no target.
-        self.alone = [name for name in self.names if name not in NEED_A_GRID]
+        self.alone = [name for name in self.names if name not in (*NEED_A_GRID, *given)]
 
     # -- models ----------------------------------------------------------------------------------------------------
 
     def seeds(self, method: str) -> list[int]:
-        """Baselines without a network have nothing random in them, so one seed is enough."""
-        return list(self.config["train"]["seeds"])[: 1 if method in MODEL_FREE else None]
+        """What has no network here has nothing random in it, so one seed is enough."""
+        return list(self.config["train"]["seeds"])[: None if method in self.networks else 1]
 
     @cached_property
     def all_seeds(self) -> dict[str, list[int]]:

@@ -36,8 +36,8 @@ OF_SCANS = (
 # What may be left over. Logs and run times are history, and what was converted may be the user's own raw data.
 LOOKED_FOR = (
     *(kind for kind in OF_SCANS if kind != "converted"), "prediction", "uncertainty", "enhanced", "prepared", "typical",
-    "tissues", "quality", "picture", "contact_sheet", "store", "model", "card", "history", *MEASURED, "appearance",
-    "table", "export",
+    "external", "tissues", "quality", "picture", "contact_sheet", "store", "model", "card", "history", *MEASURED,
+    "appearance", "table", "export",
 )  # fmt: skip
 KNOWN = {"picture": PICTURES}
 SHOWN = 3
@@ -106,6 +106,9 @@ def _of_study(study: Study) -> Iterator[str]:
         for seed in methods.seeds(method)
         for kind in ("model", "card", "history")
     )
+    for method in (name for name, found in methods.external.items() if found.command):
+        for pair in study.pairs.values():
+            yield from paths.both("external", pair.source, method=method)
     yield from (paths("typical", fold=fold) for fold in study.folds.names if study.as_applied)
     for participant in study.tested:
         for method in methods.names:

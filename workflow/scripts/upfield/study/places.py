@@ -9,6 +9,7 @@ from upfield.bids.layout import KINDS, holds, kind_of
 from upfield.errors import UpfieldError
 from upfield.evaluate.atlas import PLACE
 from upfield.study import config as configuration
+from upfield.study import external
 from upfield.study.scans import root_of
 
 # Folders that are one result.
@@ -71,7 +72,7 @@ def _is_written(config: Mapping[str, Any], path: str, whole: Path) -> bool:
     applies = config["model"] is not None
     methods = [] if applies else configuration.methods(config)
     known = {
-        "method": [] if applies else configuration.trained_methods(config),
+        "method": [] if applies else [*configuration.trained_methods(config), *external.of(config)],
         "seed": [str(seed) for seed in config["train"]["seeds"]],
         "label": [label(method) for method in methods],
     }

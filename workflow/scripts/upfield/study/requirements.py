@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from upfield.catalogue import weights
-from upfield.catalogue.methods import LEARNS_FROM, MODEL_FREE, facts
+from upfield.catalogue.methods import LEARNS_FROM, facts
 from upfield.catalogue.rules import hint
 from upfield.errors import UpfieldError
 from upfield.image.intensity import UNIT
@@ -14,7 +14,7 @@ from upfield.image.nifti import SAME, Scale
 from upfield.preprocess import simulation
 from upfield.preprocess.brain.tool import tools
 from upfield.study import designs
-from upfield.study.config import method_settings, methods
+from upfield.study.config import method_settings, networks
 
 MODEL_PARTS = ("model.safetensors", "model.json")
 # Terms of a content loss that compare features of a network whose weights the user gives.
@@ -32,13 +32,14 @@ class Requirements:
 
 
 def of(config: Mapping[str, Any], name: str) -> Requirements:
-    """What a method's file and settings say it requires; an interpolation requires nothing.
+    """What a method's file and settings say it requires; what has no network here requires nothing.
 
     Raises UpfieldError for a scale that is not made of whole numbers.
     """
-    if name in MODEL_FREE:
+    settings = method_settings(config, name)
+    if not settings:
         return Requirements(SAME, LEARNS_FROM, None, True)
-    settings, known = method_settings(config, name), facts(name)
+    known = facts(name)
     return Requirements(known.scale(settings), known.pairings, known.normalize(settings), known.multichannel)
 
 
@@ -46,7 +47,7 @@ def check(config: Mapping[str, Any]) -> None:
     """Raise UpfieldError, one line that names the key, if the study's methods and data do not go together."""
     _check_simulation(config)
     _check_brain(config)
-    for name in [name for name in methods(config) if name not in MODEL_FREE]:
+    for name in networks(config):
         _check_method(config, name)
         _check_features(config, name)
         _check_patches(config, name)
@@ -107,14 +108,14 @@ def samples(config: Mapping[str, Any], name: str) -> int:
 
 def members(config: Mapping[str, Any], name: str) -> int:
     """How many outputs a method's prediction is the mean of; mirror images do not count."""
-    return max(samples(config, name), 1) * (1 if name in MODEL_FREE else len(config["train"]["seeds"]))
+    return max(samples(config, name), 1) * (len(config["train"]["seeds"]) if name in networks(config) else 1)
 
 
 def _check_uncertainty(config: Mapping[str, Any]) -> None:
     """Where uncertainty is asked for, there is some."""
     asked = config["predict"]["uncertainty"]
     for name in config["methods"]:
-        if asked and name not in MODEL_FREE and members(config, name) < 2:
+        if asked and name in networks(config) and members(config, name) < 2:
             raise UpfieldError(
                 f"config: predict.uncertainty is {asked}, but {name} has nothing random in it; set"
                 f" method_overrides.{name}.dropout above 0 (and at least 2 samples), or give several train.seeds"
@@ -129,12 +130,12 @@ def _check_training(config: Mapping[str, Any]) -> None:
             f"config: train.processes is {processes} and train.accumulate {accumulate}; expected as many"
             " batches in a step as processes, or a multiple"
         )
-    networks = [name for name in methods(config) if name not in MODEL_FREE]
+    trained = networks(config)
     for key in ("init_from", "layer_lr"):
-        unknown = next((name for name in config["train"][key] if name not in networks), None)
+        unknown = next((name for name in config["train"][key] if name not in trained), None)
         if unknown is not None:
             raise UpfieldError(
-                f"config: train.{key} names {unknown!r:.60}, which is not trained{hint(unknown, networks)}"
+                f"config: train.{key} names {unknown!r:.60}, which is not trained{hint(unknown, trained)}"
             )
     for name, folder in config["train"]["init_from"].items():
         missing = next((file for file in MODEL_PARTS if not (Path(folder) / file).is_file()), None)

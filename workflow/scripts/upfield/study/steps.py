@@ -134,6 +134,26 @@ def fit_denoise(
     denoising.fit_denoise(Path(model).parent, **parts, card=_of_fitted(config, splits, fold, seed))
 
 
+@step(version=0, memory=(3000, 1), minutes=(60, 0.1))
+def fit_external(
+    train: Sequence[Mapping[str, Any]],
+    val: Sequence[Mapping[str, Any]],
+    splits: str,
+    model: str,
+    card: str,
+    history: str,
+    method: str,
+    fold: str,
+    seed: str,
+    config: Mapping[str, Any],
+) -> None:
+    """Fit the intensity curve of an external method and write it as a model folder; `train`, `val`: files of pairs."""
+    from upfield.training import external
+
+    parts = {name: [external.Pair(**files) for files in part] for name, part in (("train", train), ("val", val))}
+    external.fit_external(Path(model).parent, method, **parts, card=_of_fitted(config, splits, fold, seed))
+
+
 def _of_fitted(config: Mapping[str, Any], splits: str, fold: str, seed: str) -> dict[str, Any]:
     """What the card of a fitted baseline says of where it comes from."""
     return {"fold": fold, "seed": int(seed), **_provenance(config, splits)}

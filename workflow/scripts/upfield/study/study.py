@@ -15,6 +15,7 @@ from upfield.preprocess.derivatives import MARK, excluded
 from upfield.quality import PICTURES, judging
 from upfield.study import config, designs, phantoms, places, requirements, seen
 from upfield.study.designs.base import Content
+from upfield.study.external import check_programs, check_tested, given, require_given
 from upfield.study.folds import Folds
 from upfield.study.index import build_index, planned_index
 from upfield.study.methods import Methods
@@ -51,6 +52,12 @@ class Study(Scans):
             tested = [scan for scan in self.index.used if scan.participant in self.tested]
             for method, folder in settings["train"]["init_from"].items():
                 seen.check_start(method, folder, tested, images=False)
+            check_programs(self.methods.external.values())
+            for method, found in self.methods.external.items():
+                check_tested(found, tested)
+                if not found.command:
+                    train = [name for fold in self.folds.names for name in self.folds.members(fold, "train")]
+                    require_given(found, self.given[method], self.tested, train)
 
     def described(self) -> Index:
         """The index with every scan's geometry; a planned dataset, and what is converted, must exist by now."""
@@ -155,6 +162,20 @@ class Study(Scans):
     def pictures(self, store: str) -> list[str]:
         """Brain masks and registration of a pair, to look at."""
         return [self.paths("picture", store=store, picture=picture) for picture in PICTURES]
+
+    # -- external methods ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def given(self) -> dict[str, dict[str, str]]:
+        """Of external methods whose predictions are given, the file of each participant who has one."""
+        found = self.methods.external
+        return {name: given(found[name], self.index.pairs) for name in found if not found[name].command}
+
+    def external(self, method: str, participant: str) -> str | None:
+        """What another program made of a participant's source; None if it is not given."""
+        if self.methods.external[method].command:
+            return self.paths("external", self.pairs[participant].source, method=method)
+        return self.given[method].get(participant)
 
     # -- files -----------------------------------------------------------------------------------------------------
 

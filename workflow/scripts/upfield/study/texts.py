@@ -23,8 +23,9 @@ PATTERN = re.compile(r"[*?\[\]]")
 QUOTES = "“”„‟«»‘’‚‛"
 # What a shell fills in, at the beginning of a path.
 VARIABLE = re.compile(r"\$\{?[A-Za-z_]\w*\}?|%[A-Za-z_]\w*%")
-# The values of sidecar fields are compared, and no more.
-COMPARED = "metadata"
+# Keys whose texts are no names of files: the values of sidecar fields are compared, and no more; words of a command
+# are checked where it is read; the rest is for readers.
+FREE = {"metadata", "command", "title", "version", "reference"}
 DATASETS = ("bids_dir", "derivatives")
 
 
@@ -39,7 +40,7 @@ def _check(value: Any, key: str, depth: int) -> None:
     if isinstance(value, str):
         _check_text(value, key)
         last = key.rsplit(".", 1)[-1]
-        if COMPARED not in key.split("."):
+        if not FREE & set(key.split(".")):
             _check_name(value, key)
             if last in DATASETS:
                 _check_dataset(value, key)

@@ -21,8 +21,8 @@ def build(context: StudyContext) -> dict[str, Any]:
 def as_applied(context: StudyContext) -> dict[str, Any]:
     """Means inside the brain as applied and with the target known: `metrics`, `rows` by method, and what is missing.
 
-    `lost` are participants who are measured with the target known alone, `left_out` the methods that are; `why` there
-    is nothing, if so.
+    `lost` are participants who are measured with the target known alone, `left_out` and `given` the methods that are;
+    `why` there is nothing, if so.
     """
     boards = [context.table[f"metrics/{name}"] for name in ("as_applied_leaderboard", "leaderboard")]
     alone, known = (
@@ -47,6 +47,7 @@ def as_applied(context: StudyContext) -> dict[str, Any]:
         "rows": rows,
         "lost": sorted(every - measured) if rows else [],
         "left_out": [method for method in context.methods if method in NEED_A_GRID],
+        "given": [method for method, found in context.external.items() if not found.command],
         "why": context.narrative.not_applied,
     }
 

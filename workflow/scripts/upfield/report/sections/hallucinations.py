@@ -20,8 +20,8 @@ def applies(context: StudyContext) -> bool:
 
 
 def build(context: StudyContext) -> dict[str, Any]:
-    """The section's values under one name."""
-    return {"hallucinations": hallucinations(context.table, context.methods)}
+    """The section's values, and the methods that the lesion test leaves out."""
+    return {"hallucinations": hallucinations(context.table, context.methods), "external": list(context.external)}
 
 
 def hallucinations(table: Mapping[str, pd.DataFrame], methods: Sequence[str]) -> dict[str, Any]:

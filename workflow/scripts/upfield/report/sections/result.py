@@ -18,7 +18,7 @@ def build(context: StudyContext) -> dict[str, Any]:
     else:
         values, first = table["metrics/per_subject"], decide.primary_metric(comparisons, tables.PRIMARY[0])
         told = list(dict.fromkeys([first, *tables.PRIMARY]))[:2]
-        said = headline({metric: tables.per_subject(values, metric) for metric in told}, comparisons)
+        said = headline({metric: tables.per_subject(values, metric) for metric in told}, comparisons, context.external)
         sentences = winner.sentences(table["metrics/per_subject"], scores["psnr"], comparisons)
     return {"notices": context.narrative.notices, "headline": said, "winner": sentences}
 

@@ -26,7 +26,8 @@ def build(context: StudyContext) -> dict[str, Any]:
     ]
     steps = [(key.replace("_", " "), value) for key, value in prep.items() if key != "spacing"]
     rows += [("Preprocessing", "; ".join(f"{key}: {inline(value)}" for key, value in steps))] if steps else []
-    presets = {run["method"]: run.get("preset") for run in context.runs if run["method"] not in MODEL_FREE}
+    others = {*MODEL_FREE, *context.external}
+    presets = {run["method"]: run.get("preset") for run in context.runs if run["method"] not in others}
     named = [f"{m} ({presets[m]} preset)" if presets.get(m) else str(m) for m in context.named]
     return {"summary": [*rows, ("Methods", ", ".join(named) or "none"), ("Split", inline(splits))]}
 

@@ -14,7 +14,7 @@ DRAWN = 12
 
 def build(context: StudyContext) -> dict[str, Any]:
     """Every trained model."""
-    return {"trained": _trained(context.runs)}
+    return {"trained": _trained([run for run in context.runs if run["method"] not in context.external])}
 
 
 def _trained(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
