@@ -52,7 +52,8 @@ def summarise(values: Sequence[str], per_subject: str, leaderboard: str) -> None
     found = gathered(values, COLUMNS)
     board = statistics.leaderboard(found)
     write_tsv(per_subject, found)
-    write_tsv(leaderboard, pd.concat([part for part in (board, rank_sums(board)) if len(part)] or [board]))
+    both = pd.concat([part for part in (board, rank_sums(board)) if len(part)] or [board])
+    write_tsv(leaderboard, both.sort_values(LEADERBOARD[:4], ignore_index=True))
 
 
 def rank_sums(board: pd.DataFrame) -> pd.DataFrame:
