@@ -59,8 +59,6 @@ def finished(study, balls):
     made = study(
         {
             "study": "folds",
-            # Of one texture, as people in a template's space never are.
-            "participants": {"near_copies": "keep"},
             "source": {
                 "bids_dir": str(data),
                 "entities": {"session": "low"},

@@ -40,7 +40,7 @@ SMALL = {"base": 4, "levels": 1, "lr": 2e-3, "batch_size": 2}
 def finished(study, balls):
     """The study after its first run."""
     data = balls(7)
-    # Somebody else's head: only quality control can tell where near copies are kept.
+    # Somebody else's head: only quality control can tell, since it is no copy of another scan.
     nifti.save(
         head(1, grid_of(1, (2.0, 2.5, 2.5), True), 1.9), data / "sub-07/ses-high/anat/sub-07_ses-high_T1w.nii.gz"
     )
@@ -56,7 +56,6 @@ def finished(study, balls):
     made = study(
         {
             "study": "balls",
-            "participants": {"near_copies": "keep"},
             "source": {"bids_dir": str(data), "entities": {"session": "low", "suffix": "T1w"}},
             "target": {"bids_dir": str(data), "entities": {"session": "high", "suffix": "T1w"}},
             "preprocess": {

@@ -26,8 +26,12 @@ POINTS, RADIUS = 512, 70.0
 FINE, COARSE, STEP = 2.0, 4.0, 2.0
 # Voxels along two axes: what is smaller has no detail to speak of.
 LEAST = 24
-# Places inside the image: of fewer a correlation is chance.
-KNOWN = 40
+# How far from the outline of what is bright, mm, and what stands for places that are not.
+DEPTH, UNKNOWN = 8.0, -128
+# Places that two images must share: of fewer a correlation is chance.
+KNOWN = 100
+# Share of the range of intensities: what is fainter is what is left of an outline.
+FAINT = 0.02
 
 
 def places() -> Array:
@@ -51,22 +55,36 @@ def detail(volume: Volume) -> str:
         return ""
     where = np.array(ndimage.center_of_mass(bright))[:, None] + (places() / voxel).T
     values = ndimage.map_coordinates(fine - coarse, where, order=1, mode="constant")
-    # Places beyond the image say nothing.
-    known = np.abs(values[values != 0])
-    if len(known) < KNOWN:
+    known = _deep(bright, voxel, where)
+    scale = np.percentile(np.abs(values[known]), 75) if np.count_nonzero(known) >= KNOWN else 0
+    if not scale > FAINT * (high - low):
         return ""
-    scale = np.percentile(known, 75)
-    # Strong edges, such as that of a skull-stripped brain, count no more than others.
-    return np.rint(127 * np.tanh(values / scale)).astype(np.int8).tobytes().hex()
+    # Strong edges count no more than others.
+    found = np.where(known, np.rint(127 * np.tanh(values / scale)), UNKNOWN)
+    return found.astype(np.int8).tobytes().hex()
 
 
 def likeness(details: Sequence[str]) -> Array:
-    """Correlation of each with each, (N, N), of texts that `detail` gave."""
-    rows = np.array([np.frombuffer(bytes.fromhex(text), np.int8) for text in details], np.float32)
-    rows = rows.reshape(len(details), POINTS)
-    rows -= rows.mean(axis=1, keepdims=True)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
-    return np.asarray(rows @ rows.T)
+    """Correlation of each with each, (N, N), of texts that `detail` gave; 0 where they share too few places."""
+    found = np.array([np.frombuffer(bytes.fromhex(text), np.int8) for text in details], np.float32)
+    found = found.reshape(len(details), POINTS)
+    known = (found != UNKNOWN).astype(np.float32)
+    values = np.where(known > 0, found, 0)
+    count, total, squared = known @ known.T, values @ known.T, values**2 @ known.T
+    shared = np.maximum(count, 1)
+    covariance = values @ values.T - total * total.T / shared
+    spread = np.maximum(squared - total**2 / shared, 1)
+    return np.where(count >= KNOWN, covariance / np.sqrt(spread * spread.T), 0)
+
+
+def _deep(bright: Array, voxel: Array, where: Array) -> Array:
+    """Which places, indices (3, N), lie at least `DEPTH` mm inside what is bright, holes filled.
+
+    An outline may be that of a mask which many scans share, and says nothing then. The array's end is none.
+    """
+    inside = ndimage.binary_fill_holes(bright[::2, ::2, ::2])
+    depth = ndimage.distance_transform_edt(inside, sampling=2 * voxel)
+    return np.asarray(ndimage.map_coordinates(depth, where / 2, order=0, mode="constant") >= DEPTH)
 
 
 def _averaged(data: Array, voxel: Array) -> tuple[Array, Array]:
