@@ -240,7 +240,8 @@ def test_a_deleted_prediction_is_made_again_without_training(finished):
     before = path.read_bytes()
     path.unlink()
     planned = finished.planned()
-    again = ["enhance", "measure", "segment", "audit", "findings", "summarise", "export", "html_report", "report"]
+    again = ["enhance", "measure", "measure_as_others", "as_others_count", "segment", "audit", "findings", "summarise",
+             "export", "html_report", "report"]  # fmt: skip
     assert planned == dict.fromkeys(again, 1)
     finished.run()
     assert path.read_bytes() == before
