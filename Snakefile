@@ -270,6 +270,7 @@ else:
     include: "rules/external.smk"
     include: "rules/evaluate.smk"
     include: "rules/as_applied.smk"
+    include: "rules/as_others_count.smk"
     include: "rules/harmonise.smk"
     include: "rules/report.smk"
     include: "rules/reading.smk"

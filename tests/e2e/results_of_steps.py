@@ -34,6 +34,8 @@ FILES = {
     "predict.apply.prepare_tested": ["sub-*/*/anat/*_desc-alone_T1w.nii.gz"],
     "predict.apply.rescale": ["sub-*/*/anat/sub-??_ses-low_desc-[dih][dei]*_T1w.nii.gz"],
     "evaluate.summary.write_as_applied": ["metrics/as_applied.tsv", "metrics/as_applied_leaderboard.tsv"],
+    "evaluate.as_others_count.measure": ["metrics/as_others_count/sub-0?.tsv"],
+    "evaluate.as_others_count.summarise": ["metrics/as_others_count_leaderboard.tsv"],
     "evaluate.tissues.segment_reference": ["sub-*/*/anat/*_desc-tissues_dseg.nii.gz"],
     "evaluate.subject.measure": ["metrics/participants/sub-0?.tsv", "metrics/participants/sub-0?_truth.tsv"],
     "evaluate.tissues.segment_outputs": ["metrics/participants/sub-0?_tissues.tsv"],

@@ -168,6 +168,20 @@ def test_every_method_is_measured_as_apply_would_deliver_it(finished):
     assert "target known" in report.split('<section id="as-applied"')[1].split("</section>")[0]
 
 
+def test_every_method_is_counted_as_others_count_and_wins_nothing_by_it(finished):
+    values = read_tsv(finished.root / "metrics/as_others_count.tsv")
+    assert set(values["method"]) == set(METHODS) and set(values["participant_id"]) == {person_tested(finished)}
+    board = read_tsv(finished.root / "metrics/as_others_count_leaderboard.tsv")
+    means = board.pivot(index="method", columns="metric", values="mean")
+    own = read_tsv(finished.root / "metrics/leaderboard.tsv")
+    psnr = own[(own["metric"] == "psnr") & (own["region"] == "brain")].set_index("method")["mean"]
+    assert (means["psnr_volume"] - psnr > 3).all() and means["mrixfields_rank_sum"].sum() == 2 * sum(range(1, 7))
+    for name in ("per_subject", "leaderboard", "ranks", "comparisons"):
+        assert not set(read_tsv(finished.root / f"metrics/{name}.tsv")["metric"]) & set(means.columns)
+    section = (finished.root / "report/index.html").read_text().split('<section id="as-others-count"')[1]
+    assert "dB higher" in section.split("</section>")[0]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_predictions_lie_on_the_native_target_in_its_world_and_intensities(finished, method):
     person = person_tested(finished)
@@ -226,7 +240,8 @@ def test_a_deleted_prediction_is_made_again_without_training(finished):
     before = path.read_bytes()
     path.unlink()
     planned = finished.planned()
-    again = ["enhance", "measure", "segment", "audit", "findings", "summarise", "export", "html_report", "report"]
+    again = ["enhance", "measure", "measure_as_others", "as_others_count", "segment", "audit", "findings", "summarise",
+             "export", "html_report", "report"]  # fmt: skip
     assert planned == dict.fromkeys(again, 1)
     finished.run(here=True)
     assert path.read_bytes() == before

@@ -129,7 +129,10 @@ def test_what_excludes_a_pair_or_its_source_alone_leaves_nothing_to_measure(pair
     ],
 )
 def test_a_design_says_why_nothing_is_measured_as_applied(change, words):
-    config = {"evaluate": {"as_applied": True, "audit": False, "lesions": False}, "source": {"channels": []}}
+    config = {
+        "evaluate": {"as_applied": True, "as_others_count": False, "audit": False, "lesions": False},
+        "source": {"channels": []},
+    }
     for key, value in change.items():
         config[key] |= value
     reason = known()["paired"].not_applied(config)

@@ -28,7 +28,7 @@ def side(folder, metadata=None, **entities):
 
 
 def study(source, target, pairing="paired"):
-    everybody = {"include": [], "exclude": []}
+    everybody = {"include": [], "exclude": [], "near_copies": "exclude"}
     return {
         "source": source, "target": target, "pairing": pairing, "participants": everybody, "duplicates": "first",
         "samples": None, "phantom": None, "pairs": None, "output_dir": "results", "study": "test",

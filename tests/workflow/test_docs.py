@@ -226,7 +226,7 @@ def test_tables_that_are_made_from_the_code_are_up_to_date():
     made = [name for text in GUIDES.values() for _, name, *_ in docs.PLACE.findall(text)]
     methods = [path.stem for path in (ROOT / "config" / "methods").glob("*.yaml")]
     assert sorted(made) == sorted([*(f"settings {name}" for name in methods), "schedules", "augmentation",
-                                   "content terms", "metrics", "brain tools"])  # fmt: skip
+                                   "content terms", "metrics", "others", "brain tools"])  # fmt: skip
 
 
 def test_a_table_that_is_out_of_date_is_noticed():

@@ -127,6 +127,8 @@ def test_whole_study_is_planned_before_anything_runs(configfile, dataset, tmp_pa
         "rescale": 3 * test,
         "measure_as_applied": test,
         "as_applied": 1,
+        "measure_as_others": test,
+        "as_others_count": 1,
         "html_report": 1,
         "report": 1,
     }

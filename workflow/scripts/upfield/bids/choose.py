@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from upfield import foreign
 from upfield.bids.acquired import is_later
 from upfield.bids.scan import Exclusion, Scan, changed
 from upfield.errors import UpfieldError
+from upfield.image import likeness
 
 
 def choose(
@@ -14,6 +17,7 @@ def choose(
     participants: Mapping[str, Sequence[str]],
     duplicates: str,
     one_person: Callable[[Scan, Scan], bool] | None = None,
+    travelling: bool = False,
 ) -> list[Scan]:
     """`scans` by role and participant, the wanted one first; those of unwanted participants say so in `problem`.
 
@@ -27,7 +31,10 @@ def choose(
         by path, to which the others of its session and suffix are added.
     one_person
         Whether two scans are of one participant, as their labels say. With it, a scan that has the voxels of another
-        participant's says so in `problem`, all but the first: one of the labels is wrong.
+        participant's says so in `problem`, all but the first: one of the labels is wrong. So does one that is nearly
+        the same image, unless `participants` keeps `near_copies`.
+    travelling
+        Whether some people are on both sides under two labels, as a table says: sides are not compared then.
 
     Raises UpfieldError for a participant who has no scan, or who is included and excluded.
 
@@ -55,6 +62,8 @@ def choose(
         _say_uncertain(result)
     if one_person is not None:
         result = without_copies(result, one_person)
+    if one_person is not None and participants["near_copies"] == "exclude":
+        result = without_near_copies(result, one_person, travelling)
     return _averaged(result) if duplicates == "average" else result
 
 
@@ -69,6 +78,24 @@ def without_copies(scans: Iterable[Scan], one_person: Callable[[Scan, Scan], boo
                 whose = f"{Path(other.path).name} of {other.participant} ({other.role})"
                 scan = changed(scan, problem=f"the same voxels as {whose}")
         result.append(scan)
+    return result
+
+
+def without_near_copies(
+    scans: Sequence[Scan], one_person: Callable[[Scan, Scan], bool], travelling: bool
+) -> list[Scan]:
+    """The scans, of which those nearly the same as an earlier one of another participant say so in `problem`."""
+    places = [place for place, scan in enumerate(scans) if scan.detail and not scan.problem]
+    alike = likeness.likeness([scans[place].detail for place in places])
+    result, gone = list(scans), set[int]()
+    for later, earlier in np.argwhere(np.tril(alike, -1) >= likeness.COPY).tolist():
+        scan, other = scans[places[later]], scans[places[earlier]]
+        apart = travelling and scan.role != other.role
+        if not {later, earlier} & gone and not apart and not one_person(scan, other):
+            gone.add(later)
+            whose = f"{Path(other.path).name} of {other.participant} ({other.role})"
+            problem = f"nearly the same image as {whose}: their detail correlates by {alike[later, earlier]:.2f}"
+            result[places[later]] = changed(scan, problem=problem)
     return result
 
 

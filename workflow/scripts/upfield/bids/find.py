@@ -13,7 +13,7 @@ from upfield.bids.scan import Scan, changed
 from upfield.bids.sidecars import Sidecars
 from upfield.catalogue.rules import hint
 from upfield.errors import PassingError, ScanError, UpfieldError
-from upfield.image import identity, nifti
+from upfield.image import identity, likeness, nifti
 
 # Short names of entities, as in names of files, by the long names that BIDS and our config use.
 ENTITY_KEYS = {
@@ -151,7 +151,8 @@ def inspect(scan: Scan) -> Scan:
     except ScanError as error:
         return changed(scan, size=size, problem=str(error))
     voxel = tuple(round(float(v), 4) for v in volume.grid.spacing)
-    return changed(scan, size=size, shape=volume.data.shape, voxel=voxel, voxels=identity.of(volume.data))
+    known = {"voxels": identity.of(volume.data), "detail": likeness.detail(volume)}
+    return changed(scan, size=size, shape=volume.data.shape, voxel=voxel, **known)
 
 
 def _passing(path: str | Path, error: BaseException) -> str:

@@ -79,7 +79,8 @@ def _inspect_all(scans: list[Scan], known: Mapping[str, Mapping[str, Any]], unwa
             result.append(scan)
         elif _unchanged(scan, known):
             old = _from_json(dict(known[scan.path]))
-            result.append(changed(scan, shape=old.shape, voxel=old.voxel, size=old.size, voxels=old.voxels))
+            seen = {"voxels": old.voxels, "detail": old.detail}
+            result.append(changed(scan, shape=old.shape, voxel=old.voxel, size=old.size, **seen))
         else:
             result.append(_inspected(scan, unwanted))
             bar.update()
@@ -110,8 +111,8 @@ def _stamp(path: str) -> list[int]:
 def _unchanged(scan: Scan, known: Mapping[str, Mapping[str, Any]]) -> bool:
     old = known.get(scan.path)
     # Why a scan could not be used may lie in what was around it then: only what was read well is remembered.
-    # One without the digest of its voxels was read by an older version.
-    return old is not None and not old["problem"] and "voxels" in old and _stamp(scan.path) == old["stamp"] != []
+    # One without the detail of its image was read by an older version.
+    return old is not None and not old["problem"] and "detail" in old and _stamp(scan.path) == old["stamp"] != []
 
 
 def _to_json(scan: Scan) -> dict[str, Any]:

@@ -110,6 +110,7 @@ KINDS: Mapping[str, Kind] = {
     "values": Kind("metrics/participants/{participant}.tsv", "metrics of a test participant"),
     "reference_values": Kind("metrics/participants/{participant}_truth.tsv", "those of the reference image itself"),
     "applied_values": Kind("metrics/as_applied/{participant}.tsv", "metrics of outputs as `apply` would deliver them"),
+    "others_values": Kind("metrics/as_others_count/{participant}.tsv", "scores of papers and challenges"),
     "perceptual": Kind("metrics/participants/{participant}_lpips.tsv", "LPIPS of a test participant"),
     "segmentation": Kind("metrics/participants/{participant}_tissues.tsv", "tissues of outputs against the target's"),
     "harmonized_values": Kind(
@@ -136,7 +137,7 @@ KINDS: Mapping[str, Kind] = {
 TABLES = (
     "per_subject", "leaderboard", "comparisons", "ranks", "outliers", "quantities", "agreement", "definitions",
     "audit", "structures", "lesions", "calibration", "appearance", "harmonisation", "as_applied",
-    "as_applied_leaderboard",
+    "as_applied_leaderboard", "as_others_count", "as_others_count_leaderboard",
 )  # fmt: skip
 
 # What a name in braces may be, as a regular expression; others are letters and digits.

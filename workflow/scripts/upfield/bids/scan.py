@@ -18,7 +18,7 @@ class Scan:
     what the dataset calls the participant, where an unpaired study calls it otherwise. `dicom` is the folder of the
     DICOM series that `path` will be converted from, empty for other scans. `channel` counts the contrasts of a source
     from 0. `further` are the paths of more acquisitions of the same, to be averaged with it. `voxels` is the digest of
-    the image's values, empty before they were read.
+    the image's values, `detail` what copies of it share (`image.likeness`), empty before they were read.
     """
 
     participant: str
@@ -39,6 +39,7 @@ class Scan:
     channel: int = 0
     further: tuple[str, ...] = ()
     voxels: str = ""
+    detail: str = ""
 
     @property
     def root(self) -> str:

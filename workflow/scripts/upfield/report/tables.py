@@ -46,6 +46,9 @@ COLUMNS = {
     "metrics/definitions": ("metric", "label", "unit", "better", "ideal", "values", "definition", "source"),
     "metrics/as_applied": ("participant_id", "method", "fold", "seed", "split", "region", "metric", "value"),
     "metrics/as_applied_leaderboard": ("method", "split", "region", "metric", "n", "mean", "sd", "ci_low", "ci_high"),
+    "metrics/as_others_count": ("participant_id", "method", "fold", "seed", "split", "region", "metric", "value"),
+    "metrics/as_others_count_leaderboard": ("method", "split", "region", "metric", "n", "mean", "sd", "ci_low",
+                                            "ci_high"),
     "metrics/appearance": ("participant_id", "scanner", "method", "block", "feature", "value"),
 }  # fmt: skip
 LABELS = quality.LABELS | harmonization.LABELS

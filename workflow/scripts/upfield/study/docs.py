@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from upfield.catalogue import methods, settings
 from upfield.catalogue.methods import ROOT, Facts
-from upfield.catalogue.metrics import LEARNED
+from upfield.catalogue.metrics import LEARNED, OTHERS
 from upfield.evaluate.metrics import registry
 from upfield.files import write_text
 from upfield.preprocess.brain.tool import tools
@@ -23,8 +25,9 @@ PLACE = re.compile(r"(<!-- table: ([\w ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL
 def table(name: str) -> str:
     """A table by the name that a page has for it. Raises KeyError for one that there is not."""
     kind, _, what = name.partition(" ")
-    makers = {"settings": lambda: _settings(methods.built_in(what)), "metrics": _metrics, "brain": _brain_tools,
-              "schedules": _schedules, "augmentation": lambda: _named("name", settings.AUGMENTATIONS),
+    makers = {"settings": lambda: _settings(methods.built_in(what)), "metrics": _metrics, "others": _others,
+              "brain": _brain_tools, "schedules": _schedules,
+              "augmentation": lambda: _named("name", settings.AUGMENTATIONS),
               "content": lambda: _named("term", settings.TERMS)}  # fmt: skip
     return makers[kind]()
 
@@ -99,8 +102,16 @@ def _schedules() -> str:
 
 
 def _metrics() -> str:
+    return _defined(registry.definitions([*registry.METRICS, *(metric.name for metric in LEARNED)]))
+
+
+def _others() -> str:
+    return _defined(registry.defined(OTHERS))
+
+
+def _defined(metrics: pd.DataFrame) -> str:
     rows = []
-    for row in registry.definitions([*registry.METRICS, *(metric.name for metric in LEARNED)]).itertuples():
+    for row in metrics.itertuples():
         values = row.values if row.unit == "none" else f"{row.values}, {row.unit}"
         source = re.sub(r"(https://\S+)", r"<\1>", row.source)
         rows.append([f"`{row.metric}`", row.better, row.ideal, values, row.definition, source])

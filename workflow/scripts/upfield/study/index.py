@@ -24,5 +24,6 @@ def planned_index(config: Mapping[str, Any]) -> Index:
 
 def assemble(config: Mapping[str, Any], scans: list[bids.Scan]) -> Index:
     """What belongs together of the scans that are wanted."""
-    chosen = bids.choose(scans, config["participants"], config["duplicates"], designs.of(config).one_person)
+    travelling = config["pairs"] is not None
+    chosen = bids.choose(scans, config["participants"], config["duplicates"], designs.of(config).one_person, travelling)
     return designs.of(config).assemble(chosen, config)

@@ -25,8 +25,8 @@ FIXED = (
 )  # fmt: skip
 # Of a test participant.
 MEASURED = (
-    "values", "reference_values", "applied_values", "perceptual", "segmentation", "harmonized_values", "audit",
-    "structures", "audit_maps", "lesions", "calibration",
+    "values", "reference_values", "applied_values", "others_values", "perceptual", "segmentation", "harmonized_values",
+    "audit", "structures", "audit_maps", "lesions", "calibration",
 )  # fmt: skip
 # What is made of scans before anything is learned from them.
 OF_SCANS = (

@@ -34,10 +34,14 @@ DEFINITIONS = ["metric", "label", "unit", "better", "ideal", "values", "definiti
 
 def definitions(names: Sequence[str] | None = None) -> pd.DataFrame:
     """The metrics (all, or those named, in this order) as a table of texts with the columns `DEFINITIONS`."""
+    return defined([KNOWN[name] for name in (KNOWN if names is None else names)])
+
+
+def defined(metrics: Sequence[Metric]) -> pd.DataFrame:
+    """Metrics as a table of texts with the columns `DEFINITIONS`."""
     rows = []
-    for name in KNOWN if names is None else names:
-        metric = KNOWN[name]
+    for metric in metrics:
         ideal = "the target's" if metric.ideal is None else f"{metric.ideal:g}".replace("inf", "∞")
         unit, values = metric.unit or "none", metric.values
-        rows.append([name, metric.label, unit, metric.better, ideal, values, metric.definition, metric.source])
+        rows.append([metric.name, metric.label, unit, metric.better, ideal, values, metric.definition, metric.source])
     return pd.DataFrame(rows, columns=DEFINITIONS)

@@ -148,7 +148,8 @@ class Design:
     def tables(self, config: Mapping[str, Any]) -> list[str]:
         """Names of the tables of metrics that this kind of study has beside those that all have."""
         applied = [] if self.not_applied(config) else ["as_applied", "as_applied_leaderboard"]
-        return [*(name for name in ("audit", "lesions") if config["evaluate"][name]), *applied]
+        others = ["as_others_count", "as_others_count_leaderboard"] if config["evaluate"]["as_others_count"] else []
+        return [*(name for name in ("audit", "lesions") if config["evaluate"][name]), *applied, *others]
 
     def not_applied(self, config: Mapping[str, Any]) -> str:
         """Why nothing is measured as `apply` would deliver it, a clause; empty if it is."""
