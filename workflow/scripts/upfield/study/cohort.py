@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from upfield.bids import Index, Pair, Scan
+from upfield.bids import Index, Pair, Scan, sidecar
 from upfield.evaluate import atlas
 from upfield.files import read_json
 from upfield.image.nifti import SAME, Scale
@@ -183,6 +183,10 @@ class Cohort(Scans):
             return content.scans
         pair = self.pairs[participant]
         return [pair.target, *pair.sources]
+
+    def judged_by(self, participant: str) -> list[str]:
+        """Files that exclude a participant: the sidecars of the preprocessed scans."""
+        return [str(sidecar(self.preprocessed(scan))) for scan in self.judged_scans(participant)]
 
     # -- datasets --------------------------------------------------------------------------------------------------
 
