@@ -2,7 +2,8 @@
 
 The stages, each in its own file of rules/ and each a target by name:
 ingest -> preprocess -> qc -> split -> patches -> train -> predict -> evaluate -> report (the default).
-With a trained `model` instead: apply, which enhances scans that have no target.
+With a trained `model` instead: apply, which enhances scans that have no target, or evaluate, which measures the model
+on pairs that it has never seen.
 """
 
 import os
@@ -32,10 +33,11 @@ from upfield.cluster.said import SaidLast
 from upfield.errors import UpfieldError, closed, of_machine
 from upfield.files import merged, read_tsv, read_yaml, remove_abandoned
 from upfield.image.nifti import SAME
-from upfield.study import outputs, phantoms
-from upfield.study.application import Application, resolve
+from upfield.study import kinds, outputs, phantoms
+from upfield.study.application import Application
 from upfield.study.config import check_files, reading_pairs, typed
 from upfield.study.study import Study
+from upfield.study.validation import FOLD
 
 home.settle()
 # The Slurm plugin forgets where Slurm is when Snakemake itself runs in a job.
@@ -62,12 +64,11 @@ try:
             raise UpfieldError(f"config: {WRONG}")
         check_files(workflow.overwrite_configfiles)
     config.update(typed(config, warn=workflow.is_main_process))
-    APPLYING = config["model"] is not None
-    if APPLYING:
-        config.update(resolve(config, GIVEN))
-        STUDY = Application(config, rescan=workflow.is_main_process)
-    else:
-        STUDY = Study(config, rescan=workflow.is_main_process)
+    config.update(kinds.resolved(config, GIVEN))
+    STUDY = kinds.of(config, rescan=workflow.is_main_process)
+    # One that trains, a model on scans without a target, or else a model that is measured on pairs.
+    TRAINING_STUDY, APPLYING = isinstance(STUDY, Study), isinstance(STUDY, Application)
+    if TRAINING_STUDY:
         # Who is where is known, or refused, before anything runs.
         STUDY.folds
 except Exception as error:
@@ -136,6 +137,8 @@ if APPLYING:
 else:
     EVERY_TABLE = [PATHS("table", table=table) for table in STUDY.every_table]
     COHORT = [PATHS(kind) for kind in ("description", "ignore", "inventory", "pairs", "excluded")]
+    ONE_EACH = [PATHS(kind) for kind in ("report", "quality_table", "validation")]
+    ONE_EACH += [PATHS("splits" if TRAINING_STUDY else "applied")]
     # Metrics against a target.
     EXPORTS = [PATHS("export", method=method) for method in STUDY.methods.names if STUDY.design.has_reference]
     PREDICTIONS = [
@@ -145,7 +148,7 @@ else:
     PREDICTIONS += [STUDY.enhanced(method, participant) for participant in STUDY.tested for method in STUDY.as_applied]
     MODELS = [
         path
-        for method in STUDY.methods.trained
+        for method in (STUDY.methods.trained if TRAINING_STUDY else [])
         for fold in STUDY.folds.names
         for seed in STUDY.methods.seeds(method)
         for path in model_files(method=method, fold=fold, seed=seed).values()
@@ -157,32 +160,19 @@ else:
         ingest,
         preprocess,
         qc,
-        split,
-        patches,
-        train,
         predict,
         evaluate,
-        reader_study,
 
     rule report:
         """Everything: the report, and what else a user would miss if it were deleted."""
         input:
-            PATHS("report"),
+            ONE_EACH,
             COHORT,
-            PATHS("splits"),
-            PATHS("quality_table"),
-            PATHS("validation"),
             EVERY_TABLE,
             EXPORTS,
             MODELS,
             PREDICTIONS,
             WITHOUT_SIDECAR,
-
-    rule reader_study:
-        """Blinded images for readers, a sheet for their scores, and the key."""
-        input:
-            PATHS("reader_key"),
-            PATHS("reader_images"),
 
     rule ingest:
         """Which scans there are, which belong together, what was left out."""
@@ -203,23 +193,6 @@ else:
             [PATHS("contact_sheet", sheet=sheet) for sheet in STUDY.sheets],
             SCANS_WITHOUT,
 
-    rule split:
-        """Who trains, validates and tests."""
-        input:
-            PATHS("splits"),
-
-    rule patches:
-        """Patch stores of all participants."""
-        input:
-            [PATHS("store", store=store) for store in STUDY.contents],
-            SCANS_WITHOUT,
-
-    rule train:
-        """Every model."""
-        input:
-            MODELS,
-            SCANS_WITHOUT,
-
     rule predict:
         """Outputs of every method for the test participants."""
         input:
@@ -227,17 +200,49 @@ else:
             PREDICTIONS_WITHOUT,
 
     rule evaluate:
-        """Every table of metrics."""
+        """Every table of metrics; of a given model the report too."""
         input:
             EVERY_TABLE,
             EXPORTS,
             PREDICTIONS,
             WITHOUT_SIDECAR,
+            [] if TRAINING_STUDY else ONE_EACH,
 
     rule apply:
-        """A trained model on scans without a target: refused, since no model is set."""
+        """A trained model on scans without a target: refused, since no model is set, or one that is to be measured."""
         input:
             model_to_apply,
+
+    if TRAINING_STUDY:
+
+        localrules:
+            split,
+            patches,
+            train,
+            reader_study,
+
+        rule split:
+            """Who trains, validates and tests."""
+            input:
+                PATHS("splits"),
+
+        rule patches:
+            """Patch stores of all participants."""
+            input:
+                [PATHS("store", store=store) for store in STUDY.contents],
+                SCANS_WITHOUT,
+
+        rule train:
+            """Every model."""
+            input:
+                MODELS,
+                SCANS_WITHOUT,
+
+        rule reader_study:
+            """Blinded images for readers, a sheet for their scores, and the key."""
+            input:
+                PATHS("reader_key"),
+                PATHS("reader_images"),
 
 
 localrules:
@@ -263,17 +268,24 @@ else:
     include: "rules/ingest.smk"
     include: "rules/preprocess.smk"
     include: "rules/qc.smk"
-    include: "rules/split.smk"
-    include: "rules/patches.smk"
-    include: "rules/train.smk"
-    include: "rules/predict.smk"
-    include: "rules/external.smk"
     include: "rules/evaluate.smk"
     include: "rules/as_applied.smk"
     include: "rules/as_others_count.smk"
-    include: "rules/harmonise.smk"
-    include: "rules/report.smk"
-    include: "rules/reading.smk"
+
+    if TRAINING_STUDY:
+
+        include: "rules/split.smk"
+        include: "rules/patches.smk"
+        include: "rules/train.smk"
+        include: "rules/predict.smk"
+        include: "rules/external.smk"
+        include: "rules/harmonise.smk"
+        include: "rules/report.smk"
+        include: "rules/reading.smk"
+
+    else:
+
+        include: "rules/validation.smk"
 
 
 include: "rules/cluster.smk"

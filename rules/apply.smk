@@ -87,7 +87,7 @@ rule enhance_alone:
     params:
         **STEP.params,
         inference=INFERENCE,
-        adds_change=STUDY.design.adds_change,
+        adds_change=STUDY.adds_change,
     script:
         "../workflow/scripts/step.py"
 

@@ -1,38 +1,13 @@
 """As applied: what a trained model would make of test participants if it did not know their targets, measured.
 
-1. typical_targets     one fold: what its training targets are like, as in the cards of its models
-2. prepare_tested      the source by itself, as `snakemake apply` prepares it
-3. enhance_tested      the networks, as `snakemake apply` runs them, on the source's own grid
-4. rescale             the baselines without a network: the source on the training targets' scale
-5. measure_as_applied  one participant: outputs moved to the target, then measured as all are
-6. as_applied          all participants
+1. prepare_tested      the source by itself, as `snakemake apply` prepares it
+2. enhance_tested      the networks, as `snakemake apply` runs them, on the source's own grid
+3. rescale             the baselines without a network: the source on the training targets' scale
+4. measure_as_applied  one participant: outputs moved to the target, then measured as all are
+5. as_applied          all participants
 """
 
 if STUDY.as_applied:
-
-    STEP = step("study.steps.typical_targets", "train/targets_fold-{fold}")
-
-    rule typical_targets:
-        """Voxels and intensities of a fold's training targets."""
-        input:
-            lambda wildcards: [
-                sidecar(STUDY.preprocessed(scan)) for scan in STUDY.training_scans(wildcards.fold, STUDY.index)
-            ],
-            PATHS("splits"),
-        output:
-            typical=PATHS("typical"),
-        log:
-            STEP.log,
-        benchmark:
-            STEP.benchmark
-        conda:
-            "../envs/preprocess.yaml"
-        resources:
-            **STEP.resources,
-        params:
-            **STEP.params,
-        script:
-            "../workflow/scripts/step.py"
 
     STEP = step("predict.apply.prepare_tested", "predict/{folder}/{scan}_{suffix}_prepare-{space}-{scale}")
 
@@ -100,7 +75,7 @@ if STUDY.as_applied:
         params:
             **STEP.params,
             inference=INFERENCE,
-            adds_change=STUDY.design.adds_change,
+            adds_change=STUDY.adds_change,
         script:
             "../workflow/scripts/step.py"
 

@@ -238,7 +238,7 @@ def case_of(participant, methods=None):
         "reference": reference[0] if reference else None,
         "source": STUDY.preprocessed(source or scans[0]),
         "mask": PATHS("mask", scans[0]),
-        "judged_by": [str(sidecar(STUDY.preprocessed(scan))) for scan in scans],
+        "judged_by": STUDY.judged_by(participant),
         "suffix": scans[0].suffix,
     }
 
@@ -347,12 +347,15 @@ def applied_case(wildcards):
     prepared = dict.fromkeys(str(sidecar(STUDY.prepared(participant, method))) for method in methods)
     return said | {
         "outputs": {method: STUDY.enhanced(method, participant) for method in methods},
-        "judged_by": [*said["judged_by"], *prepared],
+        "judged_by": list(dict.fromkeys([*said["judged_by"], *prepared])),
         "transform": STUDY.transform(STUDY.contents[participant].source),
     }
 
 
 # -- report ----------------------------------------------------------------------------------------------
+
+# Test participants with images in the report.
+SHOWN = [] if APPLYING else list(STUDY.tested)[: config["report"]["subjects"]]
 
 
 def shown_files(participant):
@@ -411,4 +414,5 @@ def aside():
 
 
 def model_to_apply(wildcards):
-    raise WorkflowError("config: model is not set; apply needs model=<model folder> and bids_dir=<BIDS dataset>")
+    what = "model is not set" if TRAINING_STUDY else "model is set with a target, which measures it"
+    raise WorkflowError(f"config: {what}; apply needs model=<model folder> and bids_dir=<BIDS dataset>")

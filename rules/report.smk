@@ -3,9 +3,6 @@
 1. html_report  what was done, did it work, for whom did it not, and can it be repeated
 """
 
-SHOWN = list(STUDY.tested)[: config["report"]["subjects"]]
-
-
 STEP = step("report.steps.html_report", "report/report")
 
 

@@ -1,8 +1,9 @@
 """Training: one model per method, fold and seed, side by side.
 
-1. train_model     a network, resumed from its checkpoint if it was interrupted
-2. fit_histogram   the histogram-matching baseline: the training targets' mean distribution
-3. fit_denoise     the denoising baseline: denoiser tuned on validation, curve fitted on training participants
+1. train_model      a network, resumed from its checkpoint if it was interrupted
+2. fit_histogram    the histogram-matching baseline: the training targets' mean distribution
+3. fit_denoise      the denoising baseline: denoiser tuned on validation, curve fitted on training participants
+4. typical_targets  one fold: what its training targets are like, as in the cards of its models
 """
 
 STEP = step(
@@ -95,5 +96,32 @@ if "denoise" in STUDY.methods.names:
             **STEP.params,
             train=pairs_to_fit("train"),
             val=pairs_to_fit("val"),
+        script:
+            "../workflow/scripts/step.py"
+
+
+if STUDY.as_applied:
+
+    STEP = step("study.steps.typical_targets", "train/targets_fold-{fold}")
+
+    rule typical_targets:
+        """Voxels and intensities of a fold's training targets."""
+        input:
+            lambda wildcards: [
+                sidecar(STUDY.preprocessed(scan)) for scan in STUDY.training_scans(wildcards.fold, STUDY.index)
+            ],
+            PATHS("splits"),
+        output:
+            typical=PATHS("typical"),
+        log:
+            STEP.log,
+        benchmark:
+            STEP.benchmark
+        conda:
+            "../envs/preprocess.yaml"
+        resources:
+            **STEP.resources,
+        params:
+            **STEP.params,
         script:
             "../workflow/scripts/step.py"

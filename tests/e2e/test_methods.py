@@ -1,6 +1,7 @@
 """One epoch of every method through the whole workflow, at tiny sizes: models, predictions, metrics and report."""
 
 import shutil
+from itertools import product
 
 import nibabel as nib
 import numpy as np
@@ -182,6 +183,61 @@ def test_outputs_as_applied_are_what_apply_makes_of_the_same_scan(finished, appl
 
 def test_applied_dataset_is_a_valid_bids_derivative(applied):
     assert not bids_errors(applied[1])
+
+
+@pytest.fixture(scope="module")
+def elsewhere(finished, balls, tmp_path_factory):
+    """Two participants the study never saw, after a model that enlarges was measured on them."""
+    data = balls(2, first=7)
+    out = tmp_path_factory.mktemp("elsewhere")
+    done = run_snakemake("evaluate", "--config", *said_of(finished, data), f"output_dir={out}", here=True)
+    assert done.returncode == 0, done.stdout[-6000:]
+    return data, out / "evaluate-srgan3d"
+
+
+def said_of(finished, data):
+    """The configuration that measures the study's model on a dataset of balls."""
+    sessions = (("source", "low"), ("target", "high"))
+    return [
+        f"model={finished.root}/models/srgan3d/fold-0_seed-42",
+        *(f"{side}={{bids_dir: {data}, entities: {{session: {session}}}}}" for side, session in sessions),
+        "preprocess={registration: {transform: none}}",
+        "evaluate={regions: false, segmentation: false, audit: false, metrics: [psnr, pearson]}",
+    ]
+
+
+def test_a_model_is_measured_on_other_data(finished, elsewhere):
+    data, root = elsewhere
+    values = read_tsv(root / "metrics/per_subject.tsv")
+    values = values[values["region"] == "brain"].set_index(["participant_id", "method", "metric"])["value"]
+    people, measured = {"sub-07", "sub-08"}, {"identity", "spline", "histogram_match", "denoise", "srgan3d"}
+    assert set(values.index) == set(product(people, measured, ("psnr", "pearson")))
+    assert set(read_tsv(root / "applied.tsv")["status"]) == {"applied"}
+    assert set(read_tsv(root / "metrics/as_applied.tsv")["method"]) == measured - {"spline"}
+    typical = read_json(finished.root / "models/srgan3d/fold-0_seed-42/model.json")["domain"]["target"]
+    assert read_json(root / "models/targets_fold-external.json") == typical
+    for person in people:
+        # By hand: the source's percentiles become those of the target, and one linear interpolation.
+        source, target = (
+            nifti.load(data / f"{person}/ses-{s}/anat/{person}_ses-{s}_T1w.nii.gz") for s in ("low", "high")
+        )
+        brain = target.data > 0
+        (a, b), (c, d) = (np.percentile(image.data[image.data > 0], (0.5, 99.5)) for image in (source, target))
+        moved = nifti.resample(source, target.grid, order=1).data
+        error = ((moved - a) / (b - a) * (d - c) + c - target.data)[brain]
+        assert values[person, "identity", "psnr"] == pytest.approx(
+            10 * np.log10((d - c) ** 2 / (error**2).mean()), abs=1e-3
+        )
+    page = (root / "report/index.html").read_text()
+    assert "trained before on 1 participant of other data" in page and 'id="split"' not in page
+
+
+def test_a_model_is_not_measured_on_whom_it_has_seen(finished):
+    seen = read_json(finished.root / "models/srgan3d/fold-0_seed-42/model.json")["participants"]
+    done = run_snakemake("evaluate", "--dry-run", "--config", *said_of(finished, finished.data), here=True)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("config: ")]
+    assert done.returncode != 0 and "model has seen" in line
+    assert all(person in line for person in (*seen["train"], *seen["val"])) and person_tested(finished) not in line
 
 
 def test_a_second_run_has_nothing_to_do(finished):

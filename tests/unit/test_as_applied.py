@@ -9,7 +9,7 @@ from upfield.evaluate.case import Case
 from upfield.files import read_json, write_json
 from upfield.image import nifti
 from upfield.image.nifti import Volume
-from upfield.predict.apply import prepare_tested, rescale
+from upfield.predict.apply import move, prepare_tested, rescale
 from upfield.predict.interpolate import interpolate
 from upfield.preprocess.standardize import prepare, standardize
 from upfield.report.context import StudyContext
@@ -102,6 +102,52 @@ def test_an_output_as_applied_is_moved_to_the_target_with_the_registration(pair)
     moved = applied(pair).output("identity")
     own = nifti.load(pair["applied"]).data
     np.testing.assert_allclose(moved[:-2], own[2:], atol=1e-3)
+
+
+def moved(pair, method, transform=None):
+    path = pair["known"].replace("known", f"moved_{method}")
+    move(
+        pair["applied"], pair["source"], pair["target"], transform or pair["transform"], pair["target_on_pair"], path,
+        method, judged_by=[str(sidecar(pair[name])) for name in ("on_pair", "target_on_pair", "alone")],
+    )  # fmt: skip
+    return path
+
+
+def test_on_other_data_an_output_as_applied_is_compared_on_the_scale_of_its_target(pair):
+    applied(pair)
+    path = moved(pair, "identity")
+    # By hand: 150 and 250 on the scale of the training targets are 0 +- 1, which this target has as 100 and 200.
+    assert values(case(pair | {"moved": path}, "moved"))["mae"] == pytest.approx(0, abs=1e-3)
+    said = read_json(sidecar(path))
+    assert (
+        said["Method"] == "identity" and said["SkullStripped"] is False and said["Intensity"].endswith("target image")
+    )
+    # The training targets' scale went in and out: the numbers are those of a study with the same pair.
+    shift = np.eye(4)
+    shift[:3, 3] = 0.7, -1.1, 0.4
+    nifti.write_transform(pair["transform"], shift)
+    standardize(pair["source"], pair["mask"], pair["mask"], pair["on_pair"], SETTINGS, pair["transform"])
+    for method in ("identity", "spline"):
+        interpolate(
+            pair["source"], pair["mask"], pair["target"], pair["transform"], pair["on_pair"], pair["target_on_pair"],
+            pair["known"], method,
+        )  # fmt: skip
+        found = moved(pair, method)
+        inside = nifti.load(pair["mask"]).data > 0
+        np.testing.assert_allclose(
+            nifti.load(found).data[inside], nifti.load(pair["known"]).data[inside], rtol=1e-5, atol=1e-3
+        )
+        assert values(case(pair | {"moved": found}, "moved")).to_dict() == pytest.approx(
+            values(case(pair, "known")).to_dict(), rel=1e-5, abs=1e-3
+        )
+
+
+def test_what_excludes_a_pair_leaves_its_source_in_the_place_of_an_output(pair):
+    write_json(sidecar(pair["alone"]), {"Excluded": "no brain found"})
+    applied(pair)
+    path = moved(pair, "identity")
+    assert read_json(sidecar(path))["Excluded"] == "no brain found"
+    np.testing.assert_allclose(nifti.load(path).data, nifti.load(pair["source"]).data, atol=1e-3)
 
 
 def test_a_tested_source_is_prepared_as_apply_prepares_it(pair, tmp_path):

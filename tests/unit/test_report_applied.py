@@ -28,7 +28,7 @@ def page(folder, **changes):
         config={"study": "apply-unet3d", "pairing": "paired"},
         provenance=PROVENANCE,
         narrative=narrative.of({"pairing": "paired"}),
-        table=table,
+        applied=table,
         scans=[Enhanced("sub-01", images.source, images.mask, images.outputs["unet3d"])][
             : status["status"] == "applied"
         ],

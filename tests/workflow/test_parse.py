@@ -312,6 +312,7 @@ def test_trained_model_takes_scans_to_its_template(trained, bids_tree, tmp_path)
         (["model=/no/such/model", "bids_dir=/data"], ["model is /no/such/model", "no model.json"]),
         (["model={model}"], ["bids_dir is not set"]),
         (["model={model}", "bids_dir=/data", "preprocess={n4: false}"], ["preprocess has no effect with model"]),
+        (["model={model}", "target={bids_dir: /data}"], ["source.bids_dir is not set"]),
     ],
 )
 def test_mistake_in_applying_stops_with_one_line(trained, said, words):

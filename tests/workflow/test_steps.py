@@ -135,6 +135,25 @@ def test_jobs_of_an_applied_model_fit_their_steps(planned, trained, bids_tree, t
     assert report(jobs) == ""
 
 
+def test_jobs_of_a_model_on_other_data_fit_their_steps(planned, trained, dataset):
+    config = study(dataset, model=str(trained()))
+    del config["train"]
+    for side in ("source", "target"):
+        config[side]["entities"]["suffix"] = "T1w"
+    jobs = planned(config, "evaluate")
+    rules = {job.rule for job in jobs}
+    assert {
+        "targets_of_model",
+        "screen_sources",
+        "prepare_tested",
+        "enhance_tested",
+        "move",
+        "validation_report",
+    } <= rules
+    assert not {"splits", "patch_store", "train_model", "fit_denoise", "interpolate", "enhance"} & rules
+    assert report(jobs) == ""
+
+
 def test_a_rule_that_does_not_fit_is_reported():
     names = {"inputs": {"image"}, "outputs": {"corrected", "nonsense"}, "params": {"enabled", "image"}}
     found = misfits(Named("bias", "preprocess.bias.correct_bias", names, set()))

@@ -86,7 +86,8 @@ KINDS: Mapping[str, Kind] = {
     "card": Kind("models/{method}/fold-{fold}_seed-{seed}/model.json", "model card: everything else about a model"),
     "history": Kind("models/{method}/fold-{fold}_seed-{seed}/history.tsv", "losses and validation by epoch"),
     "typical": Kind(
-        "models/targets_fold-{fold}.json", "what the training targets of a fold are like, as in model cards"
+        "models/targets_fold-{fold}.json",
+        "what the training targets of a fold are like, as in model cards; `external`: those of a given model",
     ),
     # -- predictions
     "prediction": Kind(
@@ -104,7 +105,10 @@ KINDS: Mapping[str, Kind] = {
         "a method's output on the scan's own grid (unpaired studies, applied models, outputs as applied)",
         described=True,
     ),
-    "applied": Kind("applied.tsv", "applied models: every scan found, with warnings, and whether it was enhanced"),
+    "applied": Kind(
+        "applied.tsv",
+        "given models: every scan found (of pairs: every source), with warnings, and whether it was enhanced",
+    ),
     # -- evaluation
     "tissues": Kind(f"{SCAN}_desc-tissues_dseg.nii.gz", "tissue classes of a target", described=True),
     "values": Kind("metrics/participants/{participant}.tsv", "metrics of a test participant"),

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from upfield.bids import sidecar
+from upfield.catalogue.methods import INTERPOLATION_ORDER
 from upfield.files import read_json
 from upfield.image import nifti
 from upfield.image.intensity import Scaling
@@ -14,8 +16,8 @@ from upfield.predict import models as trained
 from upfield.predict import training_range
 from upfield.predict.harmonize import rescaled
 from upfield.predict.models import Inference
-from upfield.predict.native import changed, save_prediction, template_to_target
-from upfield.preprocess.derivatives import why_excluded
+from upfield.predict.native import ON_TARGET, changed, save_prediction, save_unenhanced, template_to_target
+from upfield.preprocess.derivatives import scaling_of, why_excluded
 from upfield.preprocess.grid import SOURCE_MARGIN
 from upfield.preprocess.standardize import prepare
 from upfield.step import step
@@ -119,6 +121,44 @@ def rescale(
         "Intensity": "intensities on the median scale of the training targets",
     }
     save_prediction(result, enhanced, metadata)
+
+
+@step(version=0, memory=(500, 60), minutes=(0.3, 0.1))
+def move(
+    enhanced: str,
+    source: str,
+    target: str,
+    transform: str,
+    target_preprocessed: str,
+    prediction: str,
+    method: str,
+    judged_by: Sequence[str] = (),
+) -> None:
+    """An output as applied on its target's grid and intensity scale, moved there with one interpolation.
+
+    `enhanced` is what `enhance_alone` or `rescale` wrote of the bias-corrected `source`, `transform` leads from there
+    to `target`. MR intensities are arbitrary units: what is 0 and 1 of the training targets becomes 0 and 1 of this
+    target, whose normalization `target_preprocessed` holds, so that no output is judged by the units of a scanner. An
+    excluded pair, by the files that it is `judged_by`, has its source alone, see `save_unenhanced`.
+    """
+    if why_excluded(judged_by) is not None:
+        save_unenhanced(source, target, transform, method, judged_by, prediction)
+        return
+    grid, moves = nifti.load(target).grid, nifti.read_transform(transform)
+    output = nifti.load(enhanced)
+    data = scaling_of(target_preprocessed).invert(scaling_of(enhanced).apply(output.data))
+    # As intensities, so that what lies beyond the source is 0.
+    moved = nifti.resample(output.with_data(data), grid, moves, order=INTERPOLATION_ORDER.get(method, 3))
+    made = read_json(sidecar(enhanced))
+    metadata = {
+        "Sources": [enhanced, target, transform],
+        "SpatialReference": target,
+        "SkullStripped": made["SkullStripped"],
+        "Method": method,
+        "Models": made["Models"],
+        "Intensity": ON_TARGET,
+    }
+    save_prediction(moved, prediction, metadata, judged_by)
 
 
 def _save_excluded(image: str, judged_by: Sequence[str], enhanced: str, method: str) -> None:

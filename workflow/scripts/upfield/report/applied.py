@@ -1,7 +1,6 @@
 """The page of `snakemake apply`: which scans were enhanced, what to be careful about, inputs beside outputs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pandas as pd
 from upfield.files import places, portable, write_text
 from upfield.report import tables
 from upfield.report.context import AppliedContext, Enhanced
+from upfield.report.narrative import of_models
 from upfield.report.render import render
 from upfield.study.designs.narrative import Narrative
 
@@ -21,7 +21,7 @@ def build_applied(
     config: Mapping[str, Any],
     provenance: Mapping[str, Any],
     narrative: Narrative,
-    table: pd.DataFrame,
+    applied: pd.DataFrame,
     scans: Sequence[Enhanced],
     cards: Sequence[Mapping[str, Any]],
     training_range: Mapping[str, Any],
@@ -31,9 +31,7 @@ def build_applied(
     Parameters are those of `AppliedContext`; of `config`, `pairing` and `simulate` are the model's. Only what lies
     inside the brain masks of `scans` gets into the file.
     """
-    if any(card.get("phantom") for card in cards):
-        notice = "The model was trained on a phantom: simulated heads, no scan of a person. It is a test, no tool."
-        narrative = replace(narrative, notices=[notice, *narrative.notices])
+    narrative = of_models(cards, narrative)
     known = places({**config, "root": str(root)})
     context = AppliedContext(
         root,
@@ -41,7 +39,7 @@ def build_applied(
         provenance,
         narrative,
         known,
-        table=tables.outgoing(table, known),
+        applied=tables.outgoing(applied, known),
         scans=scans,
         cards=portable(cards, known),
         training_range=training_range,

@@ -39,7 +39,7 @@ def written(
     return {"text": text, "bibtex": "\n".join(library[key] for key in cited)}
 
 
-def _says(method: str) -> str:
+def says(method: str) -> str:
     """What a method's file says it is; "a network" of one that says nothing, or is not here any more."""
     try:
         return facts(method).says or "a network"
@@ -98,8 +98,10 @@ def _paragraphs(
     ]
     yield _joined(*map(_sentence, prepared)) if prepared[0] else ""
     others = {*MODEL_FREE, "combat", *external.of(config)}
-    networks = [f"{_says(name)} ({name})" for name in methods if name not in others]
-    if networks:
+    networks = [f"{says(name)} ({name})" for name in methods if name not in others]
+    if narrative.trained:
+        yield _joined(*map(_sentence, narrative.trained))
+    elif networks:
         learned = training.methods_sentence(config, versions, networks)
         yield _joined(_sentence(learned), _sentence(splits.methods_sentence(config, versions)))
         yield _sentence(predictions.methods_sentence(config, versions))

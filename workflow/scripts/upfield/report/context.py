@@ -68,8 +68,8 @@ class Context:
 
 
 @dataclass(frozen=True)
-class StudyContext(Context):
-    """A finished study; `images` are test subjects to show, in order, as many as the configuration allows."""
+class MeasuredContext(Context):
+    """Outputs that were measured; `images` are test subjects to show, in order, as many as the configuration allows."""
 
     images: Sequence[SubjectImages] = ()
 
@@ -89,6 +89,22 @@ class StudyContext(Context):
     def methods(self) -> Sequence[str]:
         """Measured methods, best mean test PSNR first."""
         return tables.ranked(self.table["metrics/leaderboard"], self.table["metrics/per_subject"])
+
+    @property
+    def named(self) -> list[str]:
+        """Measured methods, then those configured or fitted alone."""
+        fitted = (run["method"] for run in self.runs)
+        return list(dict.fromkeys([*self.methods, *self.config.get("methods", []), *fitted]))
+
+    @property
+    def faces(self) -> bool:
+        """Whether the whole head is shown."""
+        return bool(self.config.get("report", {}).get("faces", False))
+
+
+@dataclass(frozen=True)
+class StudyContext(MeasuredContext):
+    """A finished study, which trained its models."""
 
     @cached_property
     def runs(self) -> Sequence[Mapping[str, Any]]:
@@ -113,17 +129,6 @@ class StudyContext(Context):
         """Yes."""
         return True
 
-    @property
-    def named(self) -> list[str]:
-        """Measured methods, then those configured or fitted alone."""
-        fitted = (run["method"] for run in self.runs)
-        return list(dict.fromkeys([*self.methods, *self.config.get("methods", []), *fitted]))
-
-    @property
-    def faces(self) -> bool:
-        """Whether the whole head is shown."""
-        return bool(self.config.get("report", {}).get("faces", False))
-
 
 @dataclass(frozen=True)
 class Enhanced:
@@ -136,22 +141,9 @@ class Enhanced:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AppliedContext(Context):
-    """A model that was applied.
+class ModelContext(Context):
+    """Models that were given: their `cards`, and the training range, what they have seen together."""
 
-    Attributes
-    ----------
-    table
-        applied.tsv.
-    scans
-        Enhanced scans to show, in order.
-    cards, training_range
-        The models' cards and what they have seen together.
-
-    """
-
-    table: pd.DataFrame
-    scans: Sequence[Enhanced]
     cards: Sequence[Mapping[str, Any]]
     training_range: Mapping[str, Any]
 
@@ -159,3 +151,18 @@ class AppliedContext(Context):
     def runs(self) -> Sequence[Mapping[str, Any]]:
         """The models' cards."""
         return [{**card, "name": card["method"]} for card in self.cards]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppliedContext(ModelContext):
+    """A model that was applied: `applied`, which is applied.tsv, and the enhanced `scans` to show, in order."""
+
+    applied: pd.DataFrame
+    scans: Sequence[Enhanced]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationContext(ModelContext, MeasuredContext):
+    """A model that was measured on other data; `applied` is applied.tsv."""
+
+    applied: pd.DataFrame

@@ -1,6 +1,6 @@
 """What a page says of a study that depends on how its scans belong together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,3 +27,11 @@ def of(config: Mapping[str, Any]) -> Narrative:
             " The baselines without a network, and the images shown, have the first alone."
         )
     return replace(found, notices=notices)
+
+
+def of_models(cards: Sequence[Mapping[str, Any]], narrative: Narrative) -> Narrative:
+    """The same with what is to be said of given models."""
+    if not any(card.get("phantom") for card in cards):
+        return narrative
+    notice = "The model was trained on a phantom: simulated heads, no scan of a person. It is a test, no tool."
+    return replace(narrative, notices=[notice, *narrative.notices])

@@ -10,10 +10,12 @@ from upfield.report.applied import build_applied
 from upfield.report.context import Enhanced
 from upfield.report.page import build
 from upfield.report.subject import SubjectImages
+from upfield.report.validation import build_validation
 from upfield.step import step
 from upfield.study import splits
 from upfield.study.application import Application
 from upfield.study.provenance import record
+from upfield.study.validation import Validation
 
 
 @step(version=0, memory=(600, 1), minutes=(0.3, 0.01))
@@ -74,8 +76,32 @@ def applied_report(table: str, report: str, config: Mapping[str, Any]) -> None:
         config=config,
         provenance=record(config, application.cards[0]["split_sha"]),
         narrative=narrative.of({**config, "phantom": None}),
-        table=rows,
+        applied=rows,
         scans=scans[: config["report"]["subjects"]],
         cards=application.cards,
         training_range=application.training_range,
+    )
+
+
+@step(version=0, memory=(600, 1), minutes=(0.3, 0.01))
+def validation_report(
+    applied: str, report: str, images: Sequence[Mapping[str, Any]], config: Mapping[str, Any]
+) -> None:
+    """Write the report of a model that was measured on other data; `applied` is applied.tsv, `images` as above.
+
+    Who is excluded is not shown.
+    """
+    study = Validation(config, rescan=False)
+    rows = read_tsv(applied)
+    left = set(rows.loc[rows["status"] == "applied", "participant_id"])
+    build_validation(
+        Path(study.root),
+        Path(report),
+        config=config,
+        provenance=record(config, study.cards[0].get("split_sha", "n/a")),
+        narrative=narrative.of(config),
+        applied=rows,
+        images=[_shown(**files) for files in images if files["participant_id"] in left],
+        cards=study.cards,
+        training_range=study.training_range,
     )

@@ -32,7 +32,6 @@ OWN = ("model", "bids_dir", "out_of_range", "study", "output_dir", "participants
        "train.precision")  # fmt: skip
 # A number in a card is smaller than this, whatever it means.
 GREATEST = 1e30
-BLOCKS = ("source", "train", "predict")
 COLUMNS = ("participant_id", "session", "scan", "path", "status", "warnings", "reason", "output")
 
 
@@ -43,14 +42,10 @@ def resolve(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
     folder that holds no usable model, and models that do not go together.
     """
     config.check_schema(settings)
-    given_keys = [key for key in given if key not in BLOCKS]
-    given_keys += [f"{block}.{key}" for block in BLOCKS for key in given.get(block, {})]
-    other = next((key for key in given_keys if key not in OWN), None)
+    other = without_effect(given, OWN)
     if other is not None:
         raise UpfieldError(f"config: {other} has no effect with model; expected {', '.join(OWN)} and nothing else")
-    folders = folders_of(settings["model"])
-    cards = [read_card(folder) for folder in folders]
-    _same(folders, cards)
+    cards = read_cards(settings["model"])
     suffix = {"suffix": cards[0]["domain"]["source"]["suffix"]}
     source = {**settings["source"], "bids_dir": settings["bids_dir"]}
     return {
@@ -64,9 +59,25 @@ def resolve(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
     }
 
 
+def without_effect(given: Mapping[str, Any], allowed: Sequence[str]) -> str | None:
+    """The first key that was `given` and is none of those `allowed`, with its block where that has some of them."""
+    blocks = {key.split(".")[0] for key in allowed if "." in key}
+    keys = [key for key in given if key not in blocks]
+    keys += [f"{block}.{key}" for block in given if block in blocks for key in given[block]]
+    return next((key for key in keys if key not in allowed), None)
+
+
 def folders_of(model: str | Sequence[str]) -> list[str]:
     """One or several model folders as a list."""
     return [model] if isinstance(model, str) else list(model)
+
+
+def read_cards(model: str | Sequence[str]) -> list[dict[str, Any]]:
+    """The cards of models whose outputs are averaged. Raises UpfieldError as `read_card`, or if they differ."""
+    folders = folders_of(model)
+    cards = [read_card(folder) for folder in folders]
+    _same(folders, cards)
+    return cards
 
 
 def read_card(folder: str) -> dict[str, Any]:
@@ -153,7 +164,7 @@ def _check_blocks(card: Mapping[str, Any], where: str) -> None:
         raise UpfieldError(f"{where}: preprocess.brain.derivatives is no folder's name")
 
 
-def _check_weights(folder: str) -> None:
+def check_weights(folder: str) -> None:
     """Raise UpfieldError if a model's weights are not those of its card, or one of them is not finite."""
     require_own(f"{folder}/model.safetensors")
     with safe_open(Path(folder) / "model.safetensors", framework="numpy") as file:
@@ -191,7 +202,7 @@ class Application(Scans):
         if rescan:
             # Once, and not by every job, which reads them anyway where it uses them.
             for folder in self.folders:
-                _check_weights(folder)
+                check_weights(folder)
         brain = {**settings["preprocess"]["brain"], **(settings["source"]["brain"] or {})}
         tools()[brain["method"]].check(brain, "preprocess.brain")
         self.training_range = training_range.joined([card["domain"] for card in self.cards])

@@ -1,7 +1,8 @@
 """A study's configuration: checked against its schema, contradictions named, method settings resolved."""
 
 import functools
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from upfield.catalogue.methods import FITTED, MODEL_FREE, ROOT, SUPERVISED, Fact
 from upfield.catalogue.rules import filled, hint, raise_first, shown, strict, suits
 from upfield.errors import UpfieldError
 from upfield.files import read_yaml
+from upfield.foreign import read_object
 from upfield.study import aliases, designs, external, splits, texts
 
 SCHEMAS = ROOT / "workflow" / "schemas"
@@ -16,6 +18,8 @@ SCHEMAS = ROOT / "workflow" / "schemas"
 # Keys under which labels stand.
 LABELS = ("entities", "channels", "include", "exclude", "trained_on")
 
+# The folder of a model.
+OF_FOLD = re.compile(r"fold-([A-Za-z0-9]+)_seed-\d+")
 # What a reader study calls the target in files that exist; the source is `identity`.
 TRUTH = "truth"
 
@@ -181,8 +185,31 @@ def networks(config: Mapping[str, Any]) -> list[str]:
 
 
 def baselines(config: Mapping[str, Any]) -> list[str]:
-    """What models are compared with."""
-    return list(designs.of(config).baselines)
+    """What models are compared with; beside a given `model` what has nothing to learn, or has learned with it."""
+    names, model = list(designs.of(config).baselines), config.get("model")
+    known = {} if model is None else fitted_beside(model)
+    return [name for name in names if model is None or name in known or name in set(MODEL_FREE) - set(FITTED)]
+
+
+def fitted_beside(model: str | Sequence[str]) -> dict[str, str]:
+    """Folders of the baselines that were fitted on the training participants of a given model, by name.
+
+    They lie in the study's folder beside the model's, with the same fold and the same split in their cards. None where
+    the model was handed on alone, or where models are of several folds.
+    """
+    folders = [Path(folder) for folder in ([model] if isinstance(model, str) else model)]
+    known = {(folder.parents[1], match[1]) for folder in folders if (match := OF_FOLD.fullmatch(folder.name))}
+    if len(known) != 1:
+        return {}
+    ((models, fold),) = known
+    beside = {name: sorted(models.glob(f"{name}/fold-{fold}_seed-*/model.json")) for name in FITTED}
+    split = read_object(folders[0] / "model.json").get("split_sha") if any(beside.values()) else None
+    found: dict[str, str] = {}
+    for name, cards in beside.items():
+        for card in cards:
+            if split is not None and read_object(card).get("split_sha") == split:
+                found.setdefault(name, str(card.parent))
+    return found
 
 
 def primary(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,9 +19,12 @@ RESERVED = ("preproc", "alone", "biascorr", "simulated", "average", "brain", "ti
 class Methods:
     """Every method of a study in report order: baselines without a model, the supervised one, models, external ones."""
 
-    def __init__(self, config: Mapping[str, Any], has_reference: bool) -> None:
-        """`has_reference`: whether an output can be compared with a target. Raises UpfieldError for equal labels."""
-        self.config, self._has_reference = config, has_reference
+    def __init__(self, config: Mapping[str, Any], uncertainty: bool) -> None:
+        """`uncertainty`: whether means of several outputs have a standard deviation.
+
+        Raises UpfieldError for equal labels.
+        """
+        self.config, self._uncertainty = config, uncertainty
         self.names = configuration.methods(config)
         self.baselines = configuration.baselines(config)
         self.trained = configuration.trained_methods(config)
@@ -102,7 +105,7 @@ class Methods:
 
         None without a target to judge a standard deviation by.
         """
-        return [name for name in self.names if self.outputs(name) > 1] if self._has_reference else []
+        return [name for name in self.names if self.outputs(name) > 1] if self._uncertainty else []
 
 
 def _labels(methods: Sequence[str]) -> dict[str, str]:

@@ -14,10 +14,13 @@ from upfield.errors import TEMPORARY
 from upfield.files import read_json, write_tsv
 from upfield.quality import PICTURES
 from upfield.step import step
-from upfield.study import places
+from upfield.study import kinds, places
 from upfield.study.application import Application
+from upfield.study.cohort import Cohort
 from upfield.study.study import Study
+from upfield.study.validation import FOLD, Validation
 
+Kind = Cohort | Application
 # One of each in a study.
 FIXED = (
     "description", "ignore", "index", "inventory", "pairs", "excluded", "splits", "applied", "validation",
@@ -55,16 +58,20 @@ class Found:
     temporary: list[Path] = field(default_factory=list)
 
 
-def written(study: Study | Application) -> set[str]:
+def written(study: Kind) -> set[str]:
     """Every file and folder of results, sidecars included, that the whole study may write, whatever was asked for.
 
     Paths below its folder. Of a scan whose results depend on an option (a metric, tissues) all are in it.
     """
-    files = set(_of_study(study)) if isinstance(study, Study) else set(_of_application(study))
+    files = set(_of_application(study) if isinstance(study, Application) else _of_cohort(study))
+    if isinstance(study, Study):
+        files |= set(_of_training(study))
+    if isinstance(study, Validation):
+        files.add(study.paths("typical", fold=FOLD))
     return {path.removeprefix(f"{study.root}/") for path in files}
 
 
-def _of_scans(study: Study | Application) -> Iterator[str]:
+def _of_scans(study: Kind) -> Iterator[str]:
     yield from (study.paths(kind) for kind in FIXED)
     for scan in study.scans.values():
         made = {"average": bool(scan.further), "simulated": scan.simulated, "mask": True, "corrected": True}
@@ -82,7 +89,23 @@ def _of_application(study: Application) -> Iterator[str]:
         yield from _both(study.enhanced(scan))
 
 
-def _of_study(study: Study) -> Iterator[str]:
+def _of_training(study: Study) -> Iterator[str]:
+    paths, methods = study.paths, study.methods
+    yield from (paths("store", store=store) for store in study.contents)
+    yield from (
+        paths(kind, method=method, fold=fold, seed=seed)
+        for method in methods.trained
+        for fold in study.folds.names
+        for seed in methods.seeds(method)
+        for kind in ("model", "card", "history")
+    )
+    for method in (name for name, found in methods.external.items() if found.command):
+        for pair in study.pairs.values():
+            yield from paths.both("external", pair.source, method=method)
+    yield from (paths("typical", fold=fold) for fold in study.folds.names if study.as_applied)
+
+
+def _of_cohort(study: Cohort) -> Iterator[str]:
     yield from _of_scans(study)
     for path in study.series:
         yield from _both(path)
@@ -95,21 +118,10 @@ def _of_study(study: Study) -> Iterator[str]:
             yield from _both(study.inverse(scan))
             for scale in methods.scales:
                 yield from _both(study.preprocessed(scan, scale))
-    yield from (paths(kind, store=store) for store in study.contents for kind in ("store", "quality"))
+    yield from (paths("quality", store=store) for store in study.contents)
     yield from (path for store in study.contents for path in study.pictures(store))
     yield from (paths("appearance", participant=participant) for participant in study.contents)
     yield from (paths("contact_sheet", sheet=sheet) for sheet in study.sheets)
-    yield from (
-        paths(kind, method=method, fold=fold, seed=seed)
-        for method in methods.trained
-        for fold in study.folds.names
-        for seed in methods.seeds(method)
-        for kind in ("model", "card", "history")
-    )
-    for method in (name for name, found in methods.external.items() if found.command):
-        for pair in study.pairs.values():
-            yield from paths.both("external", pair.source, method=method)
-    yield from (paths("typical", fold=fold) for fold in study.folds.names if study.as_applied)
     for participant in study.tested:
         for method in methods.names:
             yield from _both(study.prediction(method, participant))
@@ -128,7 +140,7 @@ def _both(path: str) -> tuple[str, str]:
     return path, str(sidecar(path))
 
 
-def find(study: Study | Application) -> Found:
+def find(study: Kind) -> Found:
     """Look through the folder of a study, but for hidden folders."""
     root, result = Path(study.root), Found()
     if not root.is_dir():
@@ -157,7 +169,7 @@ def _is_one(path: str) -> bool:
     return kind_of(path, KNOWN, places.FOLDERS) is not None
 
 
-def left_over(study: Study | Application, found: Found) -> list[str]:
+def left_over(study: Kind, found: Found) -> list[str]:
     """The files that a study does not write any more: of other participants, methods, splits, seeds or options.
 
     Never the user's own: of what lies among the images only those whose sidecar Upfield wrote, with the sidecar. Nor
@@ -221,7 +233,7 @@ def notice(root: str, paths: Sequence[str]) -> str:
 @step(version=0, memory=(300, 0.2), minutes=(0.2, 0.02))
 def put_aside(listing: str, config: Mapping[str, Any]) -> None:
     """Move what is left over into the folder of `listing`, a table of it, under the paths that it had."""
-    study = Study(config, rescan=False) if config["model"] is None else Application(config, rescan=False)
+    study = kinds.of(config, rescan=False)
     root, folder = Path(study.root), Path(listing).parent
     paths = left_over(study, find(study))
     for path in paths:

@@ -45,14 +45,19 @@ def of(config: Mapping[str, Any], name: str) -> Requirements:
 
 def check(config: Mapping[str, Any]) -> None:
     """Raise UpfieldError, one line that names the key, if the study's methods and data do not go together."""
-    _check_simulation(config)
-    _check_brain(config)
+    check_data(config)
     for name in networks(config):
         _check_method(config, name)
         _check_features(config, name)
         _check_patches(config, name)
     _check_training(config)
     _check_uncertainty(config)
+
+
+def check_data(config: Mapping[str, Any]) -> None:
+    """The same of what is asked of a study's scans, whoever trained the models."""
+    _check_simulation(config)
+    _check_brain(config)
     if config["evaluate"]["lpips_weights"] is not None:
         weights.lpips("config: evaluate.lpips_weights", config["evaluate"]["lpips_weights"])
 

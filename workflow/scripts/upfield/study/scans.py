@@ -37,6 +37,11 @@ class Scans:
         self.warp_extension = EXTENSIONS[config["preprocess"]["registration"]["transform"]]
         self.template_extension = EXTENSIONS[settings["transform"]]
 
+    @property
+    def adds_change(self) -> bool:
+        """Whether a network's output is the native scan and the change that the network made, see `predict`."""
+        return self.design.adds_change
+
     def native(self, scan: Scan) -> str:
         """The scan as acquired, as the average of its acquisitions, or as simulated."""
         return self.design.native(self.paths, scan)

@@ -19,6 +19,8 @@ from upfield.image import identity
 KEY = "seen"
 NOTHING: dict[str, Any] = {"participants": {}, "images": [], "complete": True}
 Card = Mapping[str, Any]
+# Participants that a refusal names.
+SHOWN = 5
 
 
 def record(scans: Iterable[Scan], phantom: bool, start: Card | None) -> dict[str, Any]:
@@ -88,6 +90,26 @@ def why(scan: Scan, cards: Sequence[Card], images: bool = True) -> str | None:
     if images and known and known & set(_digests(scan)):
         return f"the voxels of {Path(scan.path).name} are in its card"
     return None
+
+
+def complete(cards: Sequence[Card]) -> bool:
+    """Whether some models' cards say all that the models have seen."""
+    return all(card.get(KEY, {}).get("complete", False) for card in cards)
+
+
+def refuse(scans: Iterable[Scan], cards: Sequence[Card]) -> None:
+    """Raise UpfieldError, which names the participants, if models are to be measured on what they have seen."""
+    found: dict[str, str] = {}
+    for scan in scans:
+        reason = why(scan, cards)
+        if reason is not None:
+            found.setdefault(scan.participant, reason)
+    if found:
+        named = ", ".join(list(found)[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+        raise UpfieldError(
+            f"config: model has seen {named} in training or validation ({next(iter(found.values()))}); name them in"
+            " participants.exclude, or measure another model"
+        )
 
 
 def _label(scan: Scan) -> str:

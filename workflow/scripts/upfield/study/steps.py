@@ -11,6 +11,7 @@ from upfield import bids
 from upfield.catalogue.methods import RUNTIME_OPTIONS
 from upfield.files import read_tsv, write_json, write_text, write_tsv
 from upfield.step import step
+from upfield.study import kinds
 from upfield.study import splits as splitting
 from upfield.study.card import card_of, domain_of, seen_by
 from upfield.study.provenance import record
@@ -20,7 +21,7 @@ from upfield.study.study import Study
 @step(version=0, memory=(300, 0.2), minutes=(0.2, 0.02))
 def inventory(inventory: str, description: str, ignore: str, config: Mapping[str, Any]) -> None:
     """Write every scan found, with its geometry and field strength, and what makes the folder a BIDS dataset."""
-    study = Study(config, rescan=False)
+    study = kinds.of_pairs(config)
     write_tsv(inventory, bids.inventory_table(study.described()))
     bids.write_description(description, study.config)
     write_text(ignore, bids.IGNORED)
@@ -31,7 +32,7 @@ def inventory(inventory: str, description: str, ignore: str, config: Mapping[str
 @step(version=0, memory=(300, 0.2), minutes=(0.2, 0.001))
 def cohort(pairs: str, excluded: str, config: Mapping[str, Any]) -> None:
     """Write the pairs that are used, and every scan that is not, with the reason."""
-    study = Study(config, rescan=False)
+    study = kinds.of_pairs(config)
     used, left_out = study.design.cohort(
         study.index,
         (study.preprocessed, lambda scan: study.paths("preprocessed", scan)),

@@ -1,36 +1,20 @@
 """A study as the workflow sees it: its configuration, its scans and pairs, and who trains, validates and tests."""
 
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from upfield.bids import Index, Pair, Scan
-from upfield.evaluate import atlas
-from upfield.files import read_json
-from upfield.image.nifti import SAME, Scale
+from upfield.bids import Index, Scan
 from upfield.preprocess import template
-from upfield.preprocess.derivatives import MARK, excluded
-from upfield.quality import PICTURES, judging
-from upfield.study import config, designs, phantoms, places, requirements, seen
-from upfield.study.designs.base import Content
+from upfield.study import config, designs, places, requirements, seen
+from upfield.study.cohort import Cohort
 from upfield.study.external import check_programs, check_tested, given, require_given
 from upfield.study.folds import Folds
-from upfield.study.index import build_index, planned_index
 from upfield.study.methods import Methods
-from upfield.study.scans import Scans
-
-# Pairs on one contact sheet.
-SHEET = 40
 
 
-class Study(Scans):
-    """Everything the rules ask for; made once when the Snakefile is read.
-
-    What the kind of pairing decides is asked of `design`, what belongs to a method of `methods`, where a file is of
-    `paths`. Only the main process looks at the datasets (`rescan`); jobs trust the index it left behind.
-    """
+class Study(Cohort):
+    """Everything the rules ask for where models are trained; made once when the Snakefile is read."""
 
     def __init__(self, settings: Mapping[str, Any], rescan: bool = True) -> None:
         """Check the configuration, index the datasets, split the participants. Raises UpfieldError."""
@@ -38,15 +22,8 @@ class Study(Scans):
         places.check(settings)
         requirements.check(settings)
         template.check(settings)
-        super().__init__(settings, designs.of(settings))
-        if settings["phantom"] is not None:
-            self.index = planned_index(settings)
-        else:
-            self.index = build_index(settings, Path(self.paths("index")), rescan)
-        self.pairs: dict[str, Pair] = {pair.participant: pair for pair in self.index.pairs}
-        self.scans: dict[str, Scan] = {scan.name: scan for scan in self.index.used}
+        super().__init__(settings, designs.of(settings), rescan)
         self.methods = Methods(settings, self.design.has_reference)
-        atlas.check(settings, self.pairs)
         if rescan:
             # By labels; trainings compare images, which may not be there yet.
             tested = [scan for scan in self.index.used if scan.participant in self.tested]
@@ -58,11 +35,6 @@ class Study(Scans):
                 if not found.command:
                     train = [name for fold in self.folds.names for name in self.folds.members(fold, "train")]
                     require_given(found, self.given[method], self.tested, train)
-
-    def described(self) -> Index:
-        """The index with every scan's geometry; a planned dataset, and what is converted, must exist by now."""
-        planned = self.config["phantom"] is not None or self.series
-        return build_index(self.config) if planned else self.index
 
     # -- participants ----------------------------------------------------------------------------------------------
 
@@ -76,11 +48,6 @@ class Study(Scans):
         """The fold of each test participant that has a prediction."""
         return self.design.tested(self.index, self.folds.test_folds)
 
-    @cached_property
-    def same_person(self) -> dict[str, str]:
-        """Target participants who are source participants under another label, and which."""
-        return self.design.same_person(self.index)
-
     def training_scans(self, fold: str, index: Index) -> list[Scan]:
         """The scans of an index that a fold's models learn from."""
         return self.scans_of(fold, index, "train")
@@ -90,110 +57,12 @@ class Study(Scans):
         participants = set(self.folds.members(fold, *parts))
         return [scan for scan in index.used if scan.participant in participants]
 
-    # -- what belongs together -------------------------------------------------------------------------------------
-
-    @cached_property
-    def contents(self) -> dict[str, Content]:
-        """What each patch store holds and each QC decision is about, by its name."""
-        return self.design.contents(self.index)
-
-    @cached_property
-    def pair_names(self) -> dict[str, Pair]:
-        """Every pair by the name of its store."""
-        return self.design.pair_names(self.index)
-
-    def pair_of(self, scan: Scan) -> Pair:
-        """The pair that a scan is part of."""
-        return self.pairs[self.same_person.get(scan.participant, scan.participant)]
-
-    @cached_property
-    def _store_of_pair(self) -> dict[str, str]:
-        return {pair.participant: name for name, pair in self.pair_names.items()}
-
-    def decided(self, scan: Scan) -> str:
-        """The name of the QC decision of the pair that a scan is part of."""
-        return self._store_of_pair[self.pair_of(scan).participant]
-
-    def stands(self, store: str) -> bool:
-        """Whether a QC decision was made, would be the same with the limits of now, and what it judged knows of it."""
-        path = Path(self.paths("quality", store=store))
-        if not path.is_file():
-            return False
-        judged = read_json(path)
-        reason = judged.get(MARK)
-        marks = [excluded(image) for image in self._judged_by(store)]
-        # An image may be excluded for a reason of its own.
-        of_quality = [mark for mark in marks if mark is None or mark.startswith(judging.REASON)]
-        return judging.stands(judged, self.config["qc"]["thresholds"]) and all(mark == reason for mark in of_quality)
-
-    def put_back(self, stores: Iterable[str]) -> None:
-        """Give QC decisions that stand the time of the oldest image that they judge.
-
-        What follows from them was not made again, and a decision that is newer would be a reason to.
-        """
-        for store in (store for store in stores if self.stands(store)):
-            path = self.paths("quality", store=store)
-            times = [Path(image).stat().st_mtime_ns for image in self._judged_by(store)]
-            if times and Path(path).stat().st_mtime_ns > min(times):
-                os.utime(path, ns=(min(times), min(times)))
-
-    def _judged_by(self, store: str) -> list[str]:
-        """The images there are that a QC decision may exclude."""
-        pair = self.pair_names.get(store)
-        if pair is None:
-            images = [self.preprocessed(scan) for scan in self.contents[store].scans]
-        else:
-            images = [self.paths("preprocessed", scan) for scan in (*pair.sources, pair.target)]
-            images += [self.preprocessed(scan, scale) for scan in pair.sources for scale in self.methods.scales]
-        return [image for image in images if Path(image).is_file()]
+    # -- files ---------------------------------------------------------------------------------------------------
 
     def stores(self, fold: str, *parts: str, role: str | None = None) -> list[str]:
         """Stores of some parts of a fold; with `role` only those that hold this side."""
         names = self.design.drawn(self.index, self.folds.members(fold, *parts), role)
         return [self.paths("store", store=name) for name in names]
-
-    @property
-    def sheets(self) -> dict[str, list[str]]:
-        """Pairs whose pictures make one contact sheet, by its number."""
-        names = list(self.pair_names)
-        starts = range(0, len(names), SHEET)
-        return {str(number): names[start : start + SHEET] for number, start in enumerate(starts, start=1)}
-
-    def pictures(self, store: str) -> list[str]:
-        """Brain masks and registration of a pair, to look at."""
-        return [self.paths("picture", store=store, picture=picture) for picture in PICTURES]
-
-    # -- external methods ------------------------------------------------------------------------------------------
-
-    @cached_property
-    def given(self) -> dict[str, dict[str, str]]:
-        """Of external methods whose predictions are given, the file of each participant who has one."""
-        found = self.methods.external
-        return {name: given(found[name], self.index.pairs) for name in found if not found[name].command}
-
-    def external(self, method: str, participant: str) -> str | None:
-        """What another program made of a participant's source; None if it is not given."""
-        if self.methods.external[method].command:
-            return self.paths("external", self.pairs[participant].source, method=method)
-        return self.given[method].get(participant)
-
-    # -- files -----------------------------------------------------------------------------------------------------
-
-    def acquired(self, scan: Scan) -> Scan:
-        """The target of a source that is simulated from it."""
-        return self.pair_of(scan).target if scan.simulated else scan
-
-    def transform(self, scan: Scan) -> str:
-        """Source to target: a matrix as text, or a displacement field as NIfTI."""
-        return self.paths("transform", scan, start="source", end="target", extension=self.warp_extension)
-
-    def inverse(self, scan: Scan) -> str:
-        """Target to source, likewise."""
-        return self.paths("transform", scan, start="target", end="source", extension=self.warp_extension)
-
-    def preprocessed(self, scan: Scan, scale: Scale = SAME) -> str:
-        """Where a scan is that networks see, or, for a `scale`, on the grid coarsened by it."""
-        return self.design.preprocessed(self.paths, scan, scale)
 
     def network_input(self, scan: Scan, method: str) -> list[str]:
         """The preprocessed contrasts of the source that a method enhances."""
@@ -208,82 +77,16 @@ class Study(Scans):
             for kind in ("model", "card")
         }
 
-    def prediction(self, method: str, participant: str) -> str:
-        """A method's output for a test participant."""
-        return self.design.prediction(self.paths, self.contents[participant], method)
+    # -- external methods ------------------------------------------------------------------------------------------
 
-    def uncertainty(self, method: str, participant: str) -> str:
-        """Standard deviation of a prediction, on the same grid."""
-        source, target = self.contents[participant]
-        assert target is not None
-        return self.paths("uncertainty", source, suffix=target.suffix, method=method)
+    @cached_property
+    def given(self) -> dict[str, dict[str, str]]:
+        """Of external methods whose predictions are given, the file of each participant who has one."""
+        found = self.methods.external
+        return {name: given(found[name], self.index.pairs) for name in found if not found[name].command}
 
-    def prepared(self, participant: str, method: str) -> str:
-        """A test participant's source as `apply` prepares it for a method: on its own grid, or in the template's space.
-
-        In a template's space the name has that space, else `orig`.
-        """
-        source, space = self.contents[participant].source, "orig" if self.template is None else self.space
-        return self.paths("prepared", source, space=space, scale="x".join(map(str, self.methods.scale[method])))
-
-    def enhanced(self, method: str, participant: str) -> str:
-        """A method's output for a test participant as `apply` would deliver it."""
-        source, target = self.contents[participant]
-        assert target is not None
-        return self.paths("enhanced", source, suffix=target.suffix, method=method)
-
-    def reference(self, participant: str) -> list[str]:
-        """The image that an output of a test participant should have been, if there is one."""
-        target = self.contents[participant].target
-        return [] if target is None else [self.paths("corrected", target)]
-
-    def judged_scans(self, participant: str) -> list[Scan]:
-        """The scans of a participant, of all contrasts: first the one on whose grid its outputs are."""
-        content = self.contents[participant]
-        if not content.paired:
-            return content.scans
-        pair = self.pairs[participant]
-        return [pair.target, *pair.sources]
-
-    # -- datasets --------------------------------------------------------------------------------------------------
-
-    @property
-    def series(self) -> dict[str, str]:
-        """The folder of the DICOM series that an image is converted from, by the image."""
-        return {scan.path: scan.dicom for scan in self.index.scans if scan.dicom}
-
-    @property
-    def datasets(self) -> list[str]:
-        """Folders of the BIDS datasets that the study reads."""
-        folders = [] if self.config["samples"] is not None else [self.config[s]["bids_dir"] for s in self.design.sides]
-        return list(dict.fromkeys(folders))
-
-    @property
-    def size_spacing(self) -> float | str:
-        """A phantom's own grid is known before it exists."""
-        spacing = super().size_spacing
-        return phantoms.settings(self.config).spacing if self.config["phantom"] and spacing == "native" else spacing
-
-    @property
-    def template_atlas(self) -> bool:
-        """Whether the user's label image is one, in the template's space."""
-        return atlas.in_template(self.config)
-
-    # -- evaluation ------------------------------------------------------------------------------------------------
-
-    @property
-    def tables(self) -> list[str]:
-        """Names of the tables of metrics."""
-        names = ["per_subject", "leaderboard", "comparisons", "ranks", "agreement", *self.design.tables(self.config)]
-        return [*names, "calibration"] if self.methods.uncertain else names
-
-    @property
-    def as_applied(self) -> list[str]:
-        """The methods that are measured as `apply` would deliver them, in report order; maybe none."""
-        return self.methods.alone if "as_applied" in self.tables else []
-
-    @property
-    def every_table(self) -> list[str]:
-        """The same with those that are written beside them."""
-        beside = ["outliers", "quantities", "definitions", *(["structures"] if "audit" in self.tables else [])]
-        return [*self.tables, *beside]
+    def external(self, method: str, participant: str) -> str | None:
+        """What another program made of a participant's source; None if it is not given."""
+        if self.methods.external[method].command:
+            return self.paths("external", self.pairs[participant].source, method=method)
+        return self.given[method].get(participant)

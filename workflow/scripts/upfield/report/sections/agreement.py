@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from upfield.report import charts, figures, tables
-from upfield.report.context import StudyContext
+from upfield.report.context import MeasuredContext
 from upfield.report.sections import Section
 
 VOLUME = "volume_ml"
@@ -14,12 +14,12 @@ VOLUME = "volume_ml"
 ROWS = 6
 
 
-def applies(context: StudyContext) -> bool:
+def applies(context: MeasuredContext) -> bool:
     """Whether anything was measured in a target image."""
     return not context.table["metrics/agreement"].empty
 
 
-def build(context: StudyContext) -> dict[str, Any]:
+def build(context: MeasuredContext) -> dict[str, Any]:
     """The section's values under one name."""
     return {"agreement": agreement(context.table, context.methods)}
 
@@ -48,6 +48,6 @@ def _region(name: str) -> str:
 
 
 SECTION = Section(
-    id="agreement", title="Agreement", order=800, of=StudyContext, build=build, applies=applies,
+    id="agreement", title="Agreement", order=800, of=MeasuredContext, build=build, applies=applies,
     heading="Agreement with the target",
 )  # fmt: skip

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from upfield.report.context import AppliedContext
+from upfield.report.context import ModelContext
 from upfield.report.render import inline
 from upfield.report.sections import Section
 
 
-def build(context: AppliedContext) -> dict[str, Any]:
+def build(context: ModelContext) -> dict[str, Any]:
     """The model and its training range in terms and descriptions."""
     return {"model": _model(context.cards, context.training_range), "seen": _seen(context.training_range)}
 
@@ -52,4 +52,4 @@ def _seen(training_range: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-SECTION = Section(id="model", title="Model", order=300, of=AppliedContext, build=build)
+SECTION = Section(id="model", title="Model", order=300, of=ModelContext, build=build)

@@ -13,8 +13,8 @@ def build(context: AppliedContext) -> dict[str, Any]:
     """Notices, counts and every scan."""
     return {
         "notices": context.narrative.notices,
-        "counts": _counts(context.table),
-        "rows": tables.records(context.table),
+        "counts": _counts(context.applied),
+        "rows": tables.records(context.applied),
     }
 
 

@@ -4,25 +4,26 @@ from typing import Any
 
 from upfield.catalogue.methods import NEED_A_GRID
 from upfield.report import tables
-from upfield.report.context import StudyContext
+from upfield.report.context import MeasuredContext
 from upfield.report.sections import Section
 
 
-def applies(context: StudyContext) -> bool:
+def applies(context: MeasuredContext) -> bool:
     """Whether there are outputs as applied, or a reason why there are none."""
     return not context.table["metrics/as_applied_leaderboard"].empty or bool(context.narrative.not_applied)
 
 
-def build(context: StudyContext) -> dict[str, Any]:
+def build(context: MeasuredContext) -> dict[str, Any]:
     """The section's values under one name."""
     return {"applied": as_applied(context)}
 
 
-def as_applied(context: StudyContext) -> dict[str, Any]:
+def as_applied(context: MeasuredContext) -> dict[str, Any]:
     """Means inside the brain as applied and with the target known: `metrics`, `rows` by method, and what is missing.
 
     `lost` are participants who are measured with the target known alone, `left_out` and `given` the methods that are;
-    `why` there is nothing, if so.
+    `why` there is nothing, if so. `registered`: whether networks were shown sources that had been registered to their
+    targets.
     """
     boards = [context.table[f"metrics/{name}"] for name in ("as_applied_leaderboard", "leaderboard")]
     alone, known = (
@@ -49,10 +50,11 @@ def as_applied(context: StudyContext) -> dict[str, Any]:
         "left_out": [method for method in context.methods if method in NEED_A_GRID],
         "given": [method for method, found in context.external.items() if not found.command],
         "why": context.narrative.not_applied,
+        "registered": context.trains,
     }
 
 
 SECTION = Section(
-    id="as-applied", title="As applied", order=750, of=StudyContext, build=build, applies=applies,
+    id="as-applied", title="As applied", order=750, of=MeasuredContext, build=build, applies=applies,
     heading="As applied, without the target",
 )  # fmt: skip

@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 
 from upfield.report import tables
-from upfield.report.context import StudyContext
+from upfield.report.context import MeasuredContext
 from upfield.report.sections import Section
 
 
-def build(context: StudyContext) -> dict[str, Any]:
+def build(context: MeasuredContext) -> dict[str, Any]:
     """Counts, scans left out, the validator's findings, every scan."""
     table = context.table
     return {
@@ -50,4 +50,4 @@ def validation(issues: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-SECTION = Section(id="cohort", title="Cohort", order=300, of=StudyContext, build=build)
+SECTION = Section(id="cohort", title="Cohort", order=300, of=MeasuredContext, build=build)

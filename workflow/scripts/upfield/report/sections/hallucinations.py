@@ -7,19 +7,19 @@ import pandas as pd
 
 from upfield.evaluate import statistics
 from upfield.report import charts, figures, tables
-from upfield.report.context import StudyContext
+from upfield.report.context import MeasuredContext
 from upfield.report.sections import Section
 
 # Structures listed in the page; all of them are in the table.
 LISTED = 40
 
 
-def applies(context: StudyContext) -> bool:
+def applies(context: MeasuredContext) -> bool:
     """Whether the audit or the lesion test was made."""
     return not (context.table["metrics/audit"].empty and context.table["metrics/lesions"].empty)
 
 
-def build(context: StudyContext) -> dict[str, Any]:
+def build(context: MeasuredContext) -> dict[str, Any]:
     """The section's values, and the methods that the lesion test leaves out."""
     return {"hallucinations": hallucinations(context.table, context.methods), "external": list(context.external)}
 
@@ -69,4 +69,6 @@ def _recovered(lesions: pd.DataFrame) -> dict[str, dict[float, dict[str, float]]
     }
 
 
-SECTION = Section(id="hallucinations", title="Hallucinations", order=900, of=StudyContext, build=build, applies=applies)
+SECTION = Section(
+    id="hallucinations", title="Hallucinations", order=900, of=MeasuredContext, build=build, applies=applies
+)

@@ -10,7 +10,7 @@ from upfield.evaluate.harmonization.cohort import SMALLEST
 from upfield.evaluate.statistics import decide
 from upfield.evaluate.statistics.interval import ALPHA
 from upfield.report import figures, tables
-from upfield.report.context import StudyContext
+from upfield.report.context import MeasuredContext, StudyContext
 from upfield.report.headline import NBSP, SMALL, Headline, signed
 from upfield.report.sections import Section
 
@@ -20,12 +20,12 @@ ANATOMY = ("ssim_source", "gradient_correlation", "tissue_dice", "cycle_error")
 CHANCE = 0.5
 
 
-def applies(context: StudyContext) -> bool:
+def applies(context: MeasuredContext) -> bool:
     """Whether cohorts were compared."""
     return not context.table["metrics/harmonisation"].empty
 
 
-def build(context: StudyContext) -> dict[str, Any]:
+def build(context: MeasuredContext) -> dict[str, Any]:
     """The section's values under one name."""
     return {"harmonization": harmonization(context.table)}
 

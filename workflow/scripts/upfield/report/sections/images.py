@@ -7,7 +7,7 @@ import pandas as pd
 
 from upfield.errors import ScanError
 from upfield.report import panels, subject, viewer
-from upfield.report.context import StudyContext
+from upfield.report.context import MeasuredContext
 from upfield.report.render import uri
 from upfield.report.sections import Section
 from upfield.report.subject import SubjectImages
@@ -17,7 +17,7 @@ from upfield.report.subject import SubjectImages
 PANEL_PIXELS, VIEWER_VOXELS = panels.PIXELS, 40e6
 
 
-def build(context: StudyContext) -> dict[str, Any]:
+def build(context: MeasuredContext) -> dict[str, Any]:
     """Views of the subjects; `compared` is whether outputs have a target image beside them."""
     return {
         "subjects": _subjects(context.images, context.scores, context.methods, context.faces),
@@ -65,4 +65,4 @@ def _view(volumes: subject.SubjectVolumes, subjects: int) -> dict[str, Any]:
     }
 
 
-SECTION = Section(id="images", title="Images", order=1100, of=StudyContext, build=build)
+SECTION = Section(id="images", title="Images", order=1100, of=MeasuredContext, build=build)

@@ -8,7 +8,7 @@ import pandas as pd
 from upfield.catalogue.methods import MODEL_FREE
 from upfield.evaluate.statistics import decide
 from upfield.report import charts, figures, tables
-from upfield.report.context import StudyContext
+from upfield.report.context import MeasuredContext
 from upfield.report.render import label
 from upfield.report.sections import Section
 
@@ -16,7 +16,7 @@ from upfield.report.sections import Section
 LISTED = 40
 
 
-def build(context: StudyContext) -> dict[str, Any]:
+def build(context: MeasuredContext) -> dict[str, Any]:
     """Every table and chart of the section; None for what was not made."""
     table, methods, psnr = context.table, context.methods, context.scores["psnr"]
     board = table["metrics/leaderboard"]
@@ -161,4 +161,4 @@ def comparisons(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, list[A
     return result
 
 
-SECTION = Section(id="leaderboard", title="Leaderboard", order=700, of=StudyContext, build=build)
+SECTION = Section(id="leaderboard", title="Leaderboard", order=700, of=MeasuredContext, build=build)

@@ -4,15 +4,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from upfield.catalogue.methods import FITTED
 from upfield.image.denoising import UNITS
 from upfield.report import citing
-from upfield.report.context import StudyContext
+from upfield.report.context import MeasuredContext
 from upfield.report.sections import Section
 
 
-def build(context: StudyContext) -> dict[str, Any]:
+def build(context: MeasuredContext) -> dict[str, Any]:
     """Text and BibTeX."""
-    narrative = replace(context.narrative, evaluation=[*context.narrative.evaluation, tuned(context.runs)])
+    told = [tuned(context.runs)] if context.trains else [learned(context.methods)]
+    narrative = replace(context.narrative, evaluation=[*context.narrative.evaluation, *told])
     return {"citing": citing.written(context.config, context.provenance, context.named, narrative)}
 
 
@@ -27,4 +29,10 @@ def tuned(runs: Iterable[Mapping[str, Any]]) -> str:
     return f"the baseline denoise was tuned to {'; '.join(chosen)}" if chosen else ""
 
 
-SECTION = Section(id="methods", title="Methods text", order=1300, of=StudyContext, build=build)
+def learned(methods: Iterable[str]) -> str:
+    """Which baselines learned from the people that a given model was trained on, as a clause; empty if none."""
+    fitted = [method for method in methods if method in FITTED]
+    return f"{' and '.join(fitted)} had been fitted to the participants that the model was trained on" if fitted else ""
+
+
+SECTION = Section(id="methods", title="Methods text", order=1300, of=MeasuredContext, build=build)

@@ -9,7 +9,7 @@ import pandas as pd
 from upfield.files import read_tsv
 from upfield.quality import PICTURES
 from upfield.quality.judging import COLUMNS, METRICS, PAIR
-from upfield.report.context import StudyContext
+from upfield.report.context import MeasuredContext
 from upfield.report.sections import Section
 
 # How much a flag tells a reader, the most first.
@@ -19,7 +19,7 @@ SHOWN = 24
 LABELS = {metric.name: metric.label for metric in METRICS.values()}
 
 
-def build(context: StudyContext) -> dict[str, Any]:
+def build(context: MeasuredContext) -> dict[str, Any]:
     """The section's values under one name."""
     return {"quality": quality(context.root)}
 
@@ -84,4 +84,4 @@ def _pictures(root: Path, participant: str, table: pd.DataFrame) -> list[dict[st
     }]  # fmt: skip
 
 
-SECTION = Section(id="quality", title="Quality", order=400, of=StudyContext, build=build)
+SECTION = Section(id="quality", title="Quality", order=400, of=MeasuredContext, build=build)

@@ -4,12 +4,12 @@ from typing import Any
 
 from upfield.evaluate.statistics import decide
 from upfield.report import tables, winner
-from upfield.report.context import StudyContext
+from upfield.report.context import MeasuredContext
 from upfield.report.headline import headline
 from upfield.report.sections import Section, harmonization
 
 
-def build(context: StudyContext) -> dict[str, Any]:
+def build(context: MeasuredContext) -> dict[str, Any]:
     """Notices, headline and sentences on the winner; of cohorts where the study has no target images."""
     table, scores = context.table, context.scores
     comparisons = table["metrics/comparisons"]
@@ -23,4 +23,4 @@ def build(context: StudyContext) -> dict[str, Any]:
     return {"notices": context.narrative.notices, "headline": said, "winner": sentences}
 
 
-SECTION = Section(id="result", title="Result", order=100, of=StudyContext, build=build, heading="Did it work?")
+SECTION = Section(id="result", title="Result", order=100, of=MeasuredContext, build=build, heading="Did it work?")

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from upfield.catalogue.methods import MODEL_FREE
-from upfield.report.context import StudyContext
+from upfield.report.context import MeasuredContext
 from upfield.report.render import inline
 from upfield.report.sections import Section
 
 
-def build(context: StudyContext) -> dict[str, Any]:
+def build(context: MeasuredContext) -> dict[str, Any]:
     """What goes in, what is done with it, by which methods."""
     config, narrative = context.config, context.narrative
     prep, splits = config.get("preprocess", {}), dict(config.get("splits", {}))
@@ -29,7 +29,8 @@ def build(context: StudyContext) -> dict[str, Any]:
     others = {*MODEL_FREE, *context.external}
     presets = {run["method"]: run.get("preset") for run in context.runs if run["method"] not in others}
     named = [f"{m} ({presets[m]} preset)" if presets.get(m) else str(m) for m in context.named]
-    return {"summary": [*rows, ("Methods", ", ".join(named) or "none"), ("Split", inline(splits))]}
+    rows.append(("Methods", ", ".join(named) or "none"))
+    return {"summary": [*rows, ("Split", inline(splits))] if context.trains else rows}
 
 
 def _scan(side: Mapping[str, Any]) -> str:
@@ -38,4 +39,4 @@ def _scan(side: Mapping[str, Any]) -> str:
     return f"{side.get('bids_dir', 'n/a')} ({inline(filters)})" if filters else str(side.get("bids_dir", "n/a"))
 
 
-SECTION = Section(id="study", title="Study", order=200, of=StudyContext, build=build)
+SECTION = Section(id="study", title="Study", order=200, of=MeasuredContext, build=build)

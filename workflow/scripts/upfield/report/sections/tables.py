@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from upfield.files import inert, portable
-from upfield.report.context import StudyContext
+from upfield.report.context import MeasuredContext
 from upfield.report.sections import Section
 
 TABLES = (
@@ -20,7 +20,7 @@ TABLES = (
 LARGEST = 8_000_000  # bytes of a table; a larger one is left out and stays in the study's folder
 
 
-def build(context: StudyContext) -> dict[str, Any]:
+def build(context: MeasuredContext) -> dict[str, Any]:
     """The files, and the name of the study for that of the archive."""
     return {"export": archive(context.root, context.places), "study": context.config.get("study", "study")}
 
@@ -63,4 +63,4 @@ def _text(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-SECTION = Section(id="tables", title="Tables", order=1400, of=StudyContext, build=build)
+SECTION = Section(id="tables", title="Tables", order=1400, of=MeasuredContext, build=build)

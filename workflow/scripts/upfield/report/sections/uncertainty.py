@@ -7,16 +7,16 @@ import numpy as np
 import pandas as pd
 
 from upfield.report import charts, figures
-from upfield.report.context import StudyContext
+from upfield.report.context import MeasuredContext
 from upfield.report.sections import Section
 
 
-def applies(context: StudyContext) -> bool:
+def applies(context: MeasuredContext) -> bool:
     """Whether predictions have a standard deviation."""
     return not context.table["metrics/calibration"].empty
 
 
-def build(context: StudyContext) -> dict[str, Any]:
+def build(context: MeasuredContext) -> dict[str, Any]:
     """The section's values under one name."""
     return {"uncertainty": calibration(context.table["metrics/calibration"], context.methods)}
 
@@ -41,4 +41,4 @@ def _whole(table: pd.DataFrame, column: str) -> float:
     return float(np.sqrt(squares["square"].sum() / squares["voxels"].sum()).mean())
 
 
-SECTION = Section(id="uncertainty", title="Uncertainty", order=1000, of=StudyContext, build=build, applies=applies)
+SECTION = Section(id="uncertainty", title="Uncertainty", order=1000, of=MeasuredContext, build=build, applies=applies)

@@ -22,6 +22,8 @@ class Narrative:
         What a native working grid is.
     not_applied
         Why nothing was measured as `apply` would deliver it, a clause; empty where it was, or where nothing could be.
+    trained
+        Clauses of the methods text on a model that was given, in the place of those on training and splits.
     skipped
         Rooms and modules of preprocessing, such as `preprocess.registration`, that the design does not run.
 
@@ -33,4 +35,5 @@ class Narrative:
     evaluation: Sequence[str] = ()
     native_grid: str = "the target's own grid"
     not_applied: str = ""
+    trained: Sequence[str] = ()
     skipped: frozenset[str] = frozenset()

@@ -1,0 +1,39 @@
+"""Which kind of study a configuration asks for: one that trains, a model that is applied, or one that is measured."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from upfield.study import application, validation
+from upfield.study.application import Application
+from upfield.study.cohort import Cohort
+from upfield.study.study import Study
+from upfield.study.validation import Validation
+
+
+def resolved(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration, over which what a given `model` decides is laid; `given` is what the user said, no default.
+
+    Raises UpfieldError, one line that names the key.
+    """
+    if config["model"] is None:
+        return dict(config)
+    return (validation if _measured(config) else application).resolve(config, given)
+
+
+def of(config: Mapping[str, Any], rescan: bool = True) -> Study | Validation | Application:
+    """The study of a configuration that `resolved` returned. Raises UpfieldError."""
+    if config["model"] is None:
+        return Study(config, rescan)
+    return (Validation if _measured(config) else Application)(config, rescan)
+
+
+def of_pairs(config: Mapping[str, Any]) -> Cohort:
+    """The same in a job, where no model is applied to scans without a target."""
+    found = of(config, rescan=False)
+    assert isinstance(found, Cohort)
+    return found
+
+
+def _measured(config: Mapping[str, Any]) -> bool:
+    """Whether there are targets that a given model's outputs can be compared with."""
+    return config["target"]["bids_dir"] is not None or config["samples"] is not None
