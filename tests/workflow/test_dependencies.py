@@ -16,6 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # What is declared and not imported, and the file that names it by some words.
 NAMED = {
     "bids-validator-deno": ("workflow/scripts/upfield/bids/validate.py", '"bids-validator-deno"'),
+    "einops": ("workflow/scripts/upfield/methods/monai_network.py", "einops"),
     "snakemake-executor-plugin-cluster-generic": ("profiles/generic/config.yaml", "executor: cluster-generic"),
 }
 DEV_PROGRAMS = {"mypy", "ruff", "snakefmt", "pytest-xdist"}

@@ -6,7 +6,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import torch
 import yaml
+from upfield import methods
 from upfield.bids import ENTITY_KEYS, layout
 from upfield.catalogue import methods as catalogue
 from upfield.files import merged
@@ -125,10 +127,11 @@ def test_there_are_examples_of_each_kind():
 
 
 def test_example_method_learns_as_the_page_says(files, checked):
-    names = [path.stem for path in (files / "config" / "methods").glob("*.yaml")]
-    assert names == ["residual_cnn"]
+    names = sorted(path.stem for path in (files / "config" / "methods").glob("*.yaml"))
+    assert names == ["attention_unet", "residual_cnn"]
     checked({side: {"bids_dir": "somewhere"} for side in ("source", "target")}, {"methods": names})
-    settings = study_config.method_settings({"method_overrides": {}}, names[0])
+    of_monai, settings = (study_config.method_settings({"method_overrides": {}}, name) for name in names)
+    assert methods.build(of_monai, 2)(torch.zeros(1, 2, 8, 8, 8)).shape == (1, 1, 8, 8, 8)
     # The page's own check builds the method from the same file and trains it.
     after = runpy.run_path(str(files / "check.py"))
     assert set(settings) - {"preset"} == set(after["settings"])

@@ -23,6 +23,10 @@ AUGMENTATIONS = {
     "affine": "rotation of up to 0.1 rad about each axis, shift of up to 5 voxels, border repeated",
     "intensity": "scale 0.9 to 1.1, then shift -0.1 to 0.1, normalized units; each contrast its own",
     "noise": "Gaussian, σ 0.01, normalized units",
+    "gamma": "contrast curve: the range of the patch to the power 0.7 to 1.4",
+    "bias": "smooth multiplicative field: polynomial of degree 3 in the exponent, coefficients 0 to 0.1",
+    "blur": "Gaussian, σ 0.3 to 0.8 voxels along each axis",
+    "ghosts": "Gibbs ringing: up to 40 % of the outer frequencies left out",
 }
 TERMS = {
     "l1": "mean absolute difference",
@@ -34,7 +38,10 @@ TERMS = {
     "gram": "squared difference of their Gram matrices (divided by channels and positions), summed, mean over layers",
 }
 # Kinds of schedule, and the parameter that each needs.
-SCHEDULES = {"constant": None, "exponential": "rate", "inverse_time": "rate", "linear_to_zero": "decay_epoch"}
+SCHEDULES = {
+    "constant": None, "exponential": "rate", "inverse_time": "rate", "linear_to_zero": "decay_epoch", "cosine": None,
+    "polynomial": "power",
+}  # fmt: skip
 
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "count": {"type": "integer", "minimum": 1},
@@ -43,6 +50,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "weight": _WEIGHT,
     "probability": PROBABILITY,
     "rate": {"type": "number", "minimum": 0, "maximum": 1, "description": "learning rate of Adam"},
+    "decay": {"type": "number", "minimum": 0, "maximum": 1, "description": "weight decay of AdamW; 0: Adam"},
     "betas": {
         "type": "array",
         "items": _BETA,
@@ -58,6 +66,8 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
             "kind": {"enum": list(SCHEDULES)},
             "rate": {"type": "number", "minimum": 0, "maximum": 1},
             "decay_epoch": {"type": "number", "minimum": 0},
+            "power": {"type": "number", "exclusiveMinimum": 0},
+            "warmup": {"type": "number", "minimum": 0, "maximum": 0.5},
         },
         # Parameters of other kinds may be left over from the preset that the setting was laid on.
         "allOf": [

@@ -1,14 +1,24 @@
 """Batch-wise augmentation on the training device; every random number comes from a seed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from monai import transforms
+from monai.utils import convert_to_tensor
 from torch import Tensor
 from torch.nn import functional
 
 from upfield.methods.base import Batch
+
+# What a worse acquisition does to a source.
+ACQUISITION: Mapping[str, Callable[[], transforms.RandomizableTransform]] = {
+    "gamma": lambda: transforms.RandAdjustContrast(prob=1.0, gamma=(0.7, 1.4)),
+    "bias": lambda: transforms.RandBiasField(prob=1.0, coeff_range=(0.0, 0.1)),
+    "blur": lambda: transforms.RandGaussianSmooth((0.3, 0.8), (0.3, 0.8), (0.3, 0.8), prob=1.0),
+    "ghosts": lambda: transforms.RandGibbsNoise(prob=1.0, alpha=(0.0, 0.4)),
+}
 
 
 @dataclass(frozen=True)
@@ -17,7 +27,7 @@ class Augmentation:
 
     Spatial changes (`flip` left-right, `rotate90` in the axial plane, `affine` of up to 0.1 rad and 5 voxels with
     border padding) move source, target and masks alike; `intensity` (scale 1 +- 0.1, shift +- 0.1, of each channel
-    its own) and `noise` (Gaussian, 0.01) change the source only.
+    its own), `noise` (Gaussian, 0.01) and those of `ACQUISITION` change the source only.
     """
 
     flip: float = 0.0
@@ -25,6 +35,10 @@ class Augmentation:
     affine: float = 0.0
     intensity: float = 0.0
     noise: float = 0.0
+    gamma: float = 0.0
+    bias: float = 0.0
+    blur: float = 0.0
+    ghosts: float = 0.0
 
     def __call__(self, batch: Batch, seed: Sequence[int]) -> Batch:
         """A changed copy of the batch; `seed` decides everything."""
@@ -43,6 +57,7 @@ class Augmentation:
         # Drawn last: whether there are more channels changes nothing about the first.
         scales = np.array([scale, *generator.uniform(0.9, 1.1, channels - 1)])
         shifts = np.array([shift, *generator.uniform(-0.1, 0.1, channels - 1)])
+        acquired, seeds = generator.random(len(ACQUISITION)), generator.integers(2**31, size=len(ACQUISITION))
         if chance[0] < self.flip:
             item = {key: value.flip(1) for key, value in item.items()}
         square = item["source"].shape[1] == item["source"].shape[2]
@@ -51,6 +66,11 @@ class Augmentation:
         if chance[2] < self.affine:
             item = {key: _affine(value, angles, moves, nearest=key.endswith("mask")) for key, value in item.items()}
         source = item["source"]
+        for name, number, own_seed in zip(ACQUISITION, acquired, seeds, strict=True):
+            if number < getattr(self, name):
+                transform = ACQUISITION[name]()
+                transform.set_random_state(seed=int(own_seed))
+                source = convert_to_tensor(transform(source), dtype=source.dtype, track_meta=False)
         if chance[3] < self.intensity:
             around = (channels, *[1] * (source.ndim - 1))
             source = source * source.new_tensor(scales).view(around) + source.new_tensor(shifts).view(around)

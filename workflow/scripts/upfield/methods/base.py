@@ -15,6 +15,9 @@ Batch = dict[str, Tensor]
 class OptimizerConfig:
     """How one group of parameters is optimised: Adam, with the learning rate a function of the epoch.
 
+    With a weight `decay` above 0 it is AdamW (Loshchilov and Hutter 2019), which takes `lr` times `decay` times each
+    weight away in every step.
+
     `schedule` maps the epoch (a float that grows with every step, 0 at the start) and the number of epochs to a
     factor of `lr`.
     """
@@ -23,6 +26,7 @@ class OptimizerConfig:
     lr: float
     betas: tuple[float, float] = (0.9, 0.999)
     schedule: Schedule = field(default_factory=constant)
+    decay: float = 0.0
 
 
 class Update(Protocol):

@@ -41,30 +41,64 @@ def adversarial(logits: Tensor, real: bool, kind: str, labels: Tensor | None = N
     raise ValueError(f"gan_loss is {kind!r}; expected lsgan or bce")
 
 
-def gradient_difference(output: Tensor, target: Tensor) -> Tensor:
+def mean(values: Tensor, counted: Tensor | None = None) -> Tensor:
+    """The mean of a map of values; with `counted`, of the same size or with one channel, a weighted one."""
+    if counted is None:
+        return values.mean()
+    counted = counted.expand_as(values)
+    return (values * counted).sum() / counted.sum().clamp(min=1e-6)
+
+
+def absolute_difference(output: Tensor, target: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Mean absolute difference; `counted` as in `mean`."""
+    return functional.l1_loss(output, target) if counted is None else mean((output - target).abs(), counted)
+
+
+def squared_difference(output: Tensor, target: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Mean squared difference; `counted` as in `mean`."""
+    return functional.mse_loss(output, target) if counted is None else mean((output - target) ** 2, counted)
+
+
+def gradient_difference(output: Tensor, target: Tensor, counted: Tensor | None = None) -> Tensor:
     """Squared difference of the absolute differences between neighbours, summed over axes, mean over voxels.
 
     After Mathieu et al. 2016 with exponent 2. A voxel at the far edge has no neighbour there and counts as zero.
+    Two neighbours are `counted` as much as the one that counts less.
     """
-    squares = [
-        ((output.diff(dim=axis).abs() - target.diff(dim=axis).abs()) ** 2).sum() for axis in range(2, output.ndim)
-    ]
-    return torch.stack(squares).sum() / target.numel()
+    squares, voxels = [], target.numel() if counted is None else counted.expand_as(target).sum().clamp(min=1e-6)
+    for axis in range(2, output.ndim):
+        square = (output.diff(dim=axis).abs() - target.diff(dim=axis).abs()) ** 2
+        if counted is not None:
+            size = counted.shape[axis] - 1
+            square = square * torch.minimum(counted.narrow(axis, 0, size), counted.narrow(axis, 1, size))
+        squares.append(square.sum())
+    return torch.stack(squares).sum() / voxels
 
 
-def structural_dissimilarity(output: Tensor, target: Tensor, span: float = 1.0) -> Tensor:
-    """1 - mean SSIM (Wang et al. 2004: Gaussian window of 11 voxels, sigma 1.5); `span` is the range of intensities."""
+def structural_dissimilarity(
+    output: Tensor, target: Tensor, span: float = 1.0, counted: Tensor | None = None
+) -> Tensor:
+    """1 - mean SSIM (Wang et al. 2004: Gaussian window of 11 voxels, sigma 1.5); `span` is the range of intensities.
+
+    Along an axis with fewer voxels the window is as large as an odd number of them. `counted` as in `mean`, of the
+    voxels around which a whole window lies in the patch.
+    """
     dims = output.ndim - 2
+    window = [min(11, size - 1 + size % 2) for size in output.shape[2:]]
     # Variances as differences of means lose everything in half precision.
     with torch.autocast(output.device.type, enabled=False):
-        similarity, _ = compute_ssim_and_cs(output.float(), target.float(), dims, [11] * dims, [1.5] * dims, span)
-    return 1 - similarity.mean()
+        similarity, _ = compute_ssim_and_cs(output.float(), target.float(), dims, window, [1.5] * dims, span)
+    if counted is not None:
+        for axis, size in enumerate(window, 2):
+            counted = counted.narrow(axis, size // 2, counted.shape[axis] - size + 1)
+    return 1 - mean(similarity, counted)
 
 
-def spectral_difference(output: Tensor, target: Tensor) -> Tensor:
-    """Mean magnitude of the orthonormal Fourier transform of the difference."""
+def spectral_difference(output: Tensor, target: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Mean magnitude of the orthonormal Fourier transform of the difference, times what is `counted`."""
     axes = tuple(range(2, output.ndim))
-    return torch.fft.fftn((output - target).float(), dim=axes, norm="ortho").abs().mean()
+    difference = (output - target).float() if counted is None else (output - target).float() * counted
+    return torch.fft.fftn(difference, dim=axes, norm="ortho").abs().mean()
 
 
 class Content:
@@ -83,36 +117,41 @@ class Content:
         low: float = 0.0,
         features: Features | None = None,
     ) -> None:
-        terms: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-            "l1": functional.l1_loss,
-            "mse": functional.mse_loss,
+        plain: Mapping[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
+            "l1": absolute_difference,
+            "mse": squared_difference,
             "gradient": gradient_difference,
-            "ssim": lambda output, target: structural_dissimilarity(output, target, span),
+            "ssim": lambda output, target, counted: structural_dissimilarity(output, target, span, counted),
             "fft": spectral_difference,
         }
         of_features = {"perceptual": perceptual, "gram": gram}
-        unknown = sorted(set(weights) - set(terms) - set(of_features))
+        unknown = sorted(set(weights) - set(plain) - set(of_features))
         if unknown:
-            raise ValueError(f"content has {', '.join(unknown)}; expected {', '.join([*terms, *of_features])}")
+            raise ValueError(f"content has {', '.join(unknown)}; expected {', '.join([*plain, *of_features])}")
         if reduction not in ("mean", "sum"):
             raise ValueError(f"reduction is {reduction!r}; expected mean or sum")
-        self.terms = [(weight, terms[name]) for name, weight in weights.items() if weight and name in terms]
-        self.feature_terms = [
-            (weight, of_features[name]) for name, weight in weights.items() if weight and name in of_features
-        ]
-        if self.feature_terms and features is None:
+        self.weights = {name: weight for name, weight in weights.items() if weight}
+        self.plain = {name: plain[name] for name in self.weights if name in plain}
+        self.of_features = {name: of_features[name] for name in self.weights if name in of_features}
+        if self.of_features and features is None:
             raise ValueError("content.perceptual and content.gram need perceptual_weights")
         self.low, self.span, self.features = low, span, features
         self.reduction = reduction
 
-    def __call__(self, output: Tensor, target: Tensor) -> Tensor:
-        """The weighted sum, a scalar; zero without any term."""
+    def terms(self, output: Tensor, target: Tensor, counted: Tensor | None = None) -> dict[str, Tensor]:
+        """Every term that has a weight, without it; `counted` as in `mean`, which terms of features do not look at."""
         output, target = output.float(), target.float()
-        total = output.new_zeros(())
-        for weight, term in self.terms:
-            total = total + weight * term(output, target)
-        if self.feature_terms and self.features is not None:
+        found = {name: term(output, target, counted) for name, term in self.plain.items()}
+        if self.of_features and self.features is not None:
             pairs = self.features.pairs(*((image - self.low) / self.span for image in (output, target)))
-            for weight, compare in self.feature_terms:
-                total = total + weight * compare(pairs)
+            found |= {name: compare(pairs) for name, compare in self.of_features.items()}
+        return found
+
+    def weighted(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of terms, a scalar; zero without any."""
+        return sum((self.weights[name] * term for name, term in terms.items()), start=torch.zeros(()))
+
+    def __call__(self, output: Tensor, target: Tensor) -> Tensor:
+        """The weighted sum over whole patches, a scalar; zero without any term."""
+        total = self.weighted(self.terms(output, target))
         return total * target.numel() if self.reduction == "sum" else total

@@ -7,10 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from upfield.catalogue.methods import built_in
-from upfield.methods import schedules
-from upfield.methods.augmentation import Augmentation
-from upfield.methods.base import Batch, Method, OptimizerConfig, Update
 from upfield.methods.dropout import Dropout
+from upfield.methods.supervised import Supervised
 
 FACTS = built_in("unet3d")
 
@@ -86,8 +84,8 @@ class UNet3D(nn.Module):
         return self.head(x)
 
 
-class SupervisedUNet(Method):
-    """The U-Net with an L1 loss. With `input_residual` it learns the difference from the first channel."""
+class SupervisedUNet(Supervised):
+    """The U-Net with an L1 loss over the whole patch."""
 
     def __init__(
         self,
@@ -96,48 +94,14 @@ class SupervisedUNet(Method):
         levels: int,
         norm: str,
         dropout: float,
-        input_residual: bool,
-        lr: float,
-        betas: tuple[float, float],
-        schedule: Mapping[str, Any],
         lambda_l1: float,
-        batch_size: int,
-        gradient_clip: float,
-        augmentation: Mapping[str, float],
         in_channels: int = 1,
+        **shared: Any,
     ) -> None:
-        super().__init__()
-        self.in_channels = in_channels
-        self.generator = UNet3D(base, levels, norm, dropout, in_channels)
-        if input_residual:
-            # Starts as the identity: what is there already need not be learned again.
-            nn.init.zeros_(self.generator.head.weight)
-            nn.init.zeros_(self.generator.head.bias)  # type: ignore[arg-type]
-        self.input_residual = input_residual
-        self.lr, self.betas, self.lambda_l1 = lr, (betas[0], betas[1]), lambda_l1
-        self.schedule = schedules.make(**schedule)
-        self.batch_size, self.gradient_clip = batch_size, gradient_clip
-        self.augmentation = Augmentation(**augmentation)
+        network = UNet3D(base, levels, norm, dropout, in_channels)
+        super().__init__(network, content={"l1": lambda_l1}, in_channels=in_channels, **shared)
+        self.lambda_l1 = lambda_l1
         self.divisor = FACTS.divisor({"levels": levels})
-
-    def plans(self) -> dict[str, OptimizerConfig]:
-        """One optimiser."""
-        return {"generator": OptimizerConfig(list(self.generator.parameters()), self.lr, self.betas, self.schedule)}
-
-    def augment(self, batch: Batch, seed: tuple[int, ...]) -> Batch:
-        """As the `augmentation` setting says."""
-        return self.augmentation(batch, seed)
-
-    def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        """L1 between output and target over the whole patch."""
-        l1 = nn.functional.l1_loss(self(batch["source"]), batch["target"])
-        update(generator=self.lambda_l1 * l1)
-        return {"l1": l1.detach()}
-
-    def forward(self, source: Tensor) -> Tensor:
-        """The enhanced image."""
-        output = self.generator(source)
-        return source[:, :1] + output if self.input_residual else output
 
 
 METHOD = SupervisedUNet

@@ -94,6 +94,8 @@ def _schedules() -> str:
         "exponential": "rate^e",
         "inverse_time": "1 / (1 + rate · e)",
         "linear_to_zero": "1 until `decay_epoch`, then a straight line to 0 at E; 1 throughout if E ≤ `decay_epoch`",
+        "cosine": "(1 + cos(π · e / E)) / 2",
+        "polynomial": "(1 − e / E)^`power`",
     }
     rows = [
         [f"`{kind}`", f"`{key}`" if key is not None else "", factor[kind]] for kind, key in settings.SCHEDULES.items()

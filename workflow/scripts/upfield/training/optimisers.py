@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Adam, Optimizer
+from torch.optim import Adam, AdamW, Optimizer
 
 from upfield.errors import UpfieldError
 from upfield.methods.base import Method
@@ -13,7 +13,7 @@ from upfield.training import processes
 
 
 class Optimisers:
-    """One Adam for each plan of a method; gradients of `accumulate` batches are averaged before a step.
+    """One Adam (AdamW) for each plan of a method; gradients of `accumulate` batches are averaged before a step.
 
     `layer_lr` maps names of modules, such as `generator.head`, to factors of the plan's learning rate; of several
     that hold a parameter the longest name counts. Raises UpfieldError if a module does not exist.
@@ -31,7 +31,8 @@ class Optimisers:
             for parameter in plan.parameters:
                 groups.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
             parts = [{"params": part, "factor": factor} for factor, part in groups.items()]
-            self.adams[name] = Adam(parts, lr=plan.lr, betas=plan.betas)
+            decaying = AdamW(parts, lr=plan.lr, betas=plan.betas, weight_decay=plan.decay) if plan.decay else None
+            self.adams[name] = decaying or Adam(parts, lr=plan.lr, betas=plan.betas)
         self.part = 0
 
     def set_rates(self, epoch: float, epochs: float) -> dict[str, float]:
