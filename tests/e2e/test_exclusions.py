@@ -26,7 +26,7 @@ ELSEWHERE = {
     "participants.include does not name": "unit/test_bids.py::test_unwanted_participants_are_left_out_with_the_reason",
     "the DICOM folder is empty": "unit/test_bids.py::test_a_table_names_scans_outside_bids",
     "the same voxels as": "unit/test_copies.py::test_a_scan_under_two_labels_is_excluded_and_names_the_other",
-    "nearly the same image as": "unit/test_near_copies.py::test_a_near_copy_is_excluded_or_kept",
+    "nearly the same image as": "unit/test_near_copies.py::test_a_near_copy_is_excluded_and_names_the_other",
     "is no BIDS name": "unit/test_bids.py::test_scans_with_odd_names_say_so",
     "voxels; no scan": "unit/test_nifti.py::test_what_no_scan_of_a_head_can_be_is_excluded_with_the_reason",
     "no source scan of contrast": "e2e/test_folds.py::test_who_lacks_a_contrast_is_left_out",

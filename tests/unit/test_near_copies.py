@@ -135,7 +135,7 @@ def reasons(made):
     return {(row.participant, row.role): row.reason for row in made.index.excluded}
 
 
-def test_a_near_copy_is_excluded_or_kept(dataset, study):
+def test_a_near_copy_is_excluded_and_names_the_other(dataset, study):
     root = dataset()
     original = nifti.load(root / image(2, 2))
     nifti.save(copies(original)["1.3 mm and noise"], root / image(5, 2))
