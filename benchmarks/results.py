@@ -23,13 +23,16 @@ from upfield.report.sections import result
 from upfield.study.designs.narrative import Narrative
 
 PLACE = re.compile(r"(<!-- study: (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-DIGITS = {"psnr": 2, "ssim": 3}
+DIGITS = {"psnr": 2, "ssim": 3, "psnr_volume": 2, "ssim_volume": 3, "ulf_enc_score": 3}
 # Head of the column, table, region, metric, and whether its interval is shown.
 COLUMNS = (
     ("PSNR (dB)", "leaderboard", "brain", "psnr", True),
     ("SSIM", "leaderboard", "brain", "ssim", True),
     ("PSNR as applied", "as_applied_leaderboard", "brain", "psnr", False),
     ("SSIM as applied", "as_applied_leaderboard", "brain", "ssim", False),
+    ("as others count: PSNR", "as_others_count_leaderboard", "volume", "psnr_volume", False),
+    ("SSIM", "as_others_count_leaderboard", "volume", "ssim_volume", False),
+    ("ULF-EnC", "as_others_count_leaderboard", "brain", "ulf_enc_score", False),
 )
 
 
@@ -40,10 +43,10 @@ def section(root: Path) -> str:
         sys.exit(f"{root}: there is no metrics/leaderboard.tsv; name the folder of a study that has run")
     said = result.build(context)["headline"]
     verdict = " ".join(part for part in (f"**{said.answer}**", said.details) if part).replace(NBSP, " ")
-    heads = [head for head, *column in COLUMNS if not _column(context, column).empty]
-    lines = [f"| method | n | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
+    columns = [(head, column) for head, *column in COLUMNS if not _column(context, column).empty]
+    lines = [f"| method | n | {' | '.join(head for head, _ in columns)} |", "|---" * (len(columns) + 2) + "|"]
     for method in context.methods:
-        cells = [_cell(_column(context, column), method, column) for head, *column in COLUMNS if head in heads]
+        cells = [_cell(_column(context, column), method, column) for _, column in columns]
         n = _column(context, COLUMNS[0][1:])["n"].get(method)
         name = f"{method} (baseline)" if method in MODEL_FREE else method
         lines.append(f"| {name} | {n} | {' | '.join(cells)} |")
