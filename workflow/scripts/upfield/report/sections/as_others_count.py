@@ -9,7 +9,7 @@ from upfield.catalogue.metrics import OTHERS, RANK_SUM
 from upfield.evaluate.metrics import BRAIN
 from upfield.evaluate.metrics.volume import VOLUME
 from upfield.evaluate.statistics import subject_table
-from upfield.report.context import StudyContext
+from upfield.report.context import MeasuredContext
 from upfield.report.render import number
 from upfield.report.sections import Section
 
@@ -21,17 +21,17 @@ LIKE = {2: "psnr", 4: "ssim"}
 WRITTEN = {metric.name: LIKE.get(metric.digits or 0, "") for metric in OTHERS}
 
 
-def applies(context: StudyContext) -> bool:
+def applies(context: MeasuredContext) -> bool:
     """Whether there are such scores."""
     return not context.table["metrics/as_others_count_leaderboard"].empty
 
 
-def build(context: StudyContext) -> dict[str, Any]:
+def build(context: MeasuredContext) -> dict[str, Any]:
     """The section's values under one name."""
     return {"others": as_others_count(context)}
 
 
-def as_others_count(context: StudyContext) -> dict[str, Any]:
+def as_others_count(context: MeasuredContext) -> dict[str, Any]:
     """Means by method: `own` metrics, those of `columns` with their labels, `rows`; and `gap`, see there."""
     board = context.table["metrics/as_others_count_leaderboard"].set_index(["method", "metric"])
     known = context.table["metrics/leaderboard"]
@@ -62,7 +62,7 @@ def _text(name: str, mean: float) -> str:
     return f"{mean:g}" if name == RANK_SUM else number(mean, WRITTEN[name])
 
 
-def gap(context: StudyContext) -> dict[str, float] | None:
+def gap(context: MeasuredContext) -> dict[str, float] | None:
     """By how many dB PSNR is higher as others count, the mean over all outputs: `whole`, and of that by `background`.
 
     The rest is by the range, which is another one. None where PSNR was not measured in both ways.
@@ -84,6 +84,6 @@ def _mean(high: pd.DataFrame, low: pd.DataFrame) -> float:
 
 
 SECTION = Section(
-    id="as-others-count", title="As others count", order=760, of=StudyContext, build=build, applies=applies,
+    id="as-others-count", title="As others count", order=760, of=MeasuredContext, build=build, applies=applies,
     heading="As others count, for comparison with published numbers",
 )  # fmt: skip
