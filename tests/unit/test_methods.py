@@ -278,7 +278,7 @@ def test_augmentation_that_super_resolution_cannot_take_is_refused():
         ("srgan3d", {"reduction": "max"}, "reduction is 'max'"),
         ("cyclegan", {"norm": "layer"}, "norm is 'layer'"),
         ("cyclegan", {"discriminator_norm": "batch"}, "discriminator_norm is 'batch'"),
-        ("cyclegan", {"schedule": {"kind": "cosine"}}, "schedule.kind is 'cosine'"),
+        ("cyclegan", {"schedule": {"kind": "sine"}}, "schedule.kind is 'sine'"),
         ("cyclegan", {"schedule": {"decay_epoch": -1}}, "decay_epoch is -1"),
     ],
 )

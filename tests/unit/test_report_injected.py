@@ -133,7 +133,7 @@ def of_application(tmp_path_factory):
             config={"study": f"apply{word}", "pairing": "paired"},
             provenance=spoiled(PROVENANCE, word, ("created",)),
             narrative=narrative.of({"pairing": "paired"}),
-            table=pd.DataFrame([spoiled(row, word, ("status",))]),
+            applied=pd.DataFrame([spoiled(row, word, ("status",))]),
             scans=[Enhanced(f"sub-01{word}", images.source, images.mask, images.outputs["unet3d"])],
             cards=[spoiled(CARD, word, ("method", "pairing", "participants"))],
             training_range=known,
