@@ -17,13 +17,17 @@ from upfield.image import nifti
 from upfield.image.nifti import Grid, Volume
 from upfield.phantom import anatomy
 
+from tests import forked
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_snakemake(*arguments: str, here: bool = False) -> subprocess.CompletedProcess[str]:
     """Run Snakemake with two cores, or all steps in one process; output and errors come back together."""
-    how = ["tests.e2e.in_process"] if here else ["snakemake", "--cores", "2"]
-    command = [sys.executable, "-m", *how, "--nocolor", *arguments]
+    if here or "--dry-run" in arguments:
+        cores = [] if here else ["--cores", "2"]
+        return forked.run([*cores, "--nocolor", *arguments], ROOT, together=True, here=here, timeout=1500)
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--nocolor", *arguments]
     return subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1500)
 
 

@@ -6,6 +6,7 @@
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,8 +26,13 @@ def run_here(path: str, basedir: str, *said: Any) -> None:
         step.run(SimpleNamespace(**dict(zip(SAID, said, strict=False))))
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str]) -> None:
+    """Run Snakemake so, and exit."""
     workflow.script = run_here
     # Steps run in a thread, which may not listen to signals as a training does.
     signal.signal = lambda *_: signal.SIG_DFL  # type: ignore[assignment]
-    cli.main(["--cores", "1", *sys.argv[1:]])
+    cli.main(["--cores", "1", *arguments])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

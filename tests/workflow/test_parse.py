@@ -3,14 +3,14 @@
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests import forked
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ["ingest", "preprocess", "qc", "split", "patches", "train", "predict", "evaluate", "report"]
@@ -34,9 +34,8 @@ class Job:
 
 
 def snakemake(*arguments):
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", *map(str, arguments)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SNAKEMAKE")}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    return forked.run(["--dry-run", "--cores", "1", *map(str, arguments)], ROOT, environment, timeout=120)
 
 
 def plan(*arguments):

@@ -1,0 +1,62 @@
+"""Snakemake in a process forked from one that has imported it: a plan costs no seconds of imports."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+CONTEXT = multiprocessing.get_context("forkserver")
+# What every plan imports; nothing that starts threads, as torch may.
+CONTEXT.set_forkserver_preload(["snakemake.cli", "upfield.study.kinds", "upfield.cluster.look"])
+
+
+def run(
+    arguments: Sequence[str],
+    cwd: Path,
+    environment: Mapping[str, str] | None = None,
+    together: bool = False,
+    here: bool = False,
+    timeout: float = 600,
+) -> subprocess.CompletedProcess[str]:
+    """What `subprocess.run` gives of Snakemake in a folder, its texts captured: errors with the output if `together`.
+
+    With `here` the steps run in its process too, see `tests.e2e.in_process`. Raises TimeoutExpired after `timeout`
+    seconds.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, name) for name in ("stdout", "stdout" if together else "stderr")]
+        said = dict(os.environ if environment is None else environment)
+        process = CONTEXT.Process(target=_child, args=(list(arguments), str(cwd), said, list(map(str, files)), here))
+        process.start()
+        process.join(timeout)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(list(arguments), timeout)
+        texts = [path.read_text() if path.is_file() else "" for path in files]
+    return subprocess.CompletedProcess(list(arguments), process.exitcode or 0, texts[0], None if together else texts[1])
+
+
+def _child(arguments: list[str], cwd: str, environment: dict[str, str], files: list[str], here: bool) -> None:
+    os.setsid()
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, path in enumerate(files, start=1):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(descriptor, number)
+    # The main module of a program called so.
+    sys.argv = ["snakemake", *arguments]
+    sys.modules["__main__"] = ModuleType("__main__")
+    if here:
+        from tests.e2e import in_process
+
+        in_process.main(arguments)
+    else:
+        from snakemake import cli
+
+        cli.main(arguments)
