@@ -145,7 +145,24 @@ def real_data() -> Path:
 
 
 @pytest.fixture
-def two_sessions(bids_tree: Callable[..., Path], tmp_path: Path) -> Callable[..., Callable[..., Study]]:
+def session_study(tmp_path: Path) -> Callable[..., Study]:
+    """Plan a study of two datasets: session 1 of the first is the source, session 2 of the second the target."""
+
+    def make(source: Path, target: Path, **changes: Any) -> Study:
+        config = read_yaml(ROOT / "config" / "config.yaml")
+        sides = {
+            side: {"bids_dir": str(root), "entities": {"session": str(number)}}
+            for number, (side, root) in enumerate((("source", source), ("target", target)), start=1)
+        }
+        return Study(merged(merged(config, sides | {"output_dir": str(tmp_path)}), changes))
+
+    return make
+
+
+@pytest.fixture
+def two_sessions(
+    bids_tree: Callable[..., Path], session_study: Callable[..., Study]
+) -> Callable[..., Callable[..., Study]]:
     """Write two sessions of six people, by default under the usual name; what makes a study of them comes back.
 
     It takes changes of the default config.
@@ -156,12 +173,7 @@ def two_sessions(bids_tree: Callable[..., Path], tmp_path: Path) -> Callable[...
         root = bids_tree(content, *name)
 
         def make(**changes: Any) -> Study:
-            config = read_yaml(ROOT / "config" / "config.yaml")
-            sides = {
-                side: {"bids_dir": str(root), "entities": {"session": str(number)}}
-                for number, side in enumerate(("source", "target"), start=1)
-            }
-            return Study(merged(merged(config, sides | {"output_dir": str(tmp_path)}), changes))
+            return session_study(root, root, **changes)
 
         return make
 

@@ -187,7 +187,7 @@ def test_weights_that_are_not_finite_are_not_applied(resolved, trained, refused,
 
 def test_models_that_are_averaged_must_go_together(resolved, trained, refused):
     first, second = trained(name="a"), trained(name="b", seed=43)
-    assert application.folders_of(resolved(model=[first, second])["model"]) == [first, second]
+    assert config.folders_of(resolved(model=[first, second])["model"]) == [first, second]
     other = merged(read_json(f"{first}/model.json")["preprocess"], {"spacing": 1.0})
     with refused("differ in preprocess", first):
         resolved(model=[first, trained(name="c", preprocess=other)])

@@ -2,13 +2,11 @@
 
 import numpy as np
 import pytest
-import yaml
 from scipy import ndimage
-from upfield.files import merged
 from upfield.image import likeness, nifti
 from upfield.image.nifti import Volume
-from upfield.study.config import ROOT
-from upfield.study.study import Study
+
+from tests.unit.test_copies import reasons
 
 OBLIQUE = np.array([[2.0, 0.2, 0, -60], [-0.2, 2.0, 0.1, -70], [0, -0.1, 2.0, -50], [0, 0, 0, 1]])
 
@@ -114,52 +112,35 @@ def dataset(bids_tree):
     return make
 
 
-@pytest.fixture
-def study(tmp_path):
-    def make(source, target, **changes):
-        config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-        sides = {
-            side: {"bids_dir": str(root), "entities": {"session": str(number)}}
-            for number, (side, root) in enumerate((("source", source), ("target", target)), start=1)
-        }
-        return Study(merged(merged(config, sides | {"output_dir": str(tmp_path)}), changes))
-
-    return make
-
-
 def image(person, session):
     return f"sub-{person}/ses-{session}/anat/sub-{person}_ses-{session}_T1w.nii.gz"
 
 
-def reasons(made):
-    return {(row.participant, row.role): row.reason for row in made.index.excluded}
-
-
-def test_a_near_copy_is_excluded_and_names_the_other(dataset, study):
+def test_a_near_copy_is_excluded_and_names_the_other(dataset, session_study):
     root = dataset()
     original = nifti.load(root / image(2, 2))
     nifti.save(copies(original)["1.3 mm and noise"], root / image(5, 2))
     # The same person's other session is no leak.
     nifti.save(noisy(nifti.load(root / image(3, 1)), 0.02), root / image(3, 2))
-    made = study(root, root)
+    made = session_study(root, root)
     found = {key: reason for key, reason in reasons(made).items() if "nearly" in reason}
     assert list(found) == [("sub-5", "target")]
     assert "nearly the same image as sub-2_ses-2_T1w.nii.gz of sub-2 (target)" in found["sub-5", "target"]
     assert sorted(made.pairs) == ["sub-1", "sub-2", "sub-3", "sub-4", "sub-6"]
     # What was read is remembered, with the same result.
-    assert reasons(study(root, root)) == reasons(made)
-    assert "sub-5" in study(root, root, participants={"near_copies": "keep"}).pairs
-    assert "sub-5" in study(root, root, participants={"exclude": ["sub-2"]}).pairs
+    assert reasons(session_study(root, root)) == reasons(made)
+    assert "sub-5" in session_study(root, root, participants={"near_copies": "keep"}).pairs
+    assert "sub-5" in session_study(root, root, participants={"exclude": ["sub-2"]}).pairs
 
 
-def test_near_copies_in_two_datasets_and_people_who_travel(dataset, study, tmp_path):
+def test_near_copies_in_two_datasets_and_people_who_travel(dataset, session_study, tmp_path):
     one, other = dataset("a"), dataset("b", 1000)
     nifti.save(noisy(nifti.load(one / image(1, 1)), 0.03), other / image(4, 2))
     unpaired = {"pairing": "unpaired", "methods": ["cyclegan"]}
-    made = study(one, other, **unpaired)
+    made = session_study(one, other, **unpaired)
     found = [row for row in made.index.excluded if "nearly" in row.reason]
     assert [row.role for row in found] == ["target"] and "of sub-1 (source)" in found[0].reason
     table = tmp_path / "pairs.tsv"
     table.write_text("source\ttarget\nsub-1\tsub-4\n")
-    made = study(one, other, **unpaired, pairs=str(table))
+    made = session_study(one, other, **unpaired, pairs=str(table))
     assert not [row for row in made.index.excluded if "nearly" in row.reason]

@@ -111,7 +111,7 @@ def _times(path: Path) -> dict[str, str]:
 
     What cannot be used of it is said once for each kind, with the first line.
     """
-    if not (path.exists() or path.is_symlink()):
+    if not os.path.lexists(path):
         return {}
     try:
         table = foreign.read_table(path, ("filename", "acq_time"), filled=("filename",))

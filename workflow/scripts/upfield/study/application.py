@@ -67,14 +67,9 @@ def without_effect(given: Mapping[str, Any], allowed: Sequence[str]) -> str | No
     return next((key for key in keys if key not in allowed), None)
 
 
-def folders_of(model: str | Sequence[str]) -> list[str]:
-    """One or several model folders as a list."""
-    return [model] if isinstance(model, str) else list(model)
-
-
 def read_cards(model: str | Sequence[str]) -> list[dict[str, Any]]:
     """The cards of models whose outputs are averaged. Raises UpfieldError as `read_card`, or if they differ."""
-    folders = folders_of(model)
+    folders = config.folders_of(model)
     cards = [read_card(folder) for folder in folders]
     _same(folders, cards)
     return cards
@@ -197,7 +192,7 @@ class Application(Scans):
         places.check(settings)
         template.check(settings)
         super().__init__(settings, designs.of(settings))
-        self.folders = folders_of(settings["model"])
+        self.folders = config.folders_of(settings["model"])
         self.cards = [read_card(folder) for folder in self.folders]
         if rescan:
             # Once, and not by every job, which reads them anyway where it uses them.

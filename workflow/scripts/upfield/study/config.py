@@ -191,13 +191,18 @@ def baselines(config: Mapping[str, Any]) -> list[str]:
     return [name for name in names if model is None or name in known or name in set(MODEL_FREE) - set(FITTED)]
 
 
+def folders_of(model: str | Sequence[str]) -> list[str]:
+    """One or several model folders as a list."""
+    return [model] if isinstance(model, str) else list(model)
+
+
 def fitted_beside(model: str | Sequence[str]) -> dict[str, str]:
     """Folders of the baselines that were fitted on the training participants of a given model, by name.
 
     They lie in the study's folder beside the model's, with the same fold and the same split in their cards. None where
     the model was handed on alone, or where models are of several folds.
     """
-    folders = [Path(folder) for folder in ([model] if isinstance(model, str) else model)]
+    folders = list(map(Path, folders_of(model)))
     known = {(folder.parents[1], match[1]) for folder in folders if (match := OF_FOLD.fullmatch(folder.name))}
     if len(known) != 1:
         return {}

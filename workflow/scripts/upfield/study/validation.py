@@ -21,7 +21,7 @@ from upfield.preprocess import template
 from upfield.preprocess.derivatives import why_excluded
 from upfield.step import step
 from upfield.study import config, designs, places, requirements, seen
-from upfield.study.application import COLUMNS, check_weights, folders_of, read_cards, without_effect
+from upfield.study.application import COLUMNS, check_weights, read_cards, without_effect
 from upfield.study.cohort import Cohort
 from upfield.study.methods import Methods
 
@@ -88,7 +88,7 @@ class _Given(Methods):
 
     def __init__(self, settings: Mapping[str, Any], fitted: Mapping[str, list[str]]) -> None:
         super().__init__(settings, uncertainty=False)
-        self.given = {**fitted, settings["methods"][0]: folders_of(settings["model"])}
+        self.given = {**fitted, settings["methods"][0]: config.folders_of(settings["model"])}
 
     def seeds(self, method: str) -> list[int]:
         """What the models were trained with, as their cards say."""
@@ -107,7 +107,7 @@ class Validation(Cohort):
         requirements.check_data(settings)
         template.check(settings)
         super().__init__(settings, designs.of(settings), rescan)
-        self.folders = folders_of(settings["model"])
+        self.folders = config.folders_of(settings["model"])
         self.cards = read_cards(settings["model"])
         fitted = config.fitted_beside(settings["model"])
         self.methods = _Given(settings, {name: [folder] for name, folder in fitted.items()})
