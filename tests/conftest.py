@@ -148,7 +148,7 @@ def real_data() -> Path:
 def session_study(tmp_path: Path) -> Callable[..., Study]:
     """Plan a study of two datasets: session 1 of the first is the source, session 2 of the second the target."""
 
-    def make(source: Path, target: Path, **changes: Any) -> Study:
+    def make(source: Path, target: Path, /, **changes: Any) -> Study:
         config = read_yaml(ROOT / "config" / "config.yaml")
         sides = {
             side: {"bids_dir": str(root), "entities": {"session": str(number)}}
