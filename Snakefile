@@ -32,7 +32,9 @@ from upfield.cluster.generic import look as generic
 from upfield.cluster.said import SaidLast
 from upfield.errors import UpfieldError, closed, of_machine
 from upfield.files import merged, read_tsv, read_yaml, remove_abandoned
+from upfield.foreign import read_object
 from upfield.image.nifti import SAME
+from upfield.plan import depth
 from upfield.study import kinds, outputs, phantoms
 from upfield.study.application import Application
 from upfield.study.config import check_files, reading_pairs, typed
@@ -232,6 +234,15 @@ else:
                 [PATHS("store", store=store) for store in STUDY.contents],
                 SCANS_WITHOUT,
 
+        rule plan:
+            """What every planned method is trained with."""
+            input:
+                [
+                    PATHS("plan", method=method, fold=fold)
+                    for method in STUDY.methods.planned
+                    for fold in STUDY.folds.names
+                ],
+
         rule train:
             """Every model."""
             input:
@@ -276,6 +287,7 @@ else:
 
         include: "rules/split.smk"
         include: "rules/patches.smk"
+        include: "rules/plan.smk"
         include: "rules/train.smk"
         include: "rules/predict.smk"
         include: "rules/external.smk"

@@ -14,6 +14,7 @@ if workflow.is_main_process and SITE.file is not None:
 # Minutes of a whole training. Where a site allows less in one job, it is cut into several: each stops in time and the
 # next continues.
 TRAINING = 1440
+TRAIN = steps.declared("study.steps.train_model")
 # A look at what the last attempts would ask for, if every one before them had run out of everything.
 WORST_CASE = []
 

@@ -97,6 +97,17 @@ def stores(*parts, role=None):
     return lambda wildcards: STUDY.stores(wildcards.fold, *parts, role=role)
 
 
+def training_sidecars(wildcards):
+    """What the training scans of a fold are like."""
+    return [sidecar(STUDY.preprocessed(scan)) for scan in STUDY.training_scans(wildcards.fold, STUDY.index)]
+
+
+def training_images(role):
+    return lambda wildcards: [
+        STUDY.preprocessed(scan) for scan in STUDY.training_scans(wildcards.fold, STUDY.index) if scan.role == role
+    ]
+
+
 def model_files(**names):
     """The files of a model, by the names of a training's outputs."""
     return {kind: PATHS(kind, **names) for kind in ("model", "card", "history")}

@@ -19,14 +19,15 @@ STEP = step(
 rule train_model:
     """A network and its history; checkpoints and figures lie beside them."""
     input:
-        lambda wildcards: [
-            sidecar(STUDY.preprocessed(scan)) for scan in STUDY.training_scans(wildcards.fold, STUDY.index)
-        ],
+        training_sidecars,
         train_stores=stores("train"),
         val_stores=stores("val"),
         splits=PATHS("splits"),
         start=lambda wildcards: STUDY.methods.start(wildcards.method),
         features=lambda wildcards: STUDY.methods.features(wildcards.method),
+        plan=lambda wildcards: (
+            PATHS("plan", **dict(wildcards.items())) if wildcards.method in STUDY.methods.planned else []
+        ),
     output:
         **model_files(),
     log:
@@ -107,9 +108,7 @@ if STUDY.as_applied:
     rule typical_targets:
         """Voxels and intensities of a fold's training targets."""
         input:
-            lambda wildcards: [
-                sidecar(STUDY.preprocessed(scan)) for scan in STUDY.training_scans(wildcards.fold, STUDY.index)
-            ],
+            training_sidecars,
             PATHS("splits"),
         output:
             typical=PATHS("typical"),

@@ -23,12 +23,14 @@ SMALL = {
     "lohiresgan": {"base": 4, "blocks": 1, "discriminator_base": 4},
     "cyclegan": {"width": 4, "blocks": 1, "discriminator_width": 4},
     "srdcgan": {"width": 4, "factor": 4},
+    # The rest of it is planned.
+    "upfield": {"base": 4, "levels": 1, "blocks": 1, "patch": [24, 24, 24], "per_volume": 4, "epochs": 1},
     "srgan3d": {"factor": 2, "filters": 4, "blocks": 1, "discriminator_base": 4, "discriminator_dense": 8},
 }
 # What a method sees, and how much larger its output is.
-DIMS = {"unet3d": 3, "unet3d_patchgan": 3, "lohiresgan": 2, "cyclegan": 2, "srdcgan": 2, "srgan3d": 3}
+DIMS = {"unet3d": 3, "unet3d_patchgan": 3, "lohiresgan": 2, "cyclegan": 2, "srdcgan": 2, "srgan3d": 3, "upfield": 3}
 SCALES = {"srdcgan": (4, 4, 1), "srgan3d": (2, 2, 2)}
-METHODS = ["unet3d_patchgan", "lohiresgan", "srdcgan", "srgan3d", "cyclegan"]
+METHODS = ["unet3d_patchgan", "lohiresgan", "srdcgan", "srgan3d", "cyclegan", "upfield"]
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,20 @@ def test_every_method_has_learned_from_what_it_asked_for(finished):
         assert history["step"].tolist() == [8 if card["dims"] == 2 else 2]
         assert np.isfinite(history.select_dtypes("number").to_numpy()).all()
         assert len(list((folder / "figures").glob("epoch-*.png"))) == 1
+
+
+def test_a_planned_method_is_trained_as_its_plan_says(finished):
+    folder = finished.root / "models" / "upfield"
+    plan, card = (read_json(folder / path) for path in ("fold-0/plan.json", "fold-0_seed-42/model.json"))
+    kept = {name: value for name, value in plan["settings"].items() if name not in ("module", "preset")}
+    assert card["settings"] == kept and None not in kept.values()
+    assert (kept["base"], kept["patch"], kept["accumulate"]) == (4, [24, 24, 24], 1)
+    assert set(plan["reasons"]) == {"flat_levels", "lr", "augmentation", "per_volume_val", "accumulate", "ema"}
+    assert plan["fingerprint"]["pairs"] == 1 and plan["fingerprint"]["spacing"] == [2.0, 2.5, 2.5]
+    assert plan["predicted"]["steps"] == card["steps"] == 2
+    report = (finished.root / "report/index.html").read_text()
+    assert 'id="plan"' in report and plan["reasons"]["ema"] in report
+    assert "plan of upfield, fold 0: 4 channels" in finished.run("--dry-run")
 
 
 def test_every_prediction_is_an_image_of_the_target_in_its_place(finished):

@@ -27,7 +27,7 @@ SMALL = {
     "srdcgan": {"width": 2},
     "srgan3d": {"filters": 4, "blocks": 1, "discriminator_base": 2, "discriminator_dense": 4},
     "cyclegan": {"width": 4, "blocks": 1, "discriminator_width": 2},
-    "upfield": {"base": 2, "levels": 3},
+    "upfield": {"preset": "default", "base": 2, "levels": 3},
     "dynunet": {"filters": [2, 4, 8, 16]},
     "mednext": {"init_filters": 2},
     "restormer": {"dim": 8},
@@ -140,7 +140,7 @@ def test_every_setting_is_described_and_every_preset_keeps_the_rules(name):
     for setting in known.settings.values():
         assert setting.rule is not None and len(setting.description) > 6, setting.name
     for preset in known.document["presets"]:
-        known.check(known.resolved(preset, {}), name)
+        known.check({"preset": preset, **known.resolved(preset, {})}, name)
 
 
 def test_kinds_are_those_of_the_code():

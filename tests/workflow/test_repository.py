@@ -37,6 +37,7 @@ ORDER = [
     "patches",
     "methods",
     "training",
+    "plan",
     "predict",
     "evaluate",
     "phantom",

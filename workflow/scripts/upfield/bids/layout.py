@@ -82,6 +82,9 @@ KINDS: Mapping[str, Kind] = {
     "quality_table": Kind("qc/quality.tsv", "all measurements, with outliers"),
     "store": Kind("patches/{store}.safetensors", "patch store of a pair or scan"),
     # -- models
+    "plan": Kind(
+        "models/{method}/fold-{fold}/plan.json", "what a method is trained with in a fold, why, and what it will cost"
+    ),
     "model": Kind("models/{method}/fold-{fold}_seed-{seed}/model.safetensors", "weights"),
     "card": Kind("models/{method}/fold-{fold}_seed-{seed}/model.json", "model card: everything else about a model"),
     "history": Kind("models/{method}/fold-{fold}_seed-{seed}/history.tsv", "losses and validation by epoch"),

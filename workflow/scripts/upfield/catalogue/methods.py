@@ -33,6 +33,10 @@ NEED_A_GRID = ("spline",)
 NEED_A_TARGET = (*NEED_A_GRID, "denoise", SUPERVISED)
 # Keys of `train` that change how training is watched, fed and spread, and no weight but by the rounding of sums.
 RUNTIME_OPTIONS = ("save_every", "preview_every", "log_every", "workers", "processes", "threads")
+# The preset whose settings are worked out from the data where it has none, and the settings of a method that stand in
+# for the study's `patches` and `train` where they are not null.
+PLANNED = "planned"
+COURSE = ("patch", "per_volume", "per_volume_val", "epochs", "accumulate", "ema")
 # Kinds of pairing that a method learns from whose file does not say.
 LEARNS_FROM = ("paired", "simulated")
 # Sizes in a method's file: a number, or a power of two of a setting, perhaps and one: `2**levels + 1`.
@@ -76,6 +80,12 @@ class Facts:
         """Whether the source may have several contrasts."""
         return bool(self.document.get("multichannel", False))
 
+    @property
+    def planned(self) -> tuple[str, ...]:
+        """Settings that a plan decides in the preset `planned`; none where the method has no such preset."""
+        preset = self.document["presets"].get(PLANNED) or {}
+        return tuple(name for name, value in preset.items() if value is None)
+
     def normalize(self, values: Mapping[str, Any]) -> str | None:
         """The only kind of intensities that suits it, if it is one.
 
@@ -96,12 +106,14 @@ class Facts:
 
     def smallest_patch(self, values: Mapping[str, Any]) -> int:
         """The smallest edge of a training patch in voxels of the target, with these settings."""
-        sizes = [
-            _size(entry["voxels"] if isinstance(entry, Mapping) else entry, values)
+        entries = [
+            entry if isinstance(entry, Mapping) else {"voxels": entry}
             for entry in self.document.get("smallest_patch", ())
-            if not isinstance(entry, Mapping) or _holds(entry["when"], values)
         ]
-        return max([1, *sizes])
+        holding = [entry["voxels"] for entry in entries if _holds(entry.get("when", {}), values)]
+        # What is planned suits itself.
+        known = [size for size in holding if isinstance(size, int) or values[SIZE.fullmatch(size)[2]] is not None]  # type: ignore[index]
+        return max([1, *(_size(size, values) for size in known)])
 
     def resolved(self, preset: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Every setting: the defaults, what a preset changes of them, and `overrides` of known settings."""
@@ -112,8 +124,9 @@ class Facts:
 
         `values` are resolved settings; `where` is the configuration's key of them.
         """
+        left = self.planned if values.get("preset") == PLANNED else ()
         for name, setting in self.settings.items():
-            if setting.rule is not None:
+            if setting.rule is not None and not (values[name] is None and name in left):
                 _raise(setting.rule, values[name], f"{where}.{name}")
         for rule in self.document.get("together", ()):
             if _holds(rule["when"], values):

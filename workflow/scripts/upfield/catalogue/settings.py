@@ -78,6 +78,36 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
         "description": "[schedule](#schedules) of the learning rate",
     },
     "batch_size": {"type": "integer", "minimum": 1, "description": "patches or slices in a batch"},
+    # What stands in for the study's `patches` and `train`.
+    "patch": {
+        "type": ["array", "null"],
+        "items": {"type": "integer", "minimum": 8},
+        "minItems": 3,
+        "maxItems": 3,
+        "description": "edges of its patches, voxels; none: `patches.size`",
+    },
+    "per_volume": {
+        "type": ["integer", "null"],
+        "minimum": 1,
+        "description": "patches of a volume in an epoch; none: `patches.per_volume`",
+    },
+    "per_volume_val": {
+        "type": ["integer", "null"],
+        "minimum": 1,
+        "description": "fixed patches of a validation volume; none: `patches.per_volume_val`",
+    },
+    "epochs": {"type": ["integer", "null"], "minimum": 1, "description": "of its training; none: `train.epochs`"},
+    "accumulate": {
+        "type": ["integer", "null"],
+        "minimum": 1,
+        "description": "batches whose gradients make one step; none: `train.accumulate`",
+    },
+    "ema": {
+        "type": ["number", "null"],
+        "minimum": 0,
+        "exclusiveMaximum": 1,
+        "description": "moving average of its weights; none: `train.ema`",
+    },
     "gradient_clip": {"type": "number", "exclusiveMinimum": 0, "description": "largest norm of the gradient"},
     "augmentation": {
         "type": "object",

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from upfield.catalogue.methods import COURSE
 from upfield.errors import UpfieldError
 from upfield.methods.base import Batch, Method, OptimizerConfig, Update, parameter_counts
 
@@ -31,7 +32,7 @@ def build(settings: Mapping[str, Any], in_channels: int = 1) -> Method:
     `in_channels` is the number of contrasts of the source. Raises UpfieldError if a setting is missing, unknown, or of
     the wrong type, and if the method takes one contrast only.
     """
-    values = {key: value for key, value in settings.items() if key not in ("module", "preset")}
+    values = {key: value for key, value in settings.items() if key not in ("module", "preset", *COURSE)}
     if in_channels > 1:
         values["in_channels"] = in_channels
     try:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from upfield.files import portable
+from upfield.foreign import read_object
 from upfield.report import costs, tables
 from upfield.report.subject import SubjectImages
 from upfield.study import external
@@ -118,6 +119,13 @@ class StudyContext(MeasuredContext):
             and (not seeds or run.get("seed") in (None, *seeds))
             and (not folds or str(run.get("fold", "")) in ("", *folds))
         ]
+
+    @cached_property
+    def plans(self) -> Sequence[Mapping[str, Any]]:
+        """The plans behind the models on the page, a fold once."""
+        kept = dict.fromkeys((run["method"], str(run["fold"])) for run in self.runs if "fold" in run)
+        paths = [self.root / "models" / method / f"fold-{fold}" / "plan.json" for method, fold in kept]
+        return [read_object(path) for path in paths if path.is_file()]
 
     @cached_property
     def external(self) -> Mapping[str, External]:

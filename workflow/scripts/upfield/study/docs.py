@@ -45,14 +45,20 @@ def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _settings(known: Facts) -> str:
-    """Every setting of a method: its default, what the preset `faithful` has instead, values and meaning."""
+    """Every setting of a method: its default, what the preset `faithful` has instead, values and meaning.
+
+    Of what is planned, the default of the preset without a plan stands in brackets.
+    """
     presets = known.document["presets"]
     changed = presets.get("faithful") or {}
     faithful = known.resolved("faithful", {}) if "faithful" in presets else {}
     rows = []
     for name, setting in known.settings.items():
         other = [_shown(faithful[name]) if name in changed else ""] if faithful else []
-        rows.append([f"`{name}`", _shown(setting.default), *other, _values(setting.rule or {}), setting.description])
+        default = _shown(setting.default)
+        if name in known.planned:
+            default = "planned" if setting.default is None else f"planned ({default})"
+        rows.append([f"`{name}`", default, *other, _values(setting.rule or {}), setting.description])
     head = ["setting", "default", *(["`faithful`"] if faithful else []), "values", "meaning"]
     return _rows(head, rows)
 

@@ -6,12 +6,14 @@ from functools import cached_property
 from typing import Any
 
 from upfield.bids import label
-from upfield.catalogue.methods import NEED_A_GRID, RUNTIME_OPTIONS
+from upfield.catalogue.methods import NEED_A_GRID, PLANNED, RUNTIME_OPTIONS, facts
 from upfield.errors import UpfieldError
 from upfield.image.nifti import SAME, Scale
 from upfield.study import config as configuration
 from upfield.study import external, requirements
 
+# Keys of `train` that plans are made by, and nothing else.
+PLANNING = ("memory", "hours")
 # Labels in the names of files that are no method's.
 RESERVED = ("preproc", "alone", "biascorr", "simulated", "average", "brain", "tissues")
 
@@ -54,9 +56,18 @@ class Methods:
         """Resolved settings of a method."""
         return configuration.method_settings(self.config, method)
 
+    @cached_property
+    def planned(self) -> list[str]:
+        """The methods with a setting that a plan decides."""
+        return [name for name in self.networks if None in (self.settings(name)[one] for one in self._left(name))]
+
+    def _left(self, method: str) -> tuple[str, ...]:
+        """Settings that a plan decides where the study does not."""
+        return facts(method).planned if self.settings(method)["preset"] == PLANNED else ()
+
     def training(self, method: str) -> dict[str, Any]:
         """What of the `train` block decides on a method's weights, besides seed and start."""
-        others = {"seeds", "init_from", *RUNTIME_OPTIONS}
+        others = {"seeds", "init_from", *PLANNING, *RUNTIME_OPTIONS}
         block = self.config["train"]
         kept = {key: value for key, value in block.items() if key not in others}
         return kept | {"layer_lr": block["layer_lr"].get(method, {})}

@@ -85,6 +85,14 @@ class Scans:
             sizes[scan.participant] = max(size, sizes.get(scan.participant, 0.0))
         return sizes
 
+    def working_grid(self, target: Scan) -> tuple[list[int], list[float]]:
+        """Voxels of a target on the working grid, of the whole image, and their size in mm; empty if not known yet."""
+        spacing = self.size_spacing
+        if isinstance(spacing, str) or not target.shape:
+            return list(target.shape), list(target.voxel)
+        extent = [count * size for count, size in zip(target.shape, target.voxel, strict=True)]
+        return [round(edge / spacing) for edge in extent], [spacing] * 3
+
     @property
     def size_spacing(self) -> float | str:
         """Voxels of the working grid, in mm, or `native`, by which the size of images is estimated."""

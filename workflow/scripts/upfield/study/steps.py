@@ -9,7 +9,7 @@ import pandas as pd
 
 from upfield import bids
 from upfield.catalogue.methods import RUNTIME_OPTIONS
-from upfield.files import read_tsv, write_json, write_text, write_tsv
+from upfield.files import read_json, read_tsv, write_json, write_text, write_tsv
 from upfield.step import step
 from upfield.study import kinds
 from upfield.study import splits as splitting
@@ -57,6 +57,7 @@ def train_model(
     splits: str,
     start: Sequence[str],
     features: Sequence[str],
+    plan: str | Sequence[str],
     model: str,
     card: str,
     history: str,
@@ -71,7 +72,8 @@ def train_model(
     """Train one method on the stores of a fold and write its model, card and history, all in one folder.
 
     `settings` are those of the method, `train` and `patches` these blocks of the study; `start` are files of the model
-    that training starts from, `features` those of weights that its losses use. Where the study asks for several
+    that training starts from, `features` those of weights that its losses use, `plan` that of its plan, if it
+    has one, whose settings take the place of these. Where the study asks for several
     processes, each runs the script that called this.
     """
     from upfield.training import preview, processes
@@ -88,7 +90,7 @@ def train_model(
         folder,
         method=method,
         version=train_model.step.version,  # type: ignore[attr-defined]
-        settings=settings,
+        settings=read_json(plan)["settings"] if isinstance(plan, str) else settings,
         train={**train, **options, "seed": int(seed)},
         patches=patches,
         stores={"train": train_stores, "val": val_stores},

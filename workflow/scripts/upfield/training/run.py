@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from upfield import methods
+from upfield.catalogue.methods import COURSE
 from upfield.errors import UpfieldError
 from upfield.files import digest, relative
 from upfield.image import histograms
@@ -57,19 +58,24 @@ def train_model(
     torch.manual_seed(train["seed"])
     data = {part: usable(paths) for part, paths in stores.items()}
     network = methods.build(settings, max(store.channels for store in data["train"]))
-    if network.dims == 3 and patches["size"] < network.smallest_patch:
+    if network.dims == 3 and not settings.get("patch") and patches["size"] < network.smallest_patch:
         raise UpfieldError(
             f"config: patches.size is {patches['size']}; {method} needs at least {network.smallest_patch}"
         )
     scales = standardised(data["train"], data["val"])
     volumes = [store.shape for found in data.values() for store in found]
     size = patches["size" if network.dims == 3 else "slice_size"]
+    own = {name: settings[name] for name in COURSE if settings.get(name) is not None}
+    given = own.pop("patch", None)
     options = Options(
-        **train,
-        patch=patch_shape(network, size, volumes),
-        patch_val=patch_shape(network, size if network.dims == 3 else None, volumes),
-        per_volume=patches["per_volume" if network.dims == 3 else "slices"],
-        per_volume_val=patches["per_volume_val"],
+        **{
+            **train,
+            "patch": tuple(given) if given else patch_shape(network, size, volumes),
+            "patch_val": tuple(given) if given else patch_shape(network, size if network.dims == 3 else None, volumes),
+            "per_volume": patches["per_volume" if network.dims == 3 else "slices"],
+            "per_volume_val": patches["per_volume_val"],
+            **own,
+        },
         foreground=patches["foreground"],
         brain_share=patches["brain_share"],
     )

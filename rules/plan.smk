@@ -1,0 +1,54 @@
+"""Plans: what a method is trained with, from the training data of a fold and the memory of the device.
+
+1. write_plan  settings that the study leaves to the plan, with the reason for each, and what training will cost
+"""
+
+STEP = step("plan.stage.write_plan", "plan/{method}_fold-{fold}")
+
+
+rule write_plan:
+    """The plan of a method for a fold."""
+    input:
+        training_sidecars,
+        train_stores=stores("train"),
+        sources=training_images("source"),
+        targets=training_images("target"),
+    output:
+        plan=PATHS("plan"),
+    log:
+        STEP.log,
+    benchmark:
+        STEP.benchmark
+    wildcard_constraints:
+        method="|".join(STUDY.methods.planned) or "(?!)",
+    conda:
+        "../envs/model.yaml"
+    resources:
+        **STEP.resources,
+    params:
+        **STEP.params,
+        settings=lambda wildcards: STUDY.methods.settings(wildcards.method),
+        train={key: config["train"][key] for key in ("device", "memory", "hours")},
+        cores=lambda wildcards: TRAIN.computes_with(config),
+        job=lambda wildcards: steps.own_memory(TRAIN.mem_mb(size(wildcards))),
+    script:
+        "../workflow/scripts/step.py"
+
+
+def plans_foreseen():
+    """A line for the plan of each method and fold: what it says, or what is known of it before it is made."""
+    for method in STUDY.methods.planned:
+        for fold in STUDY.folds.names:
+            path = Path(PATHS("plan", method=method, fold=fold))
+            if path.is_file():
+                yield depth.summary(read_object(path))
+                continue
+            people = STUDY.folds.members(fold, "train")
+            scan = STUDY.pairs[people[0]].target
+            yield depth.foreseen(method, fold, len(people), *STUDY.working_grid(scan))
+
+
+# Snakemake does not say yet whether this is a dry run, and who trains wants to know it too.
+if workflow.is_main_process:
+    for line in plans_foreseen():
+        logger.info(line)

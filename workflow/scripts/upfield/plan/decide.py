@@ -1,0 +1,136 @@
+"""The plan: from a fingerprint and a device to everything that a network is trained with, each with its reason."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from upfield.plan.cost import Cost
+from upfield.plan.device import Device
+from upfield.plan.fingerprint import Fingerprint
+from upfield.plan.shape import Costs, Shape, fitted, narrower
+
+# Of the memory: the rest is for what libraries take beside tensors, and for gaps between them.
+SHARE = {"cpu": 0.92, "cuda": 0.88}
+# What networks compute in, in mixed precision, where nothing is said: as training chooses it.
+PRECISION = {"cpu": torch.float32, "cuda": torch.bfloat16}
+# Steps of a training: for each pair, at least, and at most.
+STEPS_EACH, FEWEST, MOST = 2500, 2000, 50_000
+# Hours that a training may take where nothing is said.
+HOURS = {"cpu": 1.0, "cuda": 12.0}
+# Validations, each at the end of an epoch, and their patches.
+EPOCHS, VALIDATION_PATCHES = 50, 12
+# Steps that a moving average of the weights looks back, as a share of the training and at most.
+AVERAGED_SHARE, AVERAGED = 0.02, 1000
+# Learning rate of a batch of two, and the largest.
+RATE, FASTEST = 1e-3, 2e-3
+# Pairs up to which images are changed more often.
+FEW_PAIRS = 10
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A setting, and why it is what it is."""
+
+    value: Any
+    because: str
+
+
+def plan(
+    fingerprint: Fingerprint,
+    device: Device,
+    settings: Mapping[str, Any],
+    usual: Mapping[str, Any],
+    hours: float | None = None,
+) -> dict[str, Any]:
+    """Everything about how to train, as JSON.
+
+    `settings` are those of the method; what is None there is planned, the rest stays as it is. `usual`
+    are the method's defaults, which matter for nothing that is planned. `hours` is how long a training may take, about.
+
+    Returns `settings` (all of the method's), `reasons` (a sentence for each that was planned), `predicted` (bytes at
+    the peak, seconds of a step, steps and hours of all), `fingerprint` and `device`. Raises UpfieldError if memory does
+    not suffice.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    costs = Costs({**usual, **given}, fingerprint.channels, True, PRECISION[device.kind])
+    limit = SHARE[device.kind] * device.memory - device.resident
+    allowed = 3600 * (hours or HOURS[device.kind])
+    shape = fitted(fingerprint, limit, costs, given)
+    # A core is slow long before its memory is full; a memory that was named is to be used.
+    slow = device.kind == "cpu" and not device.assumed
+    while slow and allowed * device.rate < FEWEST * costs.about(shape)[1]:
+        less = narrower(shape)
+        if less is None or not less.keeps(given):
+            break
+        shape = less
+    cost = costs.exact(shape)
+    decided = _decisions(fingerprint, device, shape, cost, allowed)
+    planned = {name: one for name, one in decided.items() if name in settings and settings[name] is None}
+    chosen = {**settings, **{name: one.value for name, one in planned.items()}}
+    steps = chosen["epochs"] * max(chosen["per_volume"] * fingerprint.pairs // chosen["batch_size"], 1)
+    return {
+        "settings": chosen,
+        "reasons": {name: one.because for name, one in planned.items()},
+        "predicted": {
+            "memory": cost.peak + device.resident,
+            "step_seconds": round(cost.operations / device.rate, 4),
+            "steps": steps,
+            "hours": round(steps * cost.operations / device.rate / 3600, 2),
+        },
+        "fingerprint": fingerprint.described(),
+        "device": device.described(),
+    }
+
+
+def _decisions(
+    fingerprint: Fingerprint, device: Device, shape: Shape, cost: Cost, allowed: float
+) -> dict[str, Decision]:
+    """Every setting that can be planned."""
+    pairs, memory = fingerprint.pairs, f"{device.memory / 1e9:.3g} GB"
+    affordable = int(allowed * device.rate / cost.operations)
+    useful = min(max(STEPS_EACH * pairs, FEWEST), MOST)
+    steps = max(min(useful, affordable), 1)
+    epochs = min(EPOCHS, steps)
+    per_volume = max(int(steps * shape.batch_size / (epochs * pairs)), 1)
+    back = max(min(AVERAGED_SHARE * steps, AVERAGED), 1.0)
+    rate = min(RATE * math.sqrt(shape.batch_size / 2), FASTEST)
+    whole = all(edge >= size for edge, size in zip(shape.patch, fingerprint.shape, strict=True))
+    patch = f"the whole volume (median {_x(fingerprint.shape)} voxels)" if whole else "what memory and time allow"
+    few = pairs <= FEW_PAIRS
+    return {
+        "base": Decision(shape.base, f"as wide as {memory}, {device.named} and the patch allow"),
+        "levels": Decision(shape.levels, f"{_x(fingerprint.shape)} voxels: a few are left at the bottom"),
+        "flat_levels": Decision(list(shape.flat_levels), _flat(fingerprint, shape)),
+        "blocks": Decision(shape.blocks, "more where memory suffices"),
+        "batch_size": Decision(shape.batch_size, "two, or more where a whole volume leaves memory for it"),
+        "patch": Decision(list(shape.patch), patch),
+        "epochs": Decision(epochs, "validated so many times"),
+        "per_volume": Decision(per_volume, _steps(steps, useful, affordable, pairs, allowed)),
+        "per_volume_val": Decision(VALIDATION_PATCHES, "enough that the best epoch is no accident"),
+        "accumulate": Decision(1, "the batch fits into memory"),
+        "ema": Decision(round(1 - 1 / back, 4), f"the mean weights of about {back:.0f} steps vary less"),
+        "lr": Decision(round(rate, 6), "1e-3 for two patches, times the root of how much larger the batch is"),
+        "augmentation": Decision(
+            {"flip": 0.5, "affine": 0.5 if few else 0.25, "intensity": 0.5 if few else 0.25},
+            f"{pairs} pairs" + (" vary little: changed more often" if few else " vary by themselves"),
+        ),
+    }
+
+
+def _x(sizes: Any) -> str:
+    return " x ".join(f"{size:g}" for size in sizes)
+
+
+def _flat(fingerprint: Fingerprint, shape: Shape) -> str:
+    if not any(shape.flat_levels):
+        return f"voxels of {_x(fingerprint.spacing)} mm are about as long along each axis, and there are enough"
+    return f"{_x(fingerprint.shape)} voxels of {_x(fingerprint.spacing)} mm: thick or few ones are not halved as often"
+
+
+def _steps(steps: int, useful: int, affordable: int, pairs: int, allowed: float) -> str:
+    if steps == affordable and affordable < useful:
+        return f"about {steps} steps: what {allowed / 3600:.3g} h suffice for ({useful} would be of use)"
+    return f"about {steps} steps: {STEPS_EACH} for each of {pairs} pairs, {FEWEST} to {MOST}"
