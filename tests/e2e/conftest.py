@@ -45,7 +45,9 @@ class Study:
     """A configuration in a file and the ways to run it."""
 
     def __init__(self, folder: Path, config: dict) -> None:
-        self.config = config | {"output_dir": str(folder / "results")}
+        # One thread: tests run side by side.
+        train = {"threads": 1, **config.get("train", {})}
+        self.config = config | {"output_dir": str(folder / "results"), "train": train}
         self.file = folder / "study.yaml"
         self.root = folder / "results" / config["study"]
         self.write()
