@@ -84,6 +84,6 @@ def training_step(
                     loss.backward()
 
             method.training_step(batch, update)
-        # Adam's two moments, the average, and the weights of the best epoch.
-        beside = weights * (3 + averaged)
+        # Adam's two moments, the average, the weights of the best epoch, and weights in the order that libraries want.
+        beside = weights * (4 + averaged)
         return Cost(alive.peak + beside, beside + 2 * weights, alive.largest, counter.get_total_flops())

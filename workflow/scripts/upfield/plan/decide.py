@@ -13,7 +13,7 @@ from upfield.plan.fingerprint import Fingerprint
 from upfield.plan.shape import Costs, Shape, fitted, narrower
 
 # Of the memory: the rest is for what libraries take beside tensors, and for gaps between them.
-SHARE = {"cpu": 0.92, "cuda": 0.88}
+SHARE = {"cpu": 0.94, "cuda": 0.88}
 # What networks compute in, in mixed precision, where nothing is said: as training chooses it.
 PRECISION = {"cpu": torch.float32, "cuda": torch.bfloat16}
 # Steps of a training: for each pair, at least, and at most.
@@ -67,7 +67,7 @@ def plan(
             break
         shape = less
     cost = costs.exact(shape)
-    decided = _decisions(fingerprint, device, shape, cost, allowed)
+    decided = _decisions(fingerprint, device, shape, cost, allowed, given)
     planned = {name: one for name, one in decided.items() if name in settings and settings[name] is None}
     chosen = {**settings, **{name: one.value for name, one in planned.items()}}
     steps = chosen["epochs"] * max(chosen["per_volume"] * fingerprint.pairs // chosen["batch_size"], 1)
@@ -86,16 +86,18 @@ def plan(
 
 
 def _decisions(
-    fingerprint: Fingerprint, device: Device, shape: Shape, cost: Cost, allowed: float
+    fingerprint: Fingerprint, device: Device, shape: Shape, cost: Cost, allowed: float, given: Mapping[str, Any]
 ) -> dict[str, Decision]:
-    """Every setting that can be planned."""
+    """Every setting that can be planned; those that are `given` decide on others."""
     pairs, memory = fingerprint.pairs, f"{device.memory / 1e9:.3g} GB"
     affordable = int(allowed * device.rate / cost.operations)
     useful = min(max(STEPS_EACH * pairs, FEWEST), MOST)
     steps = max(min(useful, affordable), 1)
-    epochs = min(EPOCHS, steps)
+    epochs = given.get("epochs", min(EPOCHS, steps))
     per_volume = max(int(steps * shape.batch_size / (epochs * pairs)), 1)
-    back = max(min(AVERAGED_SHARE * steps, AVERAGED), 1.0)
+    taken = epochs * given.get("per_volume", per_volume) * pairs / shape.batch_size
+    back = max(min(AVERAGED_SHARE * taken, AVERAGED), 1.0)
+    many = f"{pairs} pair{'s' if pairs > 1 else ''}"
     rate = min(RATE * math.sqrt(shape.batch_size / 2), FASTEST)
     whole = all(edge >= size for edge, size in zip(shape.patch, fingerprint.shape, strict=True))
     patch = f"the whole volume (median {_x(fingerprint.shape)} voxels)" if whole else "what memory and time allow"
@@ -108,14 +110,14 @@ def _decisions(
         "batch_size": Decision(shape.batch_size, "two, or more where a whole volume leaves memory for it"),
         "patch": Decision(list(shape.patch), patch),
         "epochs": Decision(epochs, "validated so many times"),
-        "per_volume": Decision(per_volume, _steps(steps, useful, affordable, pairs, allowed)),
+        "per_volume": Decision(per_volume, _steps(steps, useful, affordable, many, allowed)),
         "per_volume_val": Decision(VALIDATION_PATCHES, "enough that the best epoch is no accident"),
         "accumulate": Decision(1, "the batch fits into memory"),
         "ema": Decision(round(1 - 1 / back, 4), f"the mean weights of about {back:.0f} steps vary less"),
         "lr": Decision(round(rate, 6), "1e-3 for two patches, times the root of how much larger the batch is"),
         "augmentation": Decision(
             {"flip": 0.5, "affine": 0.5 if few else 0.25, "intensity": 0.5 if few else 0.25},
-            f"{pairs} pairs" + (" vary little: changed more often" if few else " vary by themselves"),
+            f"of {many} images are changed {'more often' if few else 'less: there are many'}",
         ),
     }
 
@@ -130,7 +132,7 @@ def _flat(fingerprint: Fingerprint, shape: Shape) -> str:
     return f"{_x(fingerprint.shape)} voxels of {_x(fingerprint.spacing)} mm: thick or few ones are not halved as often"
 
 
-def _steps(steps: int, useful: int, affordable: int, pairs: int, allowed: float) -> str:
+def _steps(steps: int, useful: int, affordable: int, many: str, allowed: float) -> str:
     if steps == affordable and affordable < useful:
         return f"about {steps} steps: what {allowed / 3600:.3g} h suffice for ({useful} would be of use)"
-    return f"about {steps} steps: {STEPS_EACH} for each of {pairs} pairs, {FEWEST} to {MOST}"
+    return f"about {steps} steps: {STEPS_EACH} for each of {many}, {FEWEST} to {MOST}"

@@ -20,7 +20,7 @@ from upfield.plan.depth import Triple, depth
 from upfield.plan.fingerprint import Fingerprint
 
 # Channels of the first level, what is usual, and how many the deepest level may have.
-WIDTHS, USUAL, MOST_CHANNELS = (8, 12, 16, 24, 32, 48, 64), 32, 512
+WIDTHS, USUAL, MOST_CHANNELS = (*range(8, 33, 4), 48, 64), 32, 512
 # Edges of the patches by which memory is judged, multiples of what the deepest network needs.
 REFERENCES = (64, 128)
 # Edges of a patch, voxels: the least, what is usual, the largest.
