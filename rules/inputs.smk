@@ -108,6 +108,19 @@ def training_images(role):
     ]
 
 
+def plans_foreseen():
+    """A line for the plan of each method and fold: what it says, or what is known of it before it is made."""
+    for method in STUDY.methods.planned:
+        for fold in STUDY.folds.names:
+            path = Path(PATHS("plan", method=method, fold=fold))
+            if path.is_file():
+                yield depth.summary(read_object(path))
+                continue
+            people = STUDY.folds.members(fold, "train")
+            scan = STUDY.pairs[people[0]].target
+            yield depth.foreseen(method, fold, len(people), *STUDY.working_grid(scan))
+
+
 def model_files(**names):
     """The files of a model, by the names of a training's outputs."""
     return {kind: PATHS(kind, **names) for kind in ("model", "card", "history")}

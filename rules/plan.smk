@@ -35,19 +35,6 @@ rule write_plan:
         "../workflow/scripts/step.py"
 
 
-def plans_foreseen():
-    """A line for the plan of each method and fold: what it says, or what is known of it before it is made."""
-    for method in STUDY.methods.planned:
-        for fold in STUDY.folds.names:
-            path = Path(PATHS("plan", method=method, fold=fold))
-            if path.is_file():
-                yield depth.summary(read_object(path))
-                continue
-            people = STUDY.folds.members(fold, "train")
-            scan = STUDY.pairs[people[0]].target
-            yield depth.foreseen(method, fold, len(people), *STUDY.working_grid(scan))
-
-
 # Snakemake does not say yet whether this is a dry run, and who trains wants to know it too.
 if workflow.is_main_process:
     for line in plans_foreseen():
