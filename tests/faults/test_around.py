@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -55,8 +56,10 @@ def step_of(process: "subprocess.Popen[bytes]") -> psutil.Process:
     end = time.monotonic() + 120
     while time.monotonic() < end:
         for child in psutil.Process(process.pid).children(recursive=True):
-            if any(word.endswith(".step.py") for word in child.cmdline()):
-                return child
+            # One that ends just now has no command any more.
+            with suppress(psutil.Error):
+                if any(word.endswith(".step.py") for word in child.cmdline()):
+                    return child
         time.sleep(0.05)
     raise AssertionError("no step was started")
 
@@ -92,6 +95,14 @@ def test_fault_upon_fault(drive, tally, undisturbed, data):
     process = study.start()
     step_of(process).send_signal(signal.SIGSEGV)
     rows.check("step", ended(study, process, "was killed, or crashed"))
+    rows.done()
+
+    rows = tally("too little memory")
+    for megabytes in (250, 400):
+        process = study.start()
+        # Not enough for the libraries of any step; the run around it has what it needs.
+        step_of(process).rlimit(psutil.RLIMIT_AS, (megabytes * 2**20,) * 2)
+        rows.check(f"{megabytes} MB", ended(study, process, "not enough memory"))
     rows.done()
 
     rows = tally("undisturbed run after them")

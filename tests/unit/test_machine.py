@@ -70,6 +70,14 @@ def memory_of_itk(path):
     raise RuntimeError("std::bad_alloc")
 
 
+def memory_of_loader(path):
+    raise ImportError("/opt/libtorch_cpu.so: failed to map segment from shared object")
+
+
+def memory_of_card(path):
+    raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
 def worker(path):
     raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Segmentation fault. ")
 
@@ -85,6 +93,7 @@ CASES = {
     full: "no space is left", no_space: "no space is left", quota: "quota", read_only: "read only",
     forbidden: "no permission", silent_drive: "does not answer", vanished: "not there", folder_is_a_file: "output_dir",
     memory: "not enough memory", memory_of_torch: "not enough memory", memory_of_itk: "not enough memory",
+    memory_of_loader: "not enough memory", memory_of_card: "the GPU has not enough memory",
     worker: "Segmentation fault", wrapped: "no space is left",
 }  # fmt: skip
 

@@ -7,6 +7,15 @@ from pathlib import Path
 if (Path(__file__).parent / "upfield").is_dir():
     sys.path.insert(0, str(Path(__file__).parent))
 
-from upfield.step import run
+from upfield.errors import of_machine
+
+try:
+    from upfield.step import run
+except (ImportError, MemoryError) as error:
+    # Too little memory for the libraries, before anything of a job is there to say so.
+    told = of_machine(error)
+    if told is None:
+        raise
+    sys.exit(f"upfield: {snakemake.rule} {' '.join(snakemake.wildcards)}: {told}")
 
 run(snakemake)

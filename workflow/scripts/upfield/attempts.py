@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from upfield.errors import lacks_memory
 from upfield.files import read_json, write_json
 
 MEMORY, TIME, OTHER = "memory", "time", "other"
@@ -26,7 +27,7 @@ def ended(log: Path, error: BaseException | None) -> None:
     if error is None or not attempts:
         _file(log).unlink(missing_ok=True)
         return
-    attempts[-1]["ended"] = MEMORY if isinstance(error, MemoryError) else OTHER
+    attempts[-1]["ended"] = MEMORY if lacks_memory(error) else OTHER
     write_json(_file(log), attempts)
 
 

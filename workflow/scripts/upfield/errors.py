@@ -24,9 +24,16 @@ REFUSED = {
     **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENODEV), DRIVE),
 }
 MEMORY = "there is not enough memory; give the job more (mem_mb), or run fewer jobs at once (--cores)"
+CARD = "the GPU has not enough memory; choose smaller patches or batches (method_overrides, patches), or a larger card"
 AGAIN = "run the same command again, and if that ends the same way give the job more memory (mem_mb)"
-# How libraries that do not raise MemoryError say so.
-NO_MEMORY = re.compile(r"not enough memory|out of memory|can't allocate memory|bad_alloc|Cannot allocate memory", re.I)
+# How libraries that do not raise MemoryError say so, and how the loader of libraries does; of a drive from which
+# nothing may be run it says that this is not permitted.
+NO_MEMORY = re.compile(
+    r"not enough memory|out of memory|can't allocate memory|bad_alloc|Cannot allocate memory"
+    r"|failed to map segment from shared object(?!: Operation)",
+    re.I,
+)
+OF_CARD = "CUDA out of memory"
 KILLED = re.compile(r"killed by signal: ([^.]+)|exited unexpectedly")
 # What the name of a file begins with while it is written, and the rest of what is before its own: place and process.
 TEMPORARY = ".tmp-"
@@ -53,6 +60,14 @@ def closed(folder: str) -> str | None:
     return f"{folder}: {REFUSED[number]}"
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that a process could have no more memory; that of a GPU is another."""
+    number = error.errno if isinstance(error, OSError) else None
+    if OF_CARD in str(error):
+        return False
+    return isinstance(error, MemoryError) or number == errno.ENOMEM or NO_MEMORY.search(str(error)) is not None
+
+
 def of_machine(error: BaseException, writing: str = "") -> str | None:
     """What a machine refused, in one line with what to do; None for an error of any other kind, which is a fault here.
 
@@ -70,8 +85,10 @@ def of_machine(error: BaseException, writing: str = "") -> str | None:
 
 def _told(error: BaseException, writing: str) -> str | None:
     text = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or NO_MEMORY.search(text):
+    if lacks_memory(error):
         return MEMORY
+    if OF_CARD in text:
+        return CARD
     killed = KILLED.search(text)
     if killed is not None and isinstance(error, RuntimeError):
         return f"a process of this job was killed ({killed[1] or 'unexpectedly'}); {AGAIN}"
