@@ -242,6 +242,17 @@ def test_a_killed_process_is_named(tmp_path, caplog):
     assert "killed.log was killed, or crashed" in line and "mem_mb" in line
 
 
+def test_a_process_that_was_killed_before_its_step_began_is_named(tmp_path, caplog):
+    """It has no record; neither has a job that ended well and left no outputs."""
+    handler = SaidLast(logging.getLogger("test"), most=0)
+    for name in ("early", "without-outputs"):
+        if name == "early":
+            handler.emit(logging.makeLogRecord({"msg": "Command 'python' died with <Signals.SIGSEGV: 11>."}))
+        handler.emit(logging.makeLogRecord({"event": "LogEvent.JOB_ERROR", "log": [str(tmp_path / f"{name}.log")]}))
+    (line,) = caplog.messages
+    assert "early.log was killed, or crashed" in line
+
+
 def test_only_what_ran_out_grows(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     log = tmp_path / "train.log"

@@ -31,6 +31,11 @@ def ended(log: Path, error: BaseException | None) -> None:
     write_json(_file(log), attempts)
 
 
+def begun(log: Path) -> bool:
+    """Whether an attempt began that has not ended well."""
+    return bool(_read(log))
+
+
 def killed(log: Path) -> bool:
     """Whether the last attempt never came to its end. Only true of a job that does not run any more."""
     attempts = _read(log)

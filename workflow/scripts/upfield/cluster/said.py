@@ -19,6 +19,8 @@ _FRAME = re.compile(
     r"Removing output|Trying to restart|Job stats|Finished jobid|\d+ of \d+ steps|Logfile "
 )
 LINES = 12
+# What Python says of a process that was ended by a signal.
+_DIED = "died with <Signals."
 
 
 def said_last(text: str, most: int = LINES) -> list[str]:
@@ -42,14 +44,20 @@ class SaidLast(logging.Handler):
         super().__init__(logging.ERROR)
         self.to, self.most = log, most
         self.seen: set[str] = set()
+        # Whether a process has died of a signal that no failed job is known to be of yet.
+        self.died = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write what there is to say of the logs that a failure names, each once."""
+        self.died = self.died or _DIED in str(record.msg)
         for path in dict.fromkeys(_logs(record)):
             if path in self.seen:
                 continue
             lines = said_last(tail(path), self.most) if self.most else []
             killed = attempts.killed(Path(path))
+            if self.died and not attempts.begun(Path(path)):
+                # Before it could open its record.
+                killed, self.died = True, False
             if lines or killed:
                 self.seen.add(path)
             if lines:
