@@ -26,7 +26,7 @@ def test_lowfield_example_on_real_scans(real_data, study, tmp_path):
     short = {
         "target": {"bids_dir": str(data)},
         "simulate": {"thickness": 4.0},
-        "preprocess": {"spacing": 3.0, "n4": False},
+        "preprocess": {"spacing": 3.0},
         "splits": {"fractions": {"train": 0.34, "val": 0.33, "test": 0.33}},
         "patches": {"size": 32, "per_volume": 12, "per_volume_val": 2},
         "train": {"epochs": 4},
