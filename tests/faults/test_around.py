@@ -97,14 +97,6 @@ def test_fault_upon_fault(drive, tally, undisturbed, data):
     rows.check("step", ended(study, process, "was killed, or crashed"))
     rows.done()
 
-    rows = tally("too little memory")
-    for megabytes in (250, 400):
-        process = study.start()
-        # Not enough for the libraries of any step; the run around it has what it needs.
-        step_of(process).rlimit(psutil.RLIMIT_AS, (megabytes * 2**20,) * 2)
-        rows.check(f"{megabytes} MB", ended(study, process, "not enough memory"))
-    rows.done()
-
     rows = tally("undisturbed run after them")
     code = study.start().wait(1800)
     rows.check("results", different(study.results(), wanted) if code == 0 else study.said()[-800:])
