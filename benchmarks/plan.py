@@ -22,7 +22,8 @@ import numpy as np
 from upfield.catalogue.methods import facts
 from upfield.errors import UpfieldError
 from upfield.plan import decide
-from upfield.plan.device import CARDS, CORE, Device
+from upfield.plan import device as devices
+from upfield.plan.device import Device
 from upfield.plan.fingerprint import Fingerprint
 from upfield.study import config
 
@@ -122,11 +123,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in range(given.plans + given.measured):
         data = study(dice)
         if measuring := number >= given.plans:
-            memory = int(float(dice.choice(MEASURED_SIZES)) * 1e9)
-            device = Device("cpu", memory, CORE, assumed=True)
+            device = devices.of("cpu", f"{dice.choice(MEASURED_SIZES)}GB", threads=1, job=0)
         else:
-            memory = int(dice.choice(CARD_SIZES)) * 10**9
-            device = Device("cuda", memory, next(rate for least, rate in CARDS if memory >= least * 1e9), assumed=True)
+            device = devices.of("cuda", f"{dice.choice(CARD_SIZES)}GB", threads=1, job=0)
+        memory = device.memory
         begun = time.monotonic()
         try:
             plan = planned(data, device)

@@ -106,14 +106,12 @@ class Facts:
 
     def smallest_patch(self, values: Mapping[str, Any]) -> int:
         """The smallest edge of a training patch in voxels of the target, with these settings."""
-        entries = [
-            entry if isinstance(entry, Mapping) else {"voxels": entry}
+        sizes = [
+            _size(entry["voxels"] if isinstance(entry, Mapping) else entry, values)
             for entry in self.document.get("smallest_patch", ())
+            if not isinstance(entry, Mapping) or _holds(entry["when"], values)
         ]
-        holding = [entry["voxels"] for entry in entries if _holds(entry.get("when", {}), values)]
-        # What is planned suits itself.
-        known = [size for size in holding if isinstance(size, int) or values[SIZE.fullmatch(size)[2]] is not None]  # type: ignore[index]
-        return max([1, *(_size(size, values) for size in known)])
+        return max([1, *sizes])
 
     def resolved(self, preset: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Every setting: the defaults, what a preset changes of them, and `overrides` of known settings."""
@@ -137,7 +135,8 @@ def _size(given: int | str, values: Mapping[str, Any]) -> int:
     if isinstance(given, int):
         return given
     base, name, more = SIZE.fullmatch(given).groups()  # type: ignore[union-attr]
-    return int(base) ** int(values[name]) + int(more or 0)
+    # What is planned suits itself.
+    return 1 if values[name] is None else int(base) ** int(values[name]) + int(more or 0)
 
 
 def _holds(condition: Mapping[str, Any], values: Mapping[str, Any]) -> bool:

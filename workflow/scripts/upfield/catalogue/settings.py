@@ -15,6 +15,7 @@ PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
 # Below 1: Adam's running means would never move.
 _BETA = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
 _WEIGHT = {"type": "number", "minimum": 0}
+_COUNT_OR_NONE = {"type": ["integer", "null"], "minimum": 1}
 
 # What changes a batch, and the terms of a content loss: names and meaning, in the order of docs/methods.md.
 AUGMENTATIONS = {
@@ -87,19 +88,16 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
         "description": "edges of its patches, voxels; none: `patches.size`",
     },
     "per_volume": {
-        "type": ["integer", "null"],
-        "minimum": 1,
+        **_COUNT_OR_NONE,
         "description": "patches of a volume in an epoch; none: `patches.per_volume`",
     },
     "per_volume_val": {
-        "type": ["integer", "null"],
-        "minimum": 1,
+        **_COUNT_OR_NONE,
         "description": "fixed patches of a validation volume; none: `patches.per_volume_val`",
     },
-    "epochs": {"type": ["integer", "null"], "minimum": 1, "description": "of its training; none: `train.epochs`"},
+    "epochs": {**_COUNT_OR_NONE, "description": "of its training; none: `train.epochs`"},
     "accumulate": {
-        "type": ["integer", "null"],
-        "minimum": 1,
+        **_COUNT_OR_NONE,
         "description": "batches whose gradients make one step; none: `train.accumulate`",
     },
     "ema": {

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from upfield.plan.cost import Cost
+from upfield.plan.depth import times
 from upfield.plan.device import Device
 from upfield.plan.fingerprint import Fingerprint
 from upfield.plan.shape import Costs, Shape, fitted, narrower
@@ -100,11 +101,11 @@ def _decisions(
     many = f"{pairs} pair{'s' if pairs > 1 else ''}"
     rate = min(RATE * math.sqrt(shape.batch_size / 2), FASTEST)
     whole = all(edge >= size for edge, size in zip(shape.patch, fingerprint.shape, strict=True))
-    patch = f"the whole volume (median {_x(fingerprint.shape)} voxels)" if whole else "what memory and time allow"
+    patch = f"the whole volume (median {times(fingerprint.shape)} voxels)" if whole else "what memory and time allow"
     few = pairs <= FEW_PAIRS
     return {
         "base": Decision(shape.base, f"as wide as {memory}, {device.named} and the patch allow"),
-        "levels": Decision(shape.levels, f"{_x(fingerprint.shape)} voxels: a few are left at the bottom"),
+        "levels": Decision(shape.levels, f"{times(fingerprint.shape)} voxels: a few are left at the bottom"),
         "flat_levels": Decision(list(shape.flat_levels), _flat(fingerprint, shape)),
         "blocks": Decision(shape.blocks, "more where memory suffices"),
         "batch_size": Decision(shape.batch_size, "two, or more where a whole volume leaves memory for it"),
@@ -122,14 +123,11 @@ def _decisions(
     }
 
 
-def _x(sizes: Any) -> str:
-    return " x ".join(f"{size:g}" for size in sizes)
-
-
 def _flat(fingerprint: Fingerprint, shape: Shape) -> str:
+    edges, voxels = times(fingerprint.shape), times(fingerprint.spacing)
     if not any(shape.flat_levels):
-        return f"voxels of {_x(fingerprint.spacing)} mm are about as long along each axis, and there are enough"
-    return f"{_x(fingerprint.shape)} voxels of {_x(fingerprint.spacing)} mm: thick or few ones are not halved as often"
+        return f"voxels of {voxels} mm are about as long along each axis, and there are enough"
+    return f"{edges} voxels of {voxels} mm: thick or few ones are not halved as often"
 
 
 def _steps(steps: int, useful: int, affordable: int, many: str, allowed: float) -> str:

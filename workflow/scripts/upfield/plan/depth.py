@@ -41,21 +41,23 @@ def foreseen(method: str, fold: str, pairs: int, shape: Sequence[int], voxel: Se
         box = [min(count, round(edge / size)) for count, edge, size in zip(shape, BRAIN, voxel, strict=True)]
         levels, flat = depth(box, voxel)
         thin = f", {max(flat)} of them not through the slices" if any(flat) else ""
-        said += f", brains of about {_x(box)} voxels of {_x(voxel)} mm, {levels} halvings{thin}"
+        said += f", brains of about {times(box)} voxels of {times(voxel)} mm, {levels} halvings{thin}"
     return f"{said}; the rest follows when the scans are prepared (target `plan`)"
 
 
 def summary(plan: Mapping[str, Any]) -> str:
     """A plan in a line."""
     settings, predicted, device = plan["settings"], plan["predicted"], plan["device"]
+    patch = times(settings["patch"])
     where = "a card" if device["kind"] == "cuda" else "no card"
     return (
         f"plan of {plan['method']}, fold {plan['fold']}: {settings['base']} channels, {settings['levels']} halvings,"
-        f" {settings['batch_size']} patches of {_x(settings['patch'])} voxels in a batch, {predicted['steps']} steps;"
+        f" {settings['batch_size']} patches of {patch} voxels in a batch, {predicted['steps']} steps;"
         f" about {predicted['memory'] / 1e9:.2g} of {device['memory'] / 1e9:.3g} GB ({where}) and"
         f" {predicted['hours']:.2g} h"
     )
 
 
-def _x(sizes: Sequence[float]) -> str:
+def times(sizes: Sequence[float]) -> str:
+    """Sizes along axes as text: 1 x 1.5 x 2."""
     return " x ".join(f"{size:g}" for size in sizes)

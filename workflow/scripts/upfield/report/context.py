@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from upfield.bids.layout import Layout
 from upfield.files import portable
 from upfield.foreign import read_object
 from upfield.report import costs, tables
@@ -124,7 +125,8 @@ class StudyContext(MeasuredContext):
     def plans(self) -> Sequence[Mapping[str, Any]]:
         """The plans behind the models on the page, a fold once."""
         kept = dict.fromkeys((run["method"], str(run["fold"])) for run in self.runs if "fold" in run)
-        paths = [self.root / "models" / method / f"fold-{fold}" / "plan.json" for method, fold in kept]
+        where = Layout(str(self.root))
+        paths = [Path(where("plan", method=method, fold=fold)) for method, fold in kept]
         return [read_object(path) for path in paths if path.is_file()]
 
     @cached_property

@@ -58,15 +58,15 @@ def train_model(
     torch.manual_seed(train["seed"])
     data = {part: usable(paths) for part, paths in stores.items()}
     network = methods.build(settings, max(store.channels for store in data["train"]))
-    if network.dims == 3 and not settings.get("patch") and patches["size"] < network.smallest_patch:
+    own = {name: settings[name] for name in COURSE if settings.get(name) is not None}
+    given = own.pop("patch", None)
+    if network.dims == 3 and given is None and patches["size"] < network.smallest_patch:
         raise UpfieldError(
             f"config: patches.size is {patches['size']}; {method} needs at least {network.smallest_patch}"
         )
     scales = standardised(data["train"], data["val"])
     volumes = [store.shape for found in data.values() for store in found]
     size = patches["size" if network.dims == 3 else "slice_size"]
-    own = {name: settings[name] for name in COURSE if settings.get(name) is not None}
-    given = own.pop("patch", None)
     options = Options(
         **{
             **train,
