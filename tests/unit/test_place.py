@@ -36,6 +36,7 @@ def test_what_is_a_wildcard_is_refused_wherever_python_is(tmp_path, name):
 def library(folder, says):
     (folder / "upfield").mkdir(parents=True)
     (folder / "upfield/__init__.py").write_text("")
+    (folder / "upfield/errors.py").write_text("of_machine = None\n")
     (folder / "upfield/step.py").write_text(f"def run(snakemake):\n    print({says!r})\n")
     return folder
 
