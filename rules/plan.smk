@@ -28,7 +28,7 @@ rule write_plan:
     params:
         **STEP.params,
         settings=lambda wildcards: STUDY.methods.settings(wildcards.method),
-        train={key: config["train"][key] for key in ("device", "memory", "hours")},
+        train={key: config["train"][key] for key in ("device", "memory", "hours", "precision", "processes")},
         cores=lambda wildcards: TRAIN.computes_with(config),
         job=lambda wildcards: steps.own_memory(TRAIN.mem_mb(size(wildcards))),
     script:

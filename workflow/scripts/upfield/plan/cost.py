@@ -18,14 +18,9 @@ from upfield.training.device import autocast
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one training step: bytes of all tensors that are there at once, at most, and floating-point operations.
-
-    `kept` are those that are there all the time, `largest` those of the largest tensor.
-    """
+    """Of one training step: bytes of all tensors that are there at once, at most, and floating-point operations."""
 
     peak: int
-    kept: int
-    largest: int
     operations: int
 
 
@@ -34,7 +29,7 @@ class _Alive(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.peak = self.largest = 0
+        self.now = self.peak = 0
         self.known: set[int] = set()
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -53,7 +48,6 @@ class _Alive(TorchDispatchMode):
         self.known.add(key)
         self.now += size
         self.peak = max(self.peak, self.now)
-        self.largest = max(self.largest, size)
         weakref.finalize(storage, self._free, key, size)
 
     def _free(self, key: int, size: int) -> None:
@@ -86,4 +80,4 @@ def training_step(
             method.training_step(batch, update)
         # Adam's two moments, the average, the weights of the best epoch, and weights in the order that libraries want.
         beside = weights * (4 + averaged)
-        return Cost(alive.peak + beside, beside + 2 * weights, alive.largest, counter.get_total_flops())
+        return Cost(alive.peak + beside, counter.get_total_flops())

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from upfield.plan.cost import Cost
 from upfield.plan.depth import times
 from upfield.plan.device import Device
@@ -15,8 +13,6 @@ from upfield.plan.shape import Costs, Shape, fitted, narrower
 
 # Of the memory: the rest is for what libraries take beside tensors, and for gaps between them.
 SHARE = {"cpu": 0.94, "cuda": 0.88}
-# What networks compute in, in mixed precision, where nothing is said: as training chooses it.
-PRECISION = {"cpu": torch.float32, "cuda": torch.bfloat16}
 # Steps of a training: for each pair, at least, and at most.
 STEPS_EACH, FEWEST, MOST = 2500, 2000, 50_000
 # Hours that a training may take where nothing is said.
@@ -56,7 +52,7 @@ def plan(
     not suffice.
     """
     given = {name: value for name, value in settings.items() if value is not None}
-    costs = Costs({**usual, **given}, fingerprint.channels, True, PRECISION[device.kind])
+    costs = Costs({**usual, **given}, fingerprint.channels, True, device.dtype)
     limit = SHARE[device.kind] * device.memory - device.resident
     allowed = 3600 * (hours or HOURS[device.kind])
     shape = fitted(fingerprint, limit, costs, given)
@@ -71,15 +67,17 @@ def plan(
     decided = _decisions(fingerprint, device, shape, cost, allowed, given)
     planned = {name: one for name, one in decided.items() if name in settings and settings[name] is None}
     chosen = {**settings, **{name: one.value for name, one in planned.items()}}
-    steps = chosen["epochs"] * max(chosen["per_volume"] * fingerprint.pairs // chosen["batch_size"], 1)
+    together = device.rate * device.processes
+    in_a_step = chosen["batch_size"] * chosen["accumulate"]
+    steps = chosen["epochs"] * max(chosen["per_volume"] * fingerprint.pairs // in_a_step, 1)
     return {
         "settings": chosen,
         "reasons": {name: one.because for name, one in planned.items()},
         "predicted": {
             "memory": cost.peak + device.resident,
-            "step_seconds": round(cost.operations / device.rate, 4),
+            "step_seconds": round(cost.operations * chosen["accumulate"] / together, 4),
             "steps": steps,
-            "hours": round(steps * cost.operations / device.rate / 3600, 2),
+            "hours": round(steps * cost.operations * chosen["accumulate"] / together / 3600, 2),
         },
         "fingerprint": fingerprint.described(),
         "device": device.described(),
@@ -91,15 +89,17 @@ def _decisions(
 ) -> dict[str, Decision]:
     """Every setting that can be planned; those that are `given` decide on others."""
     pairs, memory = fingerprint.pairs, f"{device.memory / 1e9:.3g} GB"
-    affordable = int(allowed * device.rate / cost.operations)
+    accumulate = given.get("accumulate", device.processes)
+    affordable = int(allowed * device.rate * device.processes / (cost.operations * accumulate))
     useful = min(max(STEPS_EACH * pairs, FEWEST), MOST)
     steps = max(min(useful, affordable), 1)
     epochs = given.get("epochs", min(EPOCHS, steps))
-    per_volume = max(int(steps * shape.batch_size / (epochs * pairs)), 1)
-    taken = epochs * given.get("per_volume", per_volume) * pairs / shape.batch_size
+    together = shape.batch_size * accumulate
+    per_volume = max(int(steps * together / (epochs * pairs)), 1)
+    taken = epochs * given.get("per_volume", per_volume) * pairs / together
     back = max(min(AVERAGED_SHARE * taken, AVERAGED), 1.0)
     many = f"{pairs} pair{'s' if pairs > 1 else ''}"
-    rate = min(RATE * math.sqrt(shape.batch_size / 2), FASTEST)
+    rate = min(RATE * math.sqrt(together / 2), FASTEST)
     whole = all(edge >= size for edge, size in zip(shape.patch, fingerprint.shape, strict=True))
     patch = f"the whole volume (median {times(fingerprint.shape)} voxels)" if whole else "what memory and time allow"
     few = pairs <= FEW_PAIRS
@@ -113,7 +113,10 @@ def _decisions(
         "epochs": Decision(epochs, "validated so many times"),
         "per_volume": Decision(per_volume, _steps(steps, useful, affordable, many, allowed)),
         "per_volume_val": Decision(VALIDATION_PATCHES, "enough that the best epoch is no accident"),
-        "accumulate": Decision(1, "the batch fits into memory"),
+        "accumulate": Decision(
+            accumulate,
+            "the batch fits into memory" if accumulate == 1 else f"a batch of each of {accumulate} processes",
+        ),
         "ema": Decision(round(1 - 1 / back, 4), f"the mean weights of about {back:.0f} steps vary less"),
         "lr": Decision(round(rate, 6), "1e-3 for two patches, times the root of how much larger the batch is"),
         "augmentation": Decision(

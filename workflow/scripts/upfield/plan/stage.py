@@ -44,6 +44,6 @@ def write_plan(
         np.median(spacings, axis=0).tolist(),
         np.median(voxels, axis=0).tolist() if voxels else None,
     )
-    where = device.of(train["device"], train["memory"], cores, job)
+    where = device.of(train["device"], train["memory"], cores, job, train["precision"], train["processes"])
     planned = decide.plan(found, where, settings, facts(method).defaults, train["hours"])
     write_json(plan, {"method": method, "fold": fold, **planned})
