@@ -222,6 +222,7 @@ def scanner_auc(cohorts: Cohorts, seed: int, repeats: int = 0) -> Distance | Non
     https://doi.org/10.1023/A:1024068626366): with k folds the variance over participants is taken 1 + k / (k - 1)
     times, since a classifier shares most of its training scans with the others.
     """
+    from sklearn import config_context
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold
     from sklearn.pipeline import make_pipeline
@@ -236,22 +237,24 @@ def scanner_auc(cohorts: Cohorts, seed: int, repeats: int = 0) -> Distance | Non
     blocks, size = features.shape[1:]
     parts = min(FOLDS, *sizes)
     right, compared = np.zeros(sizes), np.zeros(sizes)
-    for repeat in range(repeats or REPEATS):
-        folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed + repeat)
-        for train, test in folds.split(features, scanner, people):
-            source, target = test[scanner[test] == 0], test[scanner[test] == 1]
-            if not len(source) or not len(target) or len(np.unique(scanner[train])) < 2:
-                continue
-            classifier = make_pipeline(StandardScaler(), LogisticRegression(C=RIDGE, class_weight="balanced"))
-            classifier.fit(features[train].reshape(-1, size), np.repeat(scanner[train], blocks))
-            score = np.full(len(features), np.nan)
-            score[test] = (
-                classifier.decision_function(features[test].reshape(-1, size)).reshape(-1, blocks).mean(axis=1)
-            )
-            gap = score[target][None, :] - score[source][:, None]
-            place = np.ix_(source, target - sizes[0])
-            right[place] += (gap > 0) + 0.5 * (gap == 0)
-            compared[place] += 1
+    # Once for all the classifiers, most of whose time it is.
+    with config_context(assume_finite=bool(np.isfinite(features).all()), skip_parameter_validation=True):
+        for repeat in range(repeats or REPEATS):
+            folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed + repeat)
+            for train, test in folds.split(features, scanner, people):
+                source, target = test[scanner[test] == 0], test[scanner[test] == 1]
+                if not len(source) or not len(target) or len(np.unique(scanner[train])) < 2:
+                    continue
+                classifier = make_pipeline(StandardScaler(), LogisticRegression(C=RIDGE, class_weight="balanced"))
+                classifier.fit(features[train].reshape(-1, size), np.repeat(scanner[train], blocks))
+                score = np.full(len(features), np.nan)
+                score[test] = (
+                    classifier.decision_function(features[test].reshape(-1, size)).reshape(-1, blocks).mean(axis=1)
+                )
+                gap = score[target][None, :] - score[source][:, None]
+                place = np.ix_(source, target - sizes[0])
+                right[place] += (gap > 0) + 0.5 * (gap == 0)
+                compared[place] += 1
     met = compared > 0
     if not met.any():
         return None

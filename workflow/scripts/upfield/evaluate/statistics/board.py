@@ -22,8 +22,7 @@ def subject_table(values: pd.DataFrame) -> pd.DataFrame:
     `values` holds one split, region and metric: participant_id, method, fold, seed, value. The order of its rows
     does not matter, not even in the last digit.
     """
-    ordered = values.sort_values(["participant_id", "method", "fold", "seed", "value"])
-    known = ordered.assign(value=ordered["value"].astype(float))
+    known = values[["participant_id", "method"]].assign(value=values["value"].astype(float)).sort_values("value")
     return known.groupby(["participant_id", "method"])["value"].mean().unstack("method")
 
 

@@ -88,7 +88,8 @@ def comparisons(
         table = subject_table(group).reindex(columns=list(dict.fromkeys([*methods, *baselines])))
         direction = int(metric in higher) - int(metric in lower)
         for method, rival in _pairs(methods, baselines):
-            pair = table[[method, rival]].dropna().to_numpy()
+            pair = table[[method, rival]].to_numpy()
+            pair = pair[~np.isnan(pair).any(axis=1)]
             if len(pair):
                 claimed = primary.holds(method, rival, str(metric))
                 first, second = (rival, method) if claimed and rival == primary.method else (method, rival)
