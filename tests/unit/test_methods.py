@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from monai.metrics.regression import compute_ssim_and_cs
 from upfield import methods
 from upfield.errors import UpfieldError
 from upfield.methods import losses, schedules
@@ -476,6 +477,23 @@ def test_gradient_difference():
     cube = torch.zeros(1, 1, 2, 2, 2)
     cube[..., 1, :, :] = 3
     assert losses.gradient_difference(cube, torch.zeros_like(cube)) == pytest.approx(4 * 9 / 8)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 14, 20, 15), (2, 1, 16, 13), (1, 1, 18, 16, 5)])
+def test_ssim_loss_and_its_gradient_are_those_of_monai(shape):
+    output, target = (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    window = [min(11, size - 1 + size % 2) for size in shape[2:]]
+    gradients = []
+    for own in (True, False):
+        shown = output.clone().requires_grad_()
+        if own:
+            loss = losses.structural_dissimilarity(shown, target, 2.0)
+        else:
+            loss = 1 - compute_ssim_and_cs(shown, target, len(window), window, [1.5] * len(window), 2.0)[0].mean()
+        loss.backward()
+        gradients.append((loss.item(), shown.grad))
+    assert gradients[0][0] == pytest.approx(gradients[1][0], abs=1e-6)
+    torch.testing.assert_close(gradients[0][1], gradients[1][1], rtol=1e-3, atol=1e-7)
 
 
 def test_ssim_and_fourier_losses():
