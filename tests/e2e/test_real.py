@@ -25,6 +25,8 @@ def test_lowfield_example_on_real_scans(real_data, study, tmp_path):
     example = yaml.safe_load((ROOT / "config/examples/ds000011-lowfield.yaml").read_text())
     short = {
         "target": {"bids_dir": str(data)},
+        # Brains are found in the originals; a simulated scan has their voxels.
+        "source": {"brain": {"method": "none"}},
         "simulate": {"thickness": 4.0},
         "preprocess": {"spacing": 3.0},
         "splits": {"fractions": {"train": 0.34, "val": 0.33, "test": 0.33}},

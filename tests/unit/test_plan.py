@@ -99,7 +99,15 @@ def test_depth_follows_voxels_and_slices(edges, voxel, wanted):
 def test_a_flat_level_leaves_slices_alone():
     """What a slice becomes does not depend on its neighbours; without flat levels it does."""
     for flat, alone in (([0, 0, 2], True), ([0, 0, 0], False)):
-        values = {**DEFAULTS, "base": 2, "levels": 2, "blocks": 1, "flat_levels": flat, "input_residual": False}
+        values = {
+            **DEFAULTS,
+            "base": 2,
+            "levels": 2,
+            "blocks": 1,
+            "flat_levels": flat,
+            "input_residual": False,
+            "fitted_start": False,
+        }
         torch.manual_seed(0)
         method = methods.build({"module": "upfield.methods.upfield", **values}).eval()
         # The deepest level looks along all axes.
@@ -139,7 +147,7 @@ def test_operations_of_a_step_are_those_of_its_convolutions():
 
 def test_memory_is_scaled_from_two_batches():
     known = costs()
-    small = shape.Shape(8, 3, (0, 0, 0), 2, (64, 64, 64), 2)
+    small = shape.Shape(8, 3, (0, 0, 0), 2, False, (64, 64, 64), 2)
     for other in (replace(small, patch=(96, 64, 128)), replace(small, batch_size=5), replace(small, patch=(96,) * 3)):
         assert known.about(other)[0] == pytest.approx(known.exact(other).peak, rel=0.02)
         assert known.about(other)[1] == pytest.approx(known.exact(other).operations, rel=0.03)
@@ -192,7 +200,7 @@ def test_processes_share_a_step_and_a_precision_is_reckoned_with():
     assert two["epochs"] * two["per_volume"] == pytest.approx(2 * one["epochs"] * one["per_volume"], rel=0.02)
     single, half = costs(), costs()
     half.dtype = torch.float16
-    small = shape.Shape(8, 2, (0, 0, 0), 1, (64, 64, 64), 2)
+    small = shape.Shape(8, 2, (0, 0, 0), 1, False, (64, 64, 64), 2)
     assert half.exact(small).peak < 0.8 * single.exact(small).peak
     assert device.of("cuda", "8GB", 2, 10**9, "fp32").dtype == torch.float32
     assert device.of("cuda", "8GB", 2, 10**9).dtype == torch.bfloat16

@@ -1,12 +1,13 @@
 """Losses that methods share; all are computed in float32, whatever the precision of the networks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from upfield.methods.gaussian import windowed
 from upfield.methods.perceptual import Features, gram, perceptual
 
 
@@ -83,11 +84,14 @@ def structural_dissimilarity(
     voxels around which a whole window lies in the patch.
     """
     windows = [min(11, size - 1 + size % 2) for size in output.shape[2:]]
+    sigmas = [1.5] * len(windows)
     steady, low = (0.01 * span) ** 2, (0.03 * span) ** 2
     # Variances as differences of means lose everything in half precision.
     with torch.autocast(output.device.type, enabled=False):
         x, y = output.float(), target.float()
-        mean_x, mean_y, squares_x, squares_y, products = windowed(torch.stack([x, y, x * x, y * y, x * y]), windows)
+        mean_x, mean_y, squares_x, squares_y, products = windowed(
+            torch.stack([x, y, x * x, y * y, x * y]), windows, sigmas
+        )
         varies = squares_x - mean_x**2 + squares_y - mean_y**2
         similarity = (2 * mean_x * mean_y + steady) / (mean_x**2 + mean_y**2 + steady)
         similarity = similarity * (2 * (products - mean_x * mean_y) + low) / (varies + low)
@@ -95,22 +99,6 @@ def structural_dissimilarity(
         for axis, size in enumerate(windows, 2):
             counted = counted.narrow(axis, size // 2, counted.shape[axis] - size + 1)
     return 1 - mean(similarity, counted)
-
-
-def windowed(images: Tensor, windows: Sequence[int], sigma: float = 1.5) -> Tensor:
-    """Gaussian means of all whole windows, as many voxels along each of the last axes of `images` as `windows` says.
-
-    A product with a band matrix along each axis. It multiplies by many zeros, and takes a fraction of the time of a
-    convolution with one channel.
-    """
-    for axis, size in enumerate(windows, images.ndim - len(windows)):
-        count = images.shape[axis]
-        offset = (
-            torch.arange(count, device=images.device) - torch.arange(count - size + 1, device=images.device)[:, None]
-        )
-        band = torch.exp(-(((offset - size // 2) / sigma) ** 2) / 2) * ((offset >= 0) & (offset < size))
-        images = (images.movedim(axis, -1) @ (band / band.sum(dim=1, keepdim=True)).T).movedim(-1, axis)
-    return images
 
 
 def spectral_difference(output: Tensor, target: Tensor, counted: Tensor | None = None) -> Tensor:

@@ -10,13 +10,16 @@ from upfield.methods import schedules
 from upfield.methods.augmentation import Augmentation
 from upfield.methods.base import Batch, Method, OptimizerConfig, Update
 from upfield.methods.losses import Content
+from upfield.methods.start import Start, Started
 
 
 class Supervised(Method):
     """A network (B, C, X, Y, Z) -> (B, 1, X, Y, Z) that is told how far its output is from the target.
 
     With `input_residual` it learns the difference from the first channel, and starts as the identity: what is there
-    already need not be learned again. Voxels outside of the brain count `outside` as much as those in it.
+    already need not be learned again. Voxels outside of the brain count `outside` as much as those in it. The last
+    convolution of the network has `outputs` channels. With a `start` the network has one more channel of input and
+    learns the difference from that.
     """
 
     def __init__(
@@ -34,13 +37,15 @@ class Supervised(Method):
         decay: float = 0.0,
         outside: float = 1.0,
         in_channels: int = 1,
+        outputs: int = 1,
+        start: Start | None = None,
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
-        self.generator = network
-        if input_residual:
-            _silence(network)
-        self.input_residual = input_residual
+        self.generator = network if start is None else Started(network, start)
+        if input_residual or start is not None:
+            _silence(network, outputs)
+        self.input_residual = input_residual and start is None
         self.lr, self.betas, self.decay = lr, (betas[0], betas[1]), decay
         self.schedule = schedules.make(**schedule)
         self.content, self.outside = Content(content), outside
@@ -74,10 +79,10 @@ class Supervised(Method):
         return source[:, :1] + output if self.input_residual else output
 
 
-def _silence(network: nn.Module) -> None:
+def _silence(network: nn.Module, outputs: int) -> None:
     """Set the last convolution to 0, so that the network's first output is 0 everywhere."""
     convolutions = [part for part in network.modules() if isinstance(part, nn.Conv3d | nn.ConvTranspose3d)]
-    last = next((part for part in reversed(convolutions) if part.out_channels == 1), None)
+    last = next((part for part in reversed(convolutions) if part.out_channels == outputs), None)
     if last is not None:
         nn.init.zeros_(last.weight)
         if last.bias is not None:

@@ -29,14 +29,25 @@ def _cubic(image: Tensor, scale: Sequence[int]) -> Tensor:
     return functional.interpolate(image, scale_factor=factors, mode="bicubic", antialias=True)
 
 
+def unfolded(x: Tensor, cell: Sequence[int]) -> Tensor:
+    """(B, abc C, X, Y, Z) -> (B, C, aX, bY, cZ): channels become the voxels of a `cell` (a, b, c) (Shi et al. 2016)."""
+    cells = x.unflatten(1, (-1, *cell)).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return cells.reshape(len(x), -1, *(edge * size for edge, size in zip(cell, x.shape[2:], strict=True)))
+
+
+def folded(x: Tensor, cell: Sequence[int]) -> Tensor:
+    """(B, C, aX, bY, cZ) -> (B, abc C, X, Y, Z): what `unfolded` undoes."""
+    for axis, edge in zip((2, 4, 6), cell, strict=True):
+        x = x.unflatten(axis, (-1, edge))
+    return x.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)
+
+
 class PixelShuffle3D(nn.Module):
-    """(B, 8 C, X, Y, Z) -> (B, C, 2 X, 2 Y, 2 Z): channels become neighbours (Shi et al. 2016)."""
+    """(B, 8 C, X, Y, Z) -> (B, C, 2 X, 2 Y, 2 Z): channels become neighbours."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Rearrange."""
-        _, channels, *sizes = x.shape
-        cells = x.unflatten(1, (channels // 8, 2, 2, 2)).permute(0, 1, 5, 2, 6, 3, 7, 4)
-        return cells.reshape(len(x), channels // 8, *(2 * size for size in sizes))
+        return unfolded(x, (2, 2, 2))
 
 
 def smooth_transposed(inputs: int, outputs: int) -> nn.ConvTranspose3d:

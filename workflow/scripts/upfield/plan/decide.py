@@ -55,7 +55,7 @@ def plan(
     costs = Costs({**usual, **given}, fingerprint.channels, True, device.dtype)
     limit = SHARE[device.kind] * device.memory - device.resident
     allowed = 3600 * (hours or HOURS[device.kind])
-    shape = fitted(fingerprint, limit, costs, given)
+    shape = fitted(fingerprint, limit, costs, given, fold=device.kind == "cpu")
     # A core is slow long before its memory is full; a memory that was named is to be used.
     slow = device.kind == "cpu" and not device.assumed
     while slow and allowed * device.rate < FEWEST * costs.about(shape)[1]:
@@ -108,6 +108,10 @@ def _decisions(
         "levels": Decision(shape.levels, f"{times(fingerprint.shape)} voxels: a few are left at the bottom"),
         "flat_levels": Decision(list(shape.flat_levels), _flat(fingerprint, shape)),
         "blocks": Decision(shape.blocks, "more where memory suffices"),
+        "fold": Decision(
+            shape.fold,
+            "convolutions at full resolution take most of a core's time" if shape.fold else "a card is fast enough",
+        ),
         "batch_size": Decision(shape.batch_size, "two, or more where a whole volume leaves memory for it"),
         "patch": Decision(list(shape.patch), patch),
         "epochs": Decision(epochs, "validated so many times"),

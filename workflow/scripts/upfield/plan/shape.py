@@ -38,6 +38,7 @@ class Shape:
     levels: int
     flat_levels: Triple
     blocks: int
+    fold: bool
     patch: Triple
     batch_size: int
 
@@ -91,8 +92,8 @@ class Costs:
         return self.about(shape)[0] <= limit
 
 
-def fitted(fingerprint: Fingerprint, limit: float, costs: Costs, given: Mapping[str, Any]) -> Shape:
-    """The shape that makes the most of `limit` bytes; what is `given` stays.
+def fitted(fingerprint: Fingerprint, limit: float, costs: Costs, given: Mapping[str, Any], fold: bool) -> Shape:
+    """The shape that makes the most of `limit` bytes; what is `given` stays, and `fold` unless it is given.
 
     It grows from the smallest: a batch of two, width and patch to what is usual, the patch to the whole brain, then
     batch and width. Raises UpfieldError, which says how much is needed, if not even the smallest fits.
@@ -103,8 +104,9 @@ def fitted(fingerprint: Fingerprint, limit: float, costs: Costs, given: Mapping[
     unit = 2**levels
     whole = [_multiple(min(edge, LARGE), unit) for edge in fingerprint.shape]
     smallest = [min(edge, max(SMALL, unit * 2)) for edge in whole]
-    widest = max(MOST_CHANNELS // 2**levels, WIDTHS[0])
-    shape = Shape(WIDTHS[0], levels, flat, BLOCKS, (smallest[0], smallest[1], smallest[2]), 1).with_given(given)
+    fold = given.get("fold", fold)
+    widest = max(MOST_CHANNELS // 2 ** (levels - fold), WIDTHS[0])
+    shape = Shape(WIDTHS[0], levels, flat, BLOCKS, fold, (smallest[0], smallest[1], smallest[2]), 1).with_given(given)
     if not costs.fits(shape, limit) and given.get("blocks") is None:
         shape = replace(shape, blocks=1)
     if not costs.fits(shape, limit):

@@ -40,6 +40,7 @@ class Usable(Protocol):
 
 
 P = TypeVar("P", bound=Usable)
+T = TypeVar("T")
 
 
 def fit(
@@ -65,7 +66,7 @@ def fit(
         raise UpfieldError(
             f"{method}: no usable pair among the training participants; see excluded.tsv for the reasons"
         )
-    learned, judged = _spaced(learned), _spaced(judged)
+    learned, judged = spaced(learned), spaced(judged)
     tuned_on = "val" if judged else "train"
     voxels: dict[tuple[Any, ...], list[tuple[Array, Array]]] = {key: [] for key in candidates}
     for pair in learned:
@@ -120,7 +121,7 @@ def fitted(samples: Sequence[tuple[Array, Array]], kind: str) -> tuple[Array, Ar
     return places, regression.predict(places)
 
 
-def _spaced(pairs: Sequence[P]) -> list[P]:
+def spaced(pairs: Sequence[T]) -> list[T]:
     """At most `MOST` of them, evenly spaced."""
     step = -(-len(pairs) // MOST) or 1
     return list(pairs[::step])

@@ -18,6 +18,7 @@ from upfield.training import processes
 from upfield.training.data import Options
 from upfield.training.log import write_history
 from upfield.training.loop import Preview, Trainer
+from upfield.training.start import fit_starts
 
 
 def train_model(
@@ -82,6 +83,7 @@ def train_model(
     # The stores' bytes too: other preprocessing of the same people is another run.
     contents = [digest(store.path) for found in data.values() for store in found]
     shas = [digest(path) for path in features]
+    fit_starts(network, data["train"])
     origin = model.transfer(network, start) if start is not None else None
     key = digest([version, settings, card["split_sha"], contents, origin, shas])
     trainer = Trainer(network, data["train"], data["val"], options, folder, key)
