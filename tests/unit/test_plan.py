@@ -188,9 +188,10 @@ def test_time_decides_on_steps_and_on_a_cpu_on_the_network():
     short = decide.plan(data, CARD, SHALLOW, DEFAULTS, hours=0.1)
     assert 0.07 < short["predicted"]["hours"] <= 0.1 and "0.1 h" in short["reasons"]["per_volume"]
     cpu = Device("cpu", 4 * 10**9, CORE, assumed=False)
-    slow = decide.plan(data, cpu, SHALLOW, DEFAULTS, hours=0.2)
-    assert slow["settings"]["base"] < few["settings"]["base"] and slow["predicted"]["hours"] < 0.25
-    named = decide.plan(data, replace(cpu, assumed=True), SHALLOW, DEFAULTS, hours=0.2)
+    slow = decide.plan(data, cpu, SHALLOW, DEFAULTS, hours=0.05)
+    assert slow["settings"]["base"] < few["settings"]["base"] and slow["predicted"]["hours"] < 0.07
+    assert slow["settings"]["fold"] and not few["settings"]["fold"]
+    named = decide.plan(data, replace(cpu, assumed=True), SHALLOW, DEFAULTS, hours=0.05)
     assert named["predicted"]["memory"] > 2 * slow["predicted"]["memory"], "a memory that is named is made use of"
 
 

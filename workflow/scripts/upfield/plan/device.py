@@ -17,7 +17,7 @@ SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(GB|GiB|MB|MiB)")
 RESIDENT = {"cpu": 650 * 2**20, "cuda": 600 * 2**20}
 # Operations per second that networks of 3-D convolutions reach: of a core, and of cards by their memory (at least as
 # many GB), in mixed precision. Measured on a core; of cards a cautious guess, since they differ more than that.
-CORE = 25e9
+CORE = 50e9
 CARDS = ((60, 60e12), (30, 30e12), (20, 18e12), (10, 10e12), (0, 4e12))
 
 

@@ -23,8 +23,8 @@ from upfield.plan.fingerprint import Fingerprint
 WIDTHS, USUAL, MOST_CHANNELS = (*range(8, 33, 4), 48, 64), 32, 512
 # Edges of the patches by which memory is judged, multiples of what the deepest network needs.
 REFERENCES = (64, 128)
-# Edges of a patch, voxels: the least, what is usual, the largest.
-SMALL, MIDDLE, LARGE = 32, 64, 192
+# Edges of a patch, voxels: the least, what a slow machine is spared, what is usual, the largest.
+SMALL, SPARED, MIDDLE, LARGE = 32, 48, 64, 192
 # Residual blocks of a level of the encoder, at most.
 BLOCKS = 3
 USUAL_BATCH, MOST_BATCH = 2, 8
@@ -162,7 +162,7 @@ def narrower(shape: Shape) -> Shape | None:
     if shape.batch_size > USUAL_BATCH:
         return replace(shape, batch_size=shape.batch_size - 1)
     longest = max(shape.patch)
-    if longest > MIDDLE and longest - unit >= unit:
+    if longest - unit >= SPARED:
         x, y, z = (edge - unit if edge == longest else edge for edge in shape.patch)
         return replace(shape, patch=(x, y, z))
     narrower_ones = [width for width in WIDTHS if width < shape.base]
