@@ -21,8 +21,8 @@ HOURS = {"cpu": 1.0, "cuda": 12.0}
 EPOCHS, VALIDATION_PATCHES = 50, 12
 # Steps that a moving average of the weights looks back, as a share of the training and at most.
 AVERAGED_SHARE, AVERAGED = 0.02, 1000
-# Learning rate of a batch of two, and the largest.
-RATE, FASTEST = 1e-3, 2e-3
+# Learning rate of a batch of two, and the largest. The short training of a CPU gains by more (docs/results.md).
+RATE, FASTEST = {"cpu": 3e-3, "cuda": 1e-3}, {"cpu": 4e-3, "cuda": 2e-3}
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _decisions(
     taken = epochs * given.get("per_volume", per_volume) * pairs / together
     back = max(min(AVERAGED_SHARE * taken, AVERAGED), 1.0)
     many = f"{pairs} pair{'s' if pairs > 1 else ''}"
-    rate = min(RATE * math.sqrt(together / 2), FASTEST)
+    rate = min(RATE[device.kind] * math.sqrt(together / 2), FASTEST[device.kind])
     whole = all(edge >= size for edge, size in zip(shape.patch, fingerprint.shape, strict=True))
     patch = f"the whole volume (median {times(fingerprint.shape)} voxels)" if whole else "what memory and time allow"
     return {
@@ -119,7 +119,9 @@ def _decisions(
             "the batch fits into memory" if accumulate == 1 else f"a batch of each of {accumulate} processes",
         ),
         "ema": Decision(round(1 - 1 / back, 4), f"the mean weights of about {back:.0f} steps vary less"),
-        "lr": Decision(round(rate, 6), "1e-3 for two patches, times the root of how much larger the batch is"),
+        "lr": Decision(
+            round(rate, 6), f"{RATE[device.kind]:g} for two patches, times the root of how much larger the batch is"
+        ),
         "augmentation": Decision(
             {"flip": 0.5}, "other intensities and turned heads made outputs worse, see docs/results.md"
         ),
