@@ -10,8 +10,18 @@ from pathlib import Path
 from types import ModuleType
 
 CONTEXT = multiprocessing.get_context("forkserver")
-# What every plan imports; nothing that starts threads, as torch may.
-CONTEXT.set_forkserver_preload(["snakemake.cli", "upfield.study.kinds", "upfield.cluster.look"])
+# What every plan imports, and what takes the steps of a study seconds to import; nothing of it starts to compute.
+CONTEXT.set_forkserver_preload(
+    [
+        "snakemake.cli",
+        "upfield.study.kinds",
+        "upfield.cluster.look",
+        "upfield.preprocess.registration",
+        "upfield.training.run",
+        "upfield.report.gallery",
+        "seaborn",
+    ]
+)
 
 
 def run(

@@ -10,12 +10,14 @@ from upfield.methods.gaussian import windowed
 
 # Knots that a curve may have, and voxels of the blur's window to each side.
 KNOTS, REACH = 130, 6
+# No normalized image has values beyond.
+WIDE = 64.0
 
 
 class Start(nn.Module):
     """A Gaussian blur and a curve of intensities, (B, 1, X, Y, Z) -> (B, 1, X, Y, Z), fitted before training.
 
-    Until then it leaves images as they are between 0 and 1. The blur may leave out axes that are `flat`.
+    Until then it leaves images as they are, from -`WIDE` to `WIDE`. The blur may leave out axes that are `flat`.
     """
 
     sigmas: Tensor
@@ -27,7 +29,7 @@ class Start(nn.Module):
         self.flat = tuple(flat)
         self.register_buffer("sigmas", torch.zeros(3))
         for name in ("shown", "wanted"):
-            self.register_buffer(name, torch.linspace(0, 1, KNOTS))
+            self.register_buffer(name, torch.linspace(-WIDE, WIDE, KNOTS))
 
     def forward(self, image: Tensor) -> Tensor:
         """Blur, then map; float32."""
