@@ -56,13 +56,18 @@ def plan(
     shape = fitted(fingerprint, limit, costs, given, fold=device.kind == "cpu")
     # A core is slow long before its memory is full; a memory that was named is to be used.
     slow = device.kind == "cpu" and not device.assumed
-    while slow and allowed * device.rate < FEWEST * costs.about(shape)[1]:
+    useful = min(max(STEPS_EACH * fingerprint.pairs, FEWEST), MOST)
+    while slow:
         less = narrower(shape)
         if less is None or not less.keeps(given):
             break
+        # More steps are worth smaller patches; a narrower network is worth it only where there would be hardly any.
+        enough = useful if (less.base, less.blocks) == (shape.base, shape.blocks) else FEWEST
+        if allowed * device.rate >= enough * costs.about(shape)[1]:
+            break
         shape = less
     cost = costs.exact(shape)
-    decided = _decisions(fingerprint, device, shape, cost, allowed, given)
+    decided = _decisions(fingerprint, device, shape, cost, allowed, useful, given)
     planned = {name: one for name, one in decided.items() if name in settings and settings[name] is None}
     chosen = {**settings, **{name: one.value for name, one in planned.items()}}
     together = device.rate * device.processes
@@ -83,13 +88,18 @@ def plan(
 
 
 def _decisions(
-    fingerprint: Fingerprint, device: Device, shape: Shape, cost: Cost, allowed: float, given: Mapping[str, Any]
+    fingerprint: Fingerprint,
+    device: Device,
+    shape: Shape,
+    cost: Cost,
+    allowed: float,
+    useful: int,
+    given: Mapping[str, Any],
 ) -> dict[str, Decision]:
     """Every setting that can be planned; those that are `given` decide on others."""
     pairs, memory = fingerprint.pairs, f"{device.memory / 1e9:.3g} GB"
     accumulate = given.get("accumulate", device.processes)
     affordable = int(allowed * device.rate * device.processes / (cost.operations * accumulate))
-    useful = min(max(STEPS_EACH * pairs, FEWEST), MOST)
     steps = max(min(useful, affordable), 1)
     epochs = given.get("epochs", min(EPOCHS, steps))
     together = shape.batch_size * accumulate
