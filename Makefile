@@ -45,8 +45,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/snakemake --profile profiles/demo --lint
 
+# One process more than there are cores: many tests wait for programs and processes of their own.
 test: lint
-	$(BIN)/python -m pytest --ignore=tests/slurm --ignore=tests/faults --numprocesses auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --ignore=tests/slurm --ignore=tests/faults \
+	  --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile --no-loadscope-reorder
 
 # FAULT_TRIES=5: five times the usual number of tries.
 FAULT_TRIES ?= 1
