@@ -9,7 +9,7 @@ from upfield.plan.cost import Cost
 from upfield.plan.depth import times
 from upfield.plan.device import Device
 from upfield.plan.fingerprint import Fingerprint
-from upfield.plan.shape import Costs, Shape, fitted, narrower
+from upfield.plan.shape import SHALLOW, Costs, Shape, fitted, narrower
 
 # Of the memory: the rest is for what libraries take beside tensors, and for gaps between them.
 SHARE = {"cpu": 0.94, "cuda": 0.88}
@@ -53,7 +53,7 @@ def plan(
     costs = Costs({**usual, **given}, fingerprint.channels, True, device.dtype)
     limit = SHARE[device.kind] * device.memory - device.resident
     allowed = 3600 * (hours or HOURS[device.kind])
-    shape = fitted(fingerprint, limit, costs, given, fold=device.kind == "cpu")
+    shape = fitted(fingerprint, limit, costs, given, slow=device.kind == "cpu")
     # A core is slow long before its memory is full; a memory that was named is to be used.
     slow = device.kind == "cpu" and not device.assumed
     useful = min(max(STEPS_EACH * fingerprint.pairs, FEWEST), MOST)
@@ -108,13 +108,15 @@ def _decisions(
     back = max(min(AVERAGED_SHARE * taken, AVERAGED), 1.0)
     many = f"{pairs} pair{'s' if pairs > 1 else ''}"
     rate = min(RATE[device.kind] * math.sqrt(together / 2), FASTEST[device.kind])
+    slow = device.kind == "cpu"
+    at_most = f"; on a CPU {SHALLOW} at most" if slow else ""
     whole = all(edge >= size for edge, size in zip(shape.patch, fingerprint.shape, strict=True))
     patch = f"the whole volume (median {times(fingerprint.shape)} voxels)" if whole else "what memory and time allow"
     return {
         "base": Decision(shape.base, f"as wide as {memory}, {device.named} and the patch allow"),
-        "levels": Decision(shape.levels, f"{times(fingerprint.shape)} voxels: a few are left at the bottom"),
+        "levels": Decision(shape.levels, f"{times(fingerprint.shape)} voxels: a few are left at the bottom{at_most}"),
         "flat_levels": Decision(list(shape.flat_levels), _flat(fingerprint, shape)),
-        "blocks": Decision(shape.blocks, "more where memory suffices"),
+        "blocks": Decision(shape.blocks, f"more where memory {'and time suffice' if slow else 'suffices'}"),
         "fold": Decision(
             shape.fold,
             "convolutions at full resolution take most of a core's time" if shape.fold else "a card is fast enough",

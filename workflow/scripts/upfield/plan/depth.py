@@ -41,7 +41,7 @@ def foreseen(method: str, fold: str, pairs: int, shape: Sequence[int], voxel: Se
         box = [min(count, round(edge / size)) for count, edge, size in zip(shape, BRAIN, voxel, strict=True)]
         levels, flat = depth(box, voxel)
         thin = f", {max(flat)} of them not through the slices" if any(flat) else ""
-        said += f", brains of about {times(box)} voxels of {times(voxel)} mm, {levels} halvings{thin}"
+        said += f", brains of about {times(box)} voxels of {times(voxel)} mm, up to {levels} halvings{thin}"
     return f"{said}; the rest follows when the scans are prepared (target `plan`)"
 
 

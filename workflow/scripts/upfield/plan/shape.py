@@ -25,8 +25,8 @@ WIDTHS, USUAL, MOST_CHANNELS = (*range(8, 33, 4), 48, 64), 32, 512
 REFERENCES = (64, 128)
 # Edges of a patch, voxels: the least, what a slow machine is spared, what is usual, the largest.
 SMALL, SPARED, MIDDLE, LARGE = 32, 48, 64, 192
-# Residual blocks of a level of the encoder, at most.
-BLOCKS = 3
+# Residual blocks of a level of the encoder, at most, and those and halvings of a network for a slow device.
+BLOCKS, LIGHT, SHALLOW = 3, 2, 3
 USUAL_BATCH, MOST_BATCH = 2, 8
 
 
@@ -92,21 +92,21 @@ class Costs:
         return self.about(shape)[0] <= limit
 
 
-def fitted(fingerprint: Fingerprint, limit: float, costs: Costs, given: Mapping[str, Any], fold: bool) -> Shape:
-    """The shape that makes the most of `limit` bytes; what is `given` stays, and `fold` unless it is given.
+def fitted(fingerprint: Fingerprint, limit: float, costs: Costs, given: Mapping[str, Any], slow: bool) -> Shape:
+    """The shape that makes the most of `limit` bytes; what is `given` stays. A `slow` device has a shallow, folded one.
 
     It grows from the smallest: a batch of two, width and patch to what is usual, the patch to the whole brain, then
     batch and width. Raises UpfieldError, which says how much is needed, if not even the smallest fits.
     """
     levels, flat = depth(fingerprint.shape, fingerprint.spacing)
-    levels = given.get("levels") or levels
+    levels = given.get("levels") or min(levels, SHALLOW if slow else levels)
     flat = (min(flat[0], levels), min(flat[1], levels), min(flat[2], levels))
     unit = 2**levels
     whole = [_multiple(min(edge, LARGE), unit) for edge in fingerprint.shape]
     smallest = [min(edge, max(SMALL, unit * 2)) for edge in whole]
-    fold = given.get("fold", fold)
+    fold, blocks = given.get("fold", slow), LIGHT if slow else BLOCKS
     widest = max(MOST_CHANNELS // 2 ** (levels - fold), WIDTHS[0])
-    shape = Shape(WIDTHS[0], levels, flat, BLOCKS, fold, (smallest[0], smallest[1], smallest[2]), 1).with_given(given)
+    shape = Shape(WIDTHS[0], levels, flat, blocks, fold, (smallest[0], smallest[1], smallest[2]), 1).with_given(given)
     if not costs.fits(shape, limit) and given.get("blocks") is None:
         shape = replace(shape, blocks=1)
     if not costs.fits(shape, limit):
