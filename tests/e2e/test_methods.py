@@ -82,7 +82,7 @@ def test_a_planned_method_is_trained_as_its_plan_says(finished):
     kept = {name: value for name, value in plan["settings"].items() if name not in ("module", "preset")}
     assert card["settings"] == kept and None not in kept.values()
     assert (kept["base"], kept["patch"], kept["accumulate"]) == (4, [24, 24, 24], 1)
-    assert set(plan["reasons"]) == {"flat_levels", "lr", "augmentation", "per_volume_val", "accumulate", "ema"}
+    assert set(plan["reasons"]) == {"flat_levels", "fold", "lr", "augmentation", "per_volume_val", "accumulate", "ema"}
     assert plan["fingerprint"]["pairs"] == 1 and plan["fingerprint"]["spacing"] == [2.0, 2.5, 2.5]
     assert plan["predicted"]["steps"] == card["steps"] == 2
     report = (finished.root / "report/index.html").read_text()

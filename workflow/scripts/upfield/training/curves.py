@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
-from sklearn.isotonic import IsotonicRegression
+from scipy import optimize, stats
 
 from upfield.errors import UpfieldError
 from upfield.image import denoising
@@ -117,8 +117,12 @@ def fitted(samples: Sequence[tuple[Array, Array]], kind: str) -> tuple[Array, Ar
         slope = float(centred @ wanted / max(centred @ centred, 1e-12))
         return ends, wanted.mean() + slope * (ends - shown.mean())
     places = np.unique(np.quantile(shown, np.linspace(0, 1, KNOTS)))
-    regression = IsotonicRegression(increasing="auto", out_of_bounds="clip").fit(shown, wanted)
-    return places, regression.predict(places)
+    values, which, counts = np.unique(shown, return_inverse=True, return_counts=True)
+    # A curve has one value where voxels have one.
+    means = np.bincount(which, wanted) / counts
+    rises = len(values) == 1 or stats.spearmanr(shown, wanted).statistic >= 0
+    found = optimize.isotonic_regression(means, weights=counts, increasing=rises).x
+    return places, np.interp(places, values, found)
 
 
 def spaced(pairs: Sequence[T]) -> list[T]:
