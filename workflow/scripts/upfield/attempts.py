@@ -31,9 +31,9 @@ def ended(log: Path, error: BaseException | None) -> None:
     write_json(_file(log), attempts)
 
 
-def begun(log: Path) -> bool:
-    """Whether an attempt began that has not ended well."""
-    return bool(_read(log))
+def begun(log: Path, since: float) -> bool:
+    """Whether an attempt that has not ended well began or ended after `since`, in seconds of the epoch."""
+    return bool(_read(log)) and _file(log).stat().st_mtime >= since
 
 
 def killed(log: Path) -> bool:

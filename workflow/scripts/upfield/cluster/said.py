@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,9 @@ class SaidLast(logging.Handler):
         super().__init__(logging.ERROR)
         self.to, self.most = log, most
         self.seen: set[str] = set()
-        # Whether a process has died of a signal that no failed job is known to be of yet.
-        self.died = False
+        # Whether a process has died of a signal that no failed job is known to be of yet; records of runs before say
+        # nothing of it.
+        self.died, self.since = False, time.time()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write what there is to say of the logs that a failure names, each once."""
@@ -55,7 +57,7 @@ class SaidLast(logging.Handler):
                 continue
             lines = said_last(tail(path), self.most) if self.most else []
             killed = attempts.killed(Path(path))
-            if self.died and not attempts.begun(Path(path)):
+            if self.died and not attempts.begun(Path(path), self.since):
                 # Before it could open its record.
                 killed, self.died = True, False
             if lines or killed:
