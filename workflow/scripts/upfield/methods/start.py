@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from upfield.methods.gaussian import windowed
 
-# Knots that a curve may have, and voxels of the blur's window to each side.
+# Knots that a curve may have, those of `training.curves` and one of the background, and voxels of the blur's window to
+# each side.
 KNOTS, REACH = 130, 6
 # No normalized image has values beyond.
 WIDE = 64.0

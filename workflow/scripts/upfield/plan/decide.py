@@ -53,11 +53,10 @@ def plan(
     costs = Costs({**usual, **given}, fingerprint.channels, True, device.dtype)
     limit = SHARE[device.kind] * device.memory - device.resident
     allowed = 3600 * (hours or HOURS[device.kind])
-    shape = fitted(fingerprint, limit, costs, given, slow=device.kind == "cpu")
-    # A core is slow long before its memory is full; a memory that was named is to be used.
-    slow = device.kind == "cpu" and not device.assumed
+    shape = fitted(fingerprint, limit, costs, given, slow=device.slow)
     useful = min(max(STEPS_EACH * fingerprint.pairs, FEWEST), MOST)
-    while slow:
+    # A memory that was named is to be used.
+    while device.slow and not device.assumed:
         less = narrower(shape)
         if less is None or not less.keeps(given):
             break
@@ -70,7 +69,7 @@ def plan(
     decided = _decisions(fingerprint, device, shape, cost, allowed, useful, given)
     planned = {name: one for name, one in decided.items() if name in settings and settings[name] is None}
     chosen = {**settings, **{name: one.value for name, one in planned.items()}}
-    together = device.rate * device.processes
+    seconds = cost.operations * chosen["accumulate"] / (device.rate * device.processes)
     in_a_step = chosen["batch_size"] * chosen["accumulate"]
     steps = chosen["epochs"] * max(chosen["per_volume"] * fingerprint.pairs // in_a_step, 1)
     return {
@@ -78,9 +77,9 @@ def plan(
         "reasons": {name: one.because for name, one in planned.items()},
         "predicted": {
             "memory": cost.peak + device.resident,
-            "step_seconds": round(cost.operations * chosen["accumulate"] / together, 4),
+            "step_seconds": round(seconds, 4),
             "steps": steps,
-            "hours": round(steps * cost.operations * chosen["accumulate"] / together / 3600, 2),
+            "hours": round(steps * seconds / 3600, 2),
         },
         "fingerprint": fingerprint.described(),
         "device": device.described(),
@@ -108,15 +107,14 @@ def _decisions(
     back = max(min(AVERAGED_SHARE * taken, AVERAGED), 1.0)
     many = f"{pairs} pair{'s' if pairs > 1 else ''}"
     rate = min(RATE[device.kind] * math.sqrt(together / 2), FASTEST[device.kind])
-    slow = device.kind == "cpu"
-    at_most = f"; on a CPU {SHALLOW} at most" if slow else ""
+    at_most = f"; on a CPU {SHALLOW} at most" if device.slow else ""
     whole = all(edge >= size for edge, size in zip(shape.patch, fingerprint.shape, strict=True))
     patch = f"the whole volume (median {times(fingerprint.shape)} voxels)" if whole else "what memory and time allow"
     return {
         "base": Decision(shape.base, f"as wide as {memory}, {device.named} and the patch allow"),
         "levels": Decision(shape.levels, f"{times(fingerprint.shape)} voxels: a few are left at the bottom{at_most}"),
         "flat_levels": Decision(list(shape.flat_levels), _flat(fingerprint, shape)),
-        "blocks": Decision(shape.blocks, f"more where memory {'and time suffice' if slow else 'suffices'}"),
+        "blocks": Decision(shape.blocks, f"more where memory {'and time suffice' if device.slow else 'suffices'}"),
         "fold": Decision(
             shape.fold,
             "convolutions at full resolution take most of a core's time" if shape.fold else "a card is fast enough",

@@ -37,6 +37,11 @@ class Device:
     dtype: torch.dtype = torch.float32
 
     @property
+    def slow(self) -> bool:
+        """Whether time runs out long before memory does."""
+        return self.kind == "cpu"
+
+    @property
     def resident(self) -> int:
         """Bytes that are taken before there is a network."""
         return RESIDENT[self.kind]
