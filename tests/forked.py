@@ -1,13 +1,15 @@
-"""Snakemake in a process forked from one that has imported it: a plan costs no seconds of imports."""
+"""Processes forked from one that has imported what they need: a plan or a training costs no seconds of imports."""
 
 import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # What every plan imports, and what takes the steps of a study seconds to import; nothing of it starts to compute.
@@ -16,8 +18,10 @@ CONTEXT.set_forkserver_preload(
         "snakemake.cli",
         "upfield.study.kinds",
         "upfield.cluster.look",
-        "upfield.preprocess.registration",
+        "ants",
         "upfield.training.run",
+        "upfield.methods.unet3d_patchgan",
+        "torch._dynamo",  # by the first optimiser
         "upfield.report.gallery",
         "seaborn",
     ]
@@ -49,6 +53,18 @@ def run(
             raise subprocess.TimeoutExpired(list(arguments), timeout)
         texts = [path.read_text() if path.is_file() else "" for path in files]
     return subprocess.CompletedProcess(list(arguments), process.exitcode or 0, texts[0], None if together else texts[1])
+
+
+def start(function: Callable[..., None], arguments: Sequence[Any], errors: Path) -> BaseProcess:
+    """A process that calls a function, and goes on beside this one; what it says of errors is in the file `errors`."""
+    process = CONTEXT.Process(target=_called, args=(function, arguments, str(errors)))
+    process.start()
+    return process
+
+
+def _called(function: Callable[..., None], arguments: Sequence[Any], errors: str) -> None:
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    function(*arguments)
 
 
 def _child(arguments: list[str], cwd: str, environment: dict[str, str], files: list[str], here: bool) -> None:

@@ -1,9 +1,11 @@
-"""What every part imports, so that it is imported once; the first optimiser would import the compiler."""
+"""What parts import, so that it is imported once; the first optimiser would import the compiler."""
 
 import torch._dynamo  # noqa: F401
-import upfield.degrade
-import upfield.metrics
-import upfield.model
+import upfield.evaluate.metrics
+import upfield.image.histograms
+import upfield.methods.upfield
 import upfield.predict.inference
-import upfield.preprocess
+import upfield.preprocess.grid
+import upfield.preprocess.simulation
+import upfield.study.config
 import upfield.training.run  # noqa: F401

@@ -75,7 +75,7 @@ def run_parts(folder, names, minutes):
 
 
 def test_a_part_that_fails_or_dies_is_reported_and_the_others_go_on(tmp_path):
-    code, _, report, printed = run_parts(tmp_path, ["good", "fails", "dies", "leaves_out"], 0.5)
+    code, _, report, printed = run_parts(tmp_path, ["good", "fails", "dies", "leaves_out"], 0.25)
     status = {name: part["status"] for name, part in report["parts"].items()}
     assert status == {"good": "done", "fails": "failed", "dies": "died", "leaves_out": "done"}
     assert code == 1 and report["right"] is False
@@ -128,6 +128,12 @@ def test_every_part_reports_in_the_short_form(tmp_path):
     assert report["parts"]["memory"]["findings"][0]["values"]["log"]
     assert (tmp_path / "out" / "learned" / "model.safetensors").is_file()
     assert (tmp_path / "out" / "gpu.txt").read_text().count("right") > 10
+
+
+def test_what_parts_are_forked_with_can_be_imported(monkeypatch):
+    """A process that others are forked from passes over what it cannot import, and every part imports it anew."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    importlib.import_module("gpubench.heavy")
 
 
 @pytest.mark.parametrize(

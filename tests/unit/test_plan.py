@@ -145,10 +145,12 @@ def test_operations_of_a_step_are_those_of_its_convolutions():
     assert 5 * voxels * 4 < found.peak < 10 * voxels * 4 + kept
 
 
-def test_memory_is_scaled_from_two_batches():
+def test_memory_is_scaled_from_a_few_networks_and_two_batches():
     known = costs()
     small = shape.Shape(8, 3, (0, 0, 0), 2, False, (64, 64, 64), 2)
-    for other in (replace(small, patch=(96, 64, 128)), replace(small, batch_size=5), replace(small, patch=(96,) * 3)):
+    sizes = ({"patch": (96, 64, 128)}, {"patch": (96,) * 3}, {"batch_size": 5})
+    others = (*sizes, {"base": 16}, {"base": 32}, {"base": 10})
+    for other in (replace(small, **values) for values in others):
         assert known.about(other)[0] == pytest.approx(known.exact(other).peak, rel=0.02)
         assert known.about(other)[1] == pytest.approx(known.exact(other).operations, rel=0.03)
     assert known.exact(replace(small, base=16)).peak > 1.5 * known.exact(small).peak

@@ -1,14 +1,9 @@
-"""Checkpoints, patches and the loop: above all, that an interrupted run ends as if nothing had happened.
-
-Run as a script, this file trains one small model in a process of its own, for tests to interrupt.
-"""
+"""Checkpoints, patches and the loop: above all, that an interrupted run ends as if nothing had happened."""
 
 import json
 import math
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from unittest import mock
@@ -25,6 +20,8 @@ from upfield.study.config import method_settings
 from upfield.training import checkpoint
 from upfield.training.run import train_model
 from upfield.training.validation import Validation
+
+from tests import forked
 
 SMALL = {
     "unet3d": {"base": 2, "levels": 1, "lr": 1e-2},
@@ -90,9 +87,9 @@ def train_in_pieces(folder, name, stores, hold=-1):
 
 
 def start(folder, name, stores, hold=-1):
+    """Train one small model in a process of its own, to be interrupted."""
     folder.mkdir(parents=True, exist_ok=True)
-    arguments = json.dumps([str(folder), name, stores, hold])
-    return subprocess.Popen([sys.executable, __file__, arguments], stderr=subprocess.PIPE, text=True)
+    return forked.start(train_in_pieces, (folder, name, stores, hold), folder / "errors.txt")
 
 
 def steps_of(folder):
@@ -254,12 +251,13 @@ def test_killed_run_ends_as_if_nothing_had_happened(name, finished, stores, tmp_
     first = start(folder, name, stores, hold)
     appears(folder / "waiting")
     os.kill(first.pid, signal.SIGKILL)
-    assert first.wait(PATIENCE) == -signal.SIGKILL
+    first.join(PATIENCE)
+    assert first.exitcode == -signal.SIGKILL
     assert (folder / "checkpoint.safetensors").is_file()
     assert not (folder / "model.json").exists()
     second = start(folder, name, stores)
-    _, errors = second.communicate(timeout=PATIENCE)
-    assert second.returncode == 0, errors
+    second.join(PATIENCE)
+    assert second.exitcode == 0, (folder / "errors.txt").read_text()
     # The epoch that was cut short is repeated, nothing before it.
     assert steps_of(folder) == [*range(hold + 1), *range(2 * STEPS_PER_EPOCH, 24)]
     assert_same(folder, finished[name][0])
@@ -271,11 +269,11 @@ def test_scheduler_can_stop_a_run_amid_an_epoch(name, finished, stores, tmp_path
     hold = STEPS_PER_EPOCH + 2
     first = start(folder, name, stores, hold)
     appears(folder / "waiting")
-    first.send_signal(signal.SIGTERM)
+    os.kill(first.pid, signal.SIGTERM)
     (folder / "go").touch()
-    _, errors = first.communicate(timeout=PATIENCE)
-    assert first.returncode > 0, "the scheduler must see that the job is not done"
-    assert f"stopped by the scheduler after step {hold + 1}" in errors
+    first.join(PATIENCE)
+    assert first.exitcode > 0, "the scheduler must see that the job is not done"
+    assert f"stopped by the scheduler after step {hold + 1}" in (folder / "errors.txt").read_text()
     assert not (folder / "model.json").exists()
     train_in_pieces(folder, name, stores)
     assert steps_of(folder) == list(range(24)), "every step once"
@@ -595,8 +593,3 @@ def test_excluded_pairs_are_never_drawn(tmp_path, refused):
 def test_store_is_the_same_bytes_every_time(tmp_path):
     first, second = (Path(write(tmp_path / f"{name}.safetensors", 5)) for name in "ab")
     assert first.read_bytes() == second.read_bytes()
-
-
-if __name__ == "__main__":
-    where, which, data, stop_at = json.loads(sys.argv[1])
-    train_in_pieces(Path(where), which, data, stop_at)

@@ -7,6 +7,7 @@ and what memory is left goes into the batch and the width.
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,8 +22,9 @@ from upfield.plan.fingerprint import Fingerprint
 
 # Channels of the first level, what is usual, and how many the deepest level may have.
 WIDTHS, USUAL, MOST_CHANNELS = (*range(8, 33, 4), 48, 64), 32, 512
-# Edges of the patches by which memory is judged, multiples of what the deepest network needs.
+# Edges of the patches by which memory is judged, multiples of what the deepest network needs, and widths.
 REFERENCES = (64, 128)
+REFERENCE_WIDTHS = (WIDTHS[0], 24, WIDTHS[-1])
 # Edges of a patch, voxels: the least, what a slow machine is spared, what is usual, the largest.
 SMALL, SPARED, MIDDLE, LARGE = 32, 48, 64, 192
 # Residual blocks of a level of the encoder, at most, and those and halvings of a network for a slow device.
@@ -65,7 +67,7 @@ class Shape:
 
 
 class Costs:
-    """What training steps of the method cost, by shape: worked out once for each network, and scaled with the batch."""
+    """What training steps of the method cost, by shape: worked out for a few, and scaled with the batch and the width."""
 
     def __init__(self, settings: Mapping[str, Any], channels: int, averaged: bool, dtype: torch.dtype) -> None:
         self.settings, self.channels, self.averaged, self.dtype = settings, channels, averaged, dtype
@@ -80,12 +82,23 @@ class Costs:
         return self._known[shape]
 
     def about(self, shape: Shape) -> tuple[int, int]:
-        """Bytes at the peak of one step and its operations, by a line through two batches large enough to tell."""
+        """Bytes at the peak of one step and its operations, by a line through two batches large enough to tell.
+
+        Of the usual widths three are judged, and the others lie on a parabola with them: weights grow with the square.
+        """
+        widths = REFERENCE_WIDTHS if shape.base in set(WIDTHS) - set(REFERENCE_WIDTHS) else (shape.base,)
+        each = [self._by_size(replace(shape, base=width)) for width in widths]
+        shares = [
+            math.prod((shape.base - other) / (width - other) for other in widths if other != width) for width in widths
+        ]
+        peak, operations = (sum(map(operator.mul, shares, values)) for values in zip(*each, strict=True))
+        return round(peak), round(operations)
+
+    def _by_size(self, shape: Shape) -> tuple[float, float]:
         small, large = (replace(shape, patch=(edge,) * 3, batch_size=USUAL_BATCH) for edge in REFERENCES)
         share = (shape.voxels - small.voxels) / (large.voxels - small.voxels)
         low, high = self.exact(small), self.exact(large)
-        peak = low.peak + (high.peak - low.peak) * share
-        return round(peak), round(low.operations + (high.operations - low.operations) * share)
+        return low.peak + (high.peak - low.peak) * share, low.operations + (high.operations - low.operations) * share
 
     def fits(self, shape: Shape, limit: float) -> bool:
         """Whether a step takes no more than `limit` bytes, about."""
