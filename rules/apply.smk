@@ -1,6 +1,6 @@
 """A trained model on scans that have no target; brain mask and bias field come from rules/scans.smk.
 
-1. prepare         each scan on a working grid of its own, skull stripped and normalized as in training
+1. prepare         each scan on a working grid of its own, cut and normalized as in training
 2. screen          what sets each scan apart from those that the model has seen; who is enhanced
 3. enhance_alone   the models' output on the scan's native grid
 4. applied_report  the report

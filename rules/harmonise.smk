@@ -14,6 +14,7 @@ rule harmonise:
     input:
         PATHS.both("preprocessed_alone")[1],
         models("card"),
+        unpack(lambda wildcards: head(scan_of(wildcards))),
         image=PATHS("corrected"),
         mask=PATHS("mask"),
         preprocessed=PATHS("preprocessed_alone"),

@@ -20,9 +20,10 @@ def native_images(wildcards):
         "image": PATHS("corrected", scan),
         "mask": PATHS("mask", scan),
         # Whose grid it is.
-        "target_mask": PATHS("mask", target) if STUDY.template is None else STUDY.template[1],
+        "target_mask": STUDY.region(target) if STUDY.template is None else STUDY.template[1],
         "decision": decision(STUDY.decided(scan)),
         **moved_to_template(target, "to_template"),
+        **head(scan),
     }
     return inputs | ({"transform": STUDY.transform(scan)} if scan.role == "source" else {})
 
@@ -72,13 +73,13 @@ def store_images(wildcards):
     if not content.paired:
         (scan,) = content.scans
         image = STUDY.preprocessed(scan)
-        return {"source": [image] if content.target is None else [], "mask": PATHS("mask", scan)} | (
+        return {"source": [image] if content.target is None else [], "mask": STUDY.region(scan)} | (
             {} if content.target is None else {"target": image}
         )
     return {
         "source": [PATHS("preprocessed", scan) for scan in STUDY.pair_of(content.source).sources],
         "target": PATHS("preprocessed", content.target),
-        "mask": PATHS("mask", content.target),
+        "mask": STUDY.region(content.target),
         **moved_to_template(content.target, "to_template"),
     }
 
@@ -118,7 +119,7 @@ def plans_foreseen():
                 continue
             people = STUDY.folds.members(fold, "train")
             scan = STUDY.pairs[people[0]].target
-            yield depth.foreseen(method, fold, len(people), *STUDY.working_grid(scan))
+            yield depth.foreseen(method, fold, len(people), PREPROCESS["region"], *STUDY.working_grid(scan))
 
 
 def model_files(**names):
@@ -419,7 +420,13 @@ def shown_case(participant):
 def scan_alone(wildcards, *wanted):
     """A scan with bias corrected, its mask, and what is `wanted` of a template that the model works in, if any."""
     scan = scan_of(wildcards)
-    return {"image": PATHS("corrected", scan), "mask": PATHS("mask", scan), **moved_to_template(scan, *wanted)}
+    files = {"image": PATHS("corrected", scan), "mask": PATHS("mask", scan)}
+    return files | head(scan) | moved_to_template(scan, *wanted)
+
+
+def head(scan):
+    """The head of a scan, where more than its brain is enhanced."""
+    return {"region": STUDY.region(scan)} if PREPROCESS["region"] == "head" else {}
 
 
 def enhanced():

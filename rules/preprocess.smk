@@ -2,7 +2,7 @@
 
 1. simulate     for simulated pairing: the source scan made from the target scan
 2. register     transform from source to target, and back
-3. standardise  each scan on the pair's working grid, skull stripped and normalized, with the inverse stored
+3. standardise  each scan on the pair's working grid, cut to its brain or head and normalized, with the inverse stored
 4. reduce       the source on the working grid coarsened by a method's scale, for methods that enlarge
 5. normalise    each scan of an unpaired study, on a working grid of its own
 """
@@ -74,7 +74,7 @@ STEP = step("preprocess.standardize.standardize", "preprocess/{folder}/{scan}_{s
 
 
 rule standardise:
-    """A scan on its pair's working grid, skull stripped and normalized."""
+    """A scan on its pair's working grid, cut to its brain or head and normalized."""
     input:
         unpack(native_images),
     output:
@@ -134,11 +134,12 @@ STEP = step("preprocess.standardize.standardize", "preprocess/{folder}/{scan}_{s
 
 
 rule normalise:
-    """A scan of an unpaired study on a working grid of its own, skull stripped and normalized."""
+    """A scan of an unpaired study on a working grid of its own, cut to its brain or head and normalized."""
     input:
+        unpack(lambda wildcards: head(scan_of(wildcards))),
         image=PATHS("corrected"),
         mask=PATHS("mask"),
-        target_mask=PATHS("mask"),
+        target_mask=lambda wildcards: STUDY.region(scan_of(wildcards)),
         decision=lambda wildcards: decision(scan_of(wildcards).participant),
     output:
         PATHS.both("preprocessed_alone")[1],

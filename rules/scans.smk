@@ -3,8 +3,9 @@
 1. average      several acquisitions of a session as one scan, where the study wants that
 2. brain        brain mask of each scan on its own grid
 3. bias         N4 inside the mask
-4. template     the template that a study calls by its name in TemplateFlow
-5. to_template  transform from target to template, and back, where the study has a template
+4. head         head mask, where more than the brain is enhanced
+5. template     the template that a study calls by its name in TemplateFlow
+6. to_template  transform from target to template, and back, where the study has a template
 """
 
 PREPROCESS = config["preprocess"]
@@ -92,6 +93,35 @@ rule bias:
     params:
         **STEP.params,
         enabled=PREPROCESS["n4"],
+    script:
+        "../workflow/scripts/step.py"
+
+
+STEP = step("preprocess.head.find_head", "preprocess/{folder}/{scan}_head")
+
+
+rule head:
+    """Head mask on the scan's own grid."""
+    input:
+        image=lambda wildcards: PATHS("corrected", scan_of(wildcards)),
+        mask=PATHS("mask"),
+    output:
+        PATHS.both("head")[1],
+        head=PATHS("head"),
+    log:
+        STEP.log,
+    benchmark:
+        STEP.benchmark
+    wildcard_constraints:
+        scan=OWN_GRID,
+    group:
+        "preprocess"
+    conda:
+        "../envs/preprocess.yaml"
+    resources:
+        **STEP.resources,
+    params:
+        **STEP.params,
     script:
         "../workflow/scripts/step.py"
 

@@ -255,7 +255,7 @@ def test_a_plan_is_a_file_and_leaves_excluded_pairs_out(store, tmp_path):
 
 
 def test_what_is_known_before_scans_are_prepared():
-    line = depth.foreseen("upfield", "2", 7, (240, 256, 30), (1.0, 1.0, 5.0))
+    line = depth.foreseen("upfield", "2", 7, "brain", (240, 256, 30), (1.0, 1.0, 5.0))
     assert "fold 2" in line and "7 training pairs" in line and "150 x 190 x 30 voxels" in line
     assert "2 of them not through the slices" in line
-    assert "voxels" not in depth.foreseen("upfield", "0", 7, (), ())
+    assert "voxels" not in depth.foreseen("upfield", "0", 7, "head", (), ())

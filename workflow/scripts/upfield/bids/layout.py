@@ -43,6 +43,7 @@ KINDS: Mapping[str, Kind] = {
     "average": Kind(f"{SCAN}_desc-average_{{suffix}}.nii.gz", "mean of the acquisitions of a session", described=True),
     "simulated": Kind(f"{SCAN}_desc-simulated_{{suffix}}.nii.gz", "source made from its target", described=True),
     "mask": Kind(f"{SCAN}_desc-brain_mask.nii.gz", "brain mask, native grid", described=True),
+    "head": Kind(f"{SCAN}_desc-head_mask.nii.gz", "head mask, native grid, with `region: head`", described=True),
     "corrected": Kind(f"{SCAN}_desc-biascorr_{{suffix}}.nii.gz", "bias-corrected, native grid", described=True),
     "transform": Kind(
         f"{SCAN}_from-{{start}}_to-{{end}}_mode-image_xfm{{extension}}",
@@ -51,7 +52,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "preprocessed": Kind(
         f"{SCAN}_space-{{space}}_desc-preproc_{{suffix}}.nii.gz",
-        "skull stripped and normalized, on the working grid of its pair",
+        "cut to brain or head and normalized, on the working grid of its pair",
         described=True,
     ),
     "downsampled": Kind(
@@ -61,7 +62,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "preprocessed_alone": Kind(
         f"{SCAN}_desc-preproc_{{suffix}}.nii.gz",
-        "skull stripped and normalized, on a working grid of its own",
+        "cut to brain or head and normalized, on a working grid of its own",
         described=True,
     ),
     "prepared": Kind(

@@ -47,8 +47,8 @@ def write_store(
         (X, Y, Z) normalized images on the working grid; one of them is None for a scan without a counterpart. A source
         of several contrasts is (C, X, Y, Z).
     mask
-        (X, Y, Z) boolean, the brain of the target, or of the only image; an empty mask (an excluded pair) makes a
-        store nobody draws from.
+        (X, Y, Z) boolean, the brain (or head) of the target, or of the only image; an empty mask (an excluded pair)
+        makes a store nobody draws from.
     range_
         Robust width of the intensities of the image that the mask belongs to, in normalized units: the data range of
         validation PSNR.
@@ -201,10 +201,10 @@ def extract(
     """Write the store of a preprocessed pair, or of one preprocessed scan.
 
     `source` names an image for each contrast, `target` one; all are on one working grid, and a scan without a
-    counterpart leaves the other side empty. `mask` is the native mask of the target, or of the only scan; `downsampled`
-    names the source on coarser grids, a list of contrasts for each of `scales`; `to_template` moves the target to the
-    space of the images, if that is a template's. An excluded pair or scan gets a store without brain. Raises
-    UpfieldError if the grids do not belong together.
+    counterpart leaves the other side empty. `mask` is the native mask of the target, or of the only scan, brain or
+    head; `downsampled` names the source on coarser grids, a list of contrasts for each of `scales`; `to_template` moves
+    the target to the space of the images, if that is a template's. An excluded pair or scan gets a store without brain.
+    Raises UpfieldError if the grids do not belong together.
     """
     paths = [*source] if target is None else [target, *source]
     images = [nifti.load(path) for path in paths]

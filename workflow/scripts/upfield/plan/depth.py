@@ -10,8 +10,8 @@ Triple = tuple[int, int, int]
 BOTTOM, DEEPEST = 4, 4
 # An axis is halved less often if its voxels are so many times thicker, or if there are so few of them.
 THICK, FEW = 2.0, 16
-# The box around an adult brain with its margin, mm along right, anterior, superior.
-BRAIN = (150, 190, 160)
+# The box around an adult brain, or head, with its margin, mm along right, anterior, superior.
+BOXES = {"brain": (150, 190, 160), "head": (190, 240, 240)}
 
 
 def depth(shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, Triple]:
@@ -31,17 +31,17 @@ def depth(shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, Triple]:
     return levels, (x, y, z)
 
 
-def foreseen(method: str, fold: str, pairs: int, shape: Sequence[int], voxel: Sequence[float]) -> str:
+def foreseen(method: str, fold: str, pairs: int, region: str, shape: Sequence[int], voxel: Sequence[float]) -> str:
     """What is known of a plan that is not made yet, in a line: `shape` and `voxel` (mm) are those of the working grid.
 
     Of both nothing may be known: they are empty then.
     """
     said = f"plan of {method}, fold {fold}, not made yet: {pairs} training pairs"
     if shape:
-        box = [min(count, round(edge / size)) for count, edge, size in zip(shape, BRAIN, voxel, strict=True)]
+        box = [min(count, round(edge / size)) for count, edge, size in zip(shape, BOXES[region], voxel, strict=True)]
         levels, flat = depth(box, voxel)
         thin = f", {max(flat)} of them not through the slices" if any(flat) else ""
-        said += f", brains of about {times(box)} voxels of {times(voxel)} mm, up to {levels} halvings{thin}"
+        said += f", {region}s of about {times(box)} voxels of {times(voxel)} mm, up to {levels} halvings{thin}"
     return f"{said}; the rest follows when the scans are prepared (target `plan`)"
 
 

@@ -67,7 +67,7 @@ class Shape:
 
 
 class Costs:
-    """What training steps of the method cost, by shape: worked out for a few, and scaled with the batch and the width."""
+    """What training steps of the method cost, by shape: worked out for a few, scaled with the batch and the width."""
 
     def __init__(self, settings: Mapping[str, Any], channels: int, averaged: bool, dtype: torch.dtype) -> None:
         self.settings, self.channels, self.averaged, self.dtype = settings, channels, averaged, dtype

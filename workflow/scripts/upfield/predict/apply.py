@@ -35,16 +35,17 @@ def enhance_alone(
     memory: int | None = None,
     from_template: str | None = None,
     judged_by: Sequence[str] = (),
+    region: str | None = None,
 ) -> None:
     """The mean output of trained models for a scan that has no target.
 
     It lies on the native grid of `image`, each voxel divided into as many as it takes to keep the resolution of the
     output: by the models' scale where they enlarge, else by the ratio of voxel sizes, rounded. Intensities are
     on the scale that the training targets had, the median of their normalizations: there is no target to ask.
-    What is farther from the brain than what the networks were shown is 0. `models` are files of weights;
-    `from_template` leads back from the space of a template, where they work in one. With `adds_change` the output is
-    the scan with what the networks change of it, as for `harmonize`. A scan that files it is `judged_by` exclude is
-    written as it is.
+    What is farther from the brain (or `region`, the head) than what the networks were shown is 0. `models` are files of
+    weights; `from_template` leads back from the space of a template, where they work in one. With `adds_change` the
+    output is the scan with what the networks change of it, as for `harmonize`. A scan that files it is `judged_by`
+    exclude is written as it is.
     """
     if why_excluded(judged_by) is not None:
         method = read_json(Path(models[0]).with_name("model.json"))["method"]
@@ -55,22 +56,22 @@ def enhance_alone(
     networks, cards = trained.load(models)
     source = trained.network_input(preprocessed, cards[0])
     data = enhance(networks, source.data, **Inference(**inference, memory=memory).options())
-    brain = nifti.load_mask(mask)
+    kept = nifti.load_mask(region or mask)
     typical = training_range.joined([card["domain"] for card in cards])["target"]
     scaling = Scaling(typical["offset"], typical["scale"])
     if adds_change:
         change = source.with_data(data - source.data)
-        moved = changed(nifti.load(image), brain, change, preprocessed, cards[0], scaling)
-        shown = brain.data
+        moved = changed(nifti.load(image), kept, change, preprocessed, cards[0], scaling)
+        shown = kept.data
     else:
         fine = nifti.refine(source.grid, networks[0].scale)
-        grid = _divided(brain.grid, fine, networks[0].scale)
+        grid = _divided(kept.grid, fine, networks[0].scale)
         back = template_to_target(from_template)
         moved = nifti.resample(Volume(scaling.invert(data), fine.affine), grid, back, order=3)
-        shown = mask_on(brain.with_data(nifti.dilated(brain, SOURCE_MARGIN)), grid)
+        shown = mask_on(kept.with_data(nifti.dilated(kept, SOURCE_MARGIN)), grid)
     metadata = {
         "Sources": [image, mask, preprocessed],
-        "SkullStripped": True,
+        "SkullStripped": region is None,
         "Method": cards[0]["method"],
         "Models": [trained.summary(weights, card) for weights, card in zip(models, cards, strict=True)],
         "IntensityOffset": scaling.offset,

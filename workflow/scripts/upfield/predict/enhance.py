@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from upfield.bids import sidecar
+from upfield.files import read_json
 from upfield.image import nifti
 from upfield.image.nifti import Volume
 from upfield.predict import models as trained
@@ -69,12 +71,12 @@ def enhance(
     metadata = {
         "Sources": [source, target, transform, *network_input[1:]],
         "SpatialReference": target,
-        "SkullStripped": True,
+        "SkullStripped": read_json(sidecar(target_preprocessed))["SkullStripped"],
         "Method": method,
         "Models": trained.folders(models),
         "Intensity": ON_TARGET,
     }
-    # Interpolated as intensities: what lies beyond the working grid is then 0, as it is outside the brain.
+    # Interpolated as intensities: what lies beyond the working grid is then 0, as it is outside the brain (or head).
     result = nifti.resample(Volume(scale.invert(data), working), native, back, order=3)
     save_prediction(result, prediction, metadata, judged_by)
     if std is not None and uncertainty is not None:

@@ -29,14 +29,16 @@ def harmonize(
     method: str,
     inference: Mapping[str, Any],
     memory: int | None = None,
+    region: str | None = None,
 ) -> None:
     """A source scan of another cohort on its own native grid, in intensities of the target's scanner.
 
     `models` are files of weights (none for `identity`), `targets` the sidecars of the preprocessed training
     participants of the target. `identity` is the scan itself, its robust range put on that of the target's scanner as
     every method's is, and not interpolated. Nor is the scan by networks: what they change on the working grid is added
-    to it, so its detail is kept (see `carried_back`). The sidecar of a network's output says how far the scan is from
-    where the way back leads, `CycleError`: mean absolute difference in the brain, relative to the scan's robust range.
+    to it, so its detail is kept (see `carried_back`), in the brain or in `region`, the head. The sidecar of a network's
+    output says how far the scan is from where the way back leads, `CycleError`: mean absolute difference in the brain,
+    relative to the scan's robust range.
     """
     native = nifti.load(image)
     metadata: dict[str, Any] = {
@@ -53,11 +55,12 @@ def harmonize(
     brain, by_network = nifti.load_mask(mask), method not in INTERPOLATION_ORDER
     if by_network:
         how = Inference(**inference, memory=memory)
-        result, metadata["CycleError"] = _by_network(native, brain, preprocessed, models, scale, how)
+        kept = nifti.load_mask(region or mask)
+        result, metadata["CycleError"] = _by_network(native, brain, kept, preprocessed, models, scale, how)
     else:
         result = rescaled(native, brain, preprocessed, scale, method, models)
     metadata |= {
-        "SkullStripped": by_network,
+        "SkullStripped": by_network and region is None,
         "Models": trained.folders(models),
         "Intensity": "intensities on the median scale of the target's training participants",
         "IntensityOffset": scale.offset,
@@ -78,9 +81,15 @@ def rescaled(
 
 
 def _by_network(
-    native: Volume, brain: Volume, preprocessed: str, weights: Sequence[str], scale: Scaling, how: Inference
+    native: Volume,
+    brain: Volume,
+    kept: Volume,
+    preprocessed: str,
+    weights: Sequence[str],
+    scale: Scaling,
+    how: Inference,
 ) -> tuple[Volume, float]:
-    """The native scan with the mean change of several networks, 0 outside the brain, and their cycle error."""
+    """The native scan with the mean change of several networks, 0 outside what is `kept`, and their cycle error."""
     from upfield.predict.inference import enhance
 
     options = how.options()
@@ -92,5 +101,5 @@ def _by_network(
     low, high = robust_range(source.data, inside)
     error = float(np.abs(cycled - source.data)[inside].mean() / (high - low))
     change = source.with_data(np.mean(outputs, axis=0) - source.data)
-    moved = changed(native, brain, change, preprocessed, cards[0], scale)
-    return moved.with_data(np.where(brain.data, moved.data, 0)), error
+    moved = changed(native, kept, change, preprocessed, cards[0], scale)
+    return moved.with_data(np.where(kept.data, moved.data, 0)), error

@@ -13,14 +13,14 @@ from upfield.image.transforms import Array, Transform
 # An axis along which the target's voxels are larger than this many voxels of the working grid keeps its own: slices are
 # not invented.
 THICK = 2.0
-# Room around the brain on the working grid, in mm.
+# Room around the brain (or head) on the working grid, in mm.
 MARGIN = 8.0
-# The edge of a low-field mask is uncertain: this much (mm) around the source's brain is left for the network to judge.
+# The edge of a low-field mask is uncertain: so many mm around the source's brain (head) are left for networks to judge.
 SOURCE_MARGIN = 6.0
 
 
 def working_grid(mask: Volume, spacing: float | str | Sequence[float], multiple: Scale = SAME) -> Grid:
-    """The grid on which a pair meets: RAS+ axes of the target, `spacing` mm or `native`, cropped to its brain.
+    """The grid on which a pair meets: RAS+ axes of the target, `spacing` mm or `native`, cropped to its `mask`.
 
     `spacing` is one number, or one for each axis. Along an axis where the target's voxels are larger than twice one
     number (thick slices), its own slices are kept.
@@ -53,15 +53,16 @@ def normalized(
     margin: float = 0.0,
     exact: bool = False,
     suffix: str = "T1w",
+    kept: Array | None = None,
 ) -> tuple[Volume, Scaling]:
     """Put a native scan on `grid` with one interpolation (cubic B-spline), or `exact` with none, and normalize it.
 
     `exact` copies voxels where `grid` lies on the lattice of the image, and interpolates elsewhere. The scaling is
-    fitted on the native voxels in `mask`. Everything farther than `margin` mm from the mask becomes intensity 0 before
-    the interpolation. Raises ScanError for an empty mask or a constant image.
+    fitted on the native voxels in `mask`, the brain. Everything farther than `margin` mm from `kept` (None: the brain)
+    becomes intensity 0 before the interpolation. Raises ScanError for an empty mask or a constant image.
     """
     scaling = intensity.fit(image.data, mask, method, suffix)
-    inside = nifti.dilated(image.with_data(mask), margin)
+    inside = nifti.dilated(image.with_data(mask if kept is None else kept), margin)
     stripped = image.with_data(np.where(inside, image.data, 0).astype(np.float32))
     copied = nifti.cut_out(stripped, grid, transform) if exact else None
     moved = copied or nifti.resample(stripped, grid, transform, order=3)

@@ -26,11 +26,14 @@ def standardize(
     scale: Scale = SAME,
     decision: str | None = None,
     alone: bool = False,
+    region: str | None = None,
     to_template: str | None = None,
 ) -> None:
     """One scan on the pair's working grid, normalized; for a `scale` other than 1 on that grid coarsened by it.
 
-    `transform` is None for the target itself, and for a source that is `alone`: `target_mask` is then its own mask.
+    `mask` is the scan's brain, by which intensities are normalized, and `region` what is kept of the scan: its head, or
+    None for its brain. `target_mask` is that of the target, around which the grid lies.
+    `transform` is None for the target itself, and for a source that is `alone`: `target_mask` is then its own.
     In a template's space `target_mask` is the template's, and `to_template` moves the target (or who is alone) there.
     `decision` is the file in which quality control says whether the pair may be used. `settings` is the `preprocess`
     block of a study, `multiple` as for `working_grid`. The sidecar tells what a model card says about the scans that
@@ -38,13 +41,14 @@ def standardize(
     """
     multiple, scale = _three(multiple), _three(scale)
     volume, inside = nifti.load(image), nifti.load_mask(mask).data
+    kept = inside if region is None else nifti.load_mask(region).data
     path = [file for file in (to_template, transform) if file is not None]
     moves = [nifti.read_transform(file) for file in path]
     method = settings["normalize"]["method"]
     suffix = Path(preprocessed).name.split(".")[0].rsplit("_", 1)[-1]
     metadata: dict[str, Any] = {
         "Sources": [image, mask, *path[::-1]],
-        "SkullStripped": True,
+        "SkullStripped": region is None,
         "SpatialReference": target_mask,
         "Resolution": f"{settings['spacing']} mm" if settings["spacing"] != "native" else "that of the target",
         "Normalization": method,
@@ -57,7 +61,9 @@ def standardize(
         require_usable(mask, target_mask, *path, decision)
         grid = nifti.coarsen(working_grid(reference, settings["spacing"], multiple), scale)
         margin = SOURCE_MARGIN if alone or transform is not None else 0.0
-        result, scaling = normalized(volume, inside, grid, moves, method, margin, exact=downsampled, suffix=suffix)
+        result, scaling = normalized(
+            volume, inside, grid, moves, method, margin, exact=downsampled, suffix=suffix, kept=kept
+        )
         metadata |= {
             "IntensityOffset": scaling.offset,
             "IntensityScale": scaling.scale,
@@ -85,6 +91,7 @@ def prepare(
     scale: Scale,
     template_mask: str | None = None,
     to_template: str | None = None,
+    region: str | None = None,
 ) -> None:
     """A scan that has no target, as a trained model wants it: on a working grid of its own, normalized.
 
@@ -107,7 +114,8 @@ def prepare(
     elif scale != SAME:
         # Slices that are thick for the network's input are kept there.
         spacing = np.where(own > THICK * spacing * np.array(scale), own / scale, spacing).tolist()
-    standardize(image, mask, mask, preprocessed, {**settings, "spacing": spacing}, None, scale, scale, alone=True)
+    settings = {**settings, "spacing": spacing}
+    standardize(image, mask, region or mask, preprocessed, settings, None, scale, scale, alone=True, region=region)
 
 
 def _three(scale: Sequence[int]) -> Scale:

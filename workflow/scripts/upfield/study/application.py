@@ -24,6 +24,7 @@ from upfield.preprocess import template
 from upfield.preprocess.brain.tool import tools
 from upfield.step import step
 from upfield.study import config, designs, places, seen
+from upfield.study.requirements import check_region
 from upfield.study.scans import Scans
 
 # What a user may say beside `model`; everything else stands in the model card.
@@ -200,6 +201,7 @@ class Application(Scans):
                 check_weights(folder)
         brain = {**settings["preprocess"]["brain"], **(settings["source"]["brain"] or {})}
         tools()[brain["method"]].check(brain, "preprocess.brain")
+        check_region(settings["preprocess"], brain["method"], "preprocess.brain")
         self.training_range = training_range.joined([card["domain"] for card in self.cards])
         every = bids.read_scans(settings, ["source"], Path(self.paths("index")), rescan)
         self.found = bids.choose(every, settings["participants"], "first")
@@ -233,7 +235,7 @@ class Application(Scans):
         return "preprocessed_alone" if self.template is None else "preprocessed"
 
     def preprocessed(self, scan: Scan) -> str:
-        """Normalized, skull stripped, on the grid that the networks take."""
+        """Normalized, cut to brain or head, on the grid that the networks take."""
         return self.paths(self.preprocessed_kind, scan)
 
     def enhanced(self, scan: Scan) -> str:

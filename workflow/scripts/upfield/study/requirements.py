@@ -11,7 +11,7 @@ from upfield.catalogue.rules import hint
 from upfield.errors import UpfieldError
 from upfield.image.intensity import UNIT
 from upfield.image.nifti import SAME, Scale
-from upfield.preprocess import simulation
+from upfield.preprocess import simulation, template
 from upfield.preprocess.brain.tool import tools
 from upfield.study import designs
 from upfield.study.config import method_settings, networks
@@ -180,6 +180,25 @@ def _check_simulation(config: Mapping[str, Any]) -> None:
         )
 
 
+def check_region(settings: Mapping[str, Any], tool: str, key: str) -> None:
+    """Raise UpfieldError, one line, if heads are wanted of scans that have none, or in the space of a template.
+
+    `settings` is the `preprocess` block, `tool` finds the brains of some scans, as `key` says.
+    """
+    if settings["region"] != "head":
+        return
+    if tool == "none":
+        raise UpfieldError(
+            f"config: preprocess.region is head, but {key}.method is none: those scans are skull-stripped; choose"
+            " region: brain, or another way to find the brain of whole heads"
+        )
+    if template.given(settings["template"]):
+        raise UpfieldError(
+            "config: preprocess.region is head with a preprocess.template, of which only the brain is known; choose one"
+            " of the two"
+        )
+
+
 def _check_brain(config: Mapping[str, Any]) -> None:
     """What the tools of brain extraction need is there."""
     for side in ("source", "target"):
@@ -187,3 +206,4 @@ def _check_brain(config: Mapping[str, Any]) -> None:
         settings = {**config["preprocess"]["brain"], **own}
         key = "preprocess.brain" if own.get("method") is None else f"{side}.brain"
         tools()[settings["method"]].check(settings, key)
+        check_region(config["preprocess"], settings["method"], key)

@@ -50,6 +50,11 @@ class Scans:
         """How a scan's brain is found: `preprocess.brain`, and what its side changes of it."""
         return {**self.config["preprocess"]["brain"], **(self.config[scan.role]["brain"] or {})}
 
+    def region(self, scan: Scan) -> str:
+        """The mask of what is enhanced of a scan, on its own grid: of its brain, or of its head."""
+        kind = {"brain": "mask", "head": "head"}[self.config["preprocess"]["region"]]
+        return self.paths(kind, scan)
+
     def brain_files(self, scan: Scan) -> list[str]:
         """What brain extraction needs besides the scan: masks, or the template for `template`."""
         settings = self.brain(scan)
