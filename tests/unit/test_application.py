@@ -354,6 +354,23 @@ def test_output_lies_on_the_native_grid_divided_to_the_models_resolution(
     assert len(facts["Models"][0]["Digest"]) == 16 and facts["Models"][0]["TrainingParticipants"] == 2
 
 
+def test_a_model_of_heads_leaves_nothing_of_the_head_out(scan, trained, tmp_path):
+    torch.manual_seed(0)
+    image, mask, prepared = scan()
+    brain = nifti.load_mask(mask)
+    head = str(tmp_path / "head.nii.gz")
+    nifti.save(brain.with_data(nifti.dilated(brain, 10.0)), head, np.uint8)
+    settings = {"spacing": 2.0, "normalize": {"method": "percentile"}}
+    standardize.prepare(image, mask, prepared, settings, [1, 1, 1], (1, 1, 1), region=head)
+    weights, output = [f"{trained(over={'base': 2, 'levels': 1})}/model.safetensors"], str(tmp_path / "out.nii.gz")
+    enhance_alone(image, mask, prepared, weights, output, ON_CPU, adds_change=False, region=head)
+    made = nifti.load(output)
+    far = nifti.mask_on(brain.with_data(~nifti.dilated(brain, 18.0)), made.grid)
+    rim = nifti.mask_on(brain.with_data(nifti.dilated(brain, 9.0) & ~nifti.dilated(brain, 7.0)), made.grid)
+    assert made.data[rim].all() and not made.data[far].any()
+    assert read_json(bids.sidecar(output))["SkullStripped"] is False
+
+
 def test_a_model_that_works_in_the_space_of_a_template_gives_the_same_at_its_place(scan, trained, tmp_path):
     """Turned by a quarter and 50 mm aside, where the template has the same brain: the same output, on the same grid."""
     torch.manual_seed(0)

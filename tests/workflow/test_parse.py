@@ -258,6 +258,21 @@ def test_folds_times_methods_times_seeds_are_trained(configfile):
             assert person not in learned[method, fold]
 
 
+def test_heads_take_the_place_of_brains_where_scans_are_cut(configfile, trained, bids_tree, tmp_path):
+    jobs = plan(*configfile(preprocess={"region": "head"}))
+    assert count(jobs)["head"] == count(jobs)["brain"] == 10
+    read = {rule: {path for job in jobs if job.rule == rule for path in job.paths("input")} for rule in count(jobs)}
+    assert len([path for path in read["standardise"] if path.endswith("_desc-head_mask.nii.gz")]) == 10
+    assert all("_desc-brain_mask" not in path for path in read["patch_store"])
+    for rule in ("register", "quality", "measure"):
+        assert not any("_desc-head_mask" in path for path in read[rule]), rule
+    preprocess = {"spacing": 1.0, "n4": True, "brain": {"method": "deepbet"}, "normalize": {"method": "percentile"}}
+    model = trained(preprocess=preprocess | {"region": "head"})
+    scans = bids_tree({"sub-01/anat/sub-01_T2w.nii.gz": None}, "scans")
+    jobs = plan("apply", "--config", f"model={model}", f"bids_dir={scans}", f"output_dir={tmp_path}/out")
+    assert count(jobs) == {"brain": 1, "bias": 1, "head": 1, "prepare": 1, "apply": 1}
+
+
 def test_slurm_gets_one_submission_for_a_participant_and_stage(configfile):
     done = snakemake(*configfile(splits={"scheme": "kfold", "folds": 5}), "--profile", "profiles/slurm")
     assert done.returncode == 0, done.stderr[-3000:]

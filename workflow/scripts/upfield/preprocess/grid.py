@@ -70,9 +70,11 @@ def normalized(
 
 
 def methods_sentence(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
-    """The working grid, as a clause; empty if it is not known."""
-    spacing = config.get("preprocess", {}).get("spacing")
+    """The working grid and what is on it, as a clause; empty if it is not known."""
+    settings = config.get("preprocess", {})
+    spacing = settings.get("spacing")
     if spacing is None:
         return ""
     grid = "the target's own grid" if spacing == "native" else f"an isotropic grid of {spacing} mm"
-    return f"images were resampled once, to {grid}"
+    head = ", with the whole head" if settings.get("region") == "head" else ""
+    return f"images were resampled once, to {grid}{head}"
