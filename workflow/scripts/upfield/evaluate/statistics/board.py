@@ -22,8 +22,20 @@ def subject_table(values: pd.DataFrame) -> pd.DataFrame:
     `values` holds one split, region and metric: participant_id, method, fold, seed, value. The order of its rows
     does not matter, not even in the last digit.
     """
-    known = values[["participant_id", "method"]].assign(value=values["value"].astype(float)).sort_values("value")
-    return known.groupby(["participant_id", "method"])["value"].mean().unstack("method")
+    return _means(values, ["participant_id", "method"])
+
+
+def subject_tables(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """`subject_table` of each metric, in their order."""
+    means = _means(values, ["metric", "participant_id", "method"])
+    measured = values.groupby("metric")["method"].unique()
+    return {str(metric): table.droplevel(0)[sorted(measured[metric])] for metric, table in means.groupby("metric")}
+
+
+def _means(values: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Means by `keys`, the last of them in columns."""
+    known = values[keys].assign(value=values["value"].astype(float)).sort_values("value")
+    return known.groupby(keys)["value"].mean().unstack(keys[-1])
 
 
 def gap(first: Array, second: Array) -> Array:

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import special, stats
 
 from upfield.evaluate.statistics import decide, effect
-from upfield.evaluate.statistics.board import gap, subject_table
+from upfield.evaluate.statistics.board import gap, subject_tables
 from upfield.evaluate.statistics.interval import ALPHA, t_interval
 from upfield.evaluate.statistics.plan import Primary
 from upfield.image.nifti import Array
@@ -84,14 +84,14 @@ def comparisons(
     """
     chosen = values[(values["split"] == "test") & (values["region"] == "brain")]
     rows = []
-    for metric, group in chosen.groupby("metric"):
-        table = subject_table(group).reindex(columns=list(dict.fromkeys([*methods, *baselines])))
+    for metric, means in subject_tables(chosen).items():
+        table = means.reindex(columns=list(dict.fromkeys([*methods, *baselines])))
         direction = int(metric in higher) - int(metric in lower)
         for method, rival in _pairs(methods, baselines):
             pair = table[[method, rival]].to_numpy()
             pair = pair[~np.isnan(pair).any(axis=1)]
             if len(pair):
-                claimed = primary.holds(method, rival, str(metric))
+                claimed = primary.holds(method, rival, metric)
                 first, second = (rival, method) if claimed and rival == primary.method else (method, rival)
                 named = {"method": first, "baseline": second, "metric": metric}
                 named |= {"family": decide.PRIMARY if claimed else decide.EXPLORATORY}

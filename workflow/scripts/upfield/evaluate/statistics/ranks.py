@@ -5,7 +5,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
-from upfield.evaluate.statistics.board import subject_table
+from upfield.evaluate.statistics.board import subject_tables
 from upfield.evaluate.statistics.compare import holm
 from upfield.evaluate.statistics.interval import bounded_interval
 from upfield.image.nifti import Array
@@ -47,10 +47,10 @@ def ranks(values: pd.DataFrame, higher: Collection[str], lower: Collection[str],
     """
     chosen = values[(values["split"] == "test") & (values["region"] == "brain")]
     rows = []
-    for metric, group in chosen.groupby("metric"):
+    for metric, means in subject_tables(chosen).items():
         if metric not in higher and metric not in lower:
             continue
-        table = subject_table(group).dropna()
+        table = means.dropna()
         if len(table) == 0 or len(table.columns) < 2:
             continue
         order = table.rank(axis=1, ascending=metric in lower)
