@@ -32,7 +32,6 @@ from upfield.cluster.generic import look as generic
 from upfield.cluster.said import SaidLast
 from upfield.errors import UpfieldError, closed, of_machine
 from upfield.files import merged, read_tsv, read_yaml, remove_abandoned
-from upfield.foreign import read_object
 from upfield.image.nifti import SAME
 from upfield.plan import depth
 from upfield.study import kinds, outputs, phantoms

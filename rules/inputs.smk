@@ -115,7 +115,7 @@ def plans_foreseen():
         for fold in STUDY.folds.names:
             path = Path(PATHS("plan", method=method, fold=fold))
             if path.is_file():
-                yield depth.summary(read_object(path))
+                yield depth.read_summary(path)
                 continue
             people = STUDY.folds.members(fold, "train")
             scan = STUDY.pairs[people[0]].target

@@ -37,5 +37,8 @@ rule write_plan:
 
 # Snakemake does not say yet whether this is a dry run, and who trains wants to know it too.
 if workflow.is_main_process:
-    for line in plans_foreseen():
-        logger.info(line)
+    try:
+        for line in plans_foreseen():
+            logger.info(line)
+    except UpfieldError as error:
+        raise WorkflowError(str(error)) from None

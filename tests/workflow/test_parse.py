@@ -273,6 +273,16 @@ def test_heads_take_the_place_of_brains_where_scans_are_cut(configfile, trained,
     assert count(jobs) == {"brain": 1, "bias": 1, "head": 1, "prepare": 1, "apply": 1}
 
 
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"settings": 3, "predicted": {}, "device": {}}'])
+def test_a_damaged_plan_is_one_line(configfile, tmp_path, content):
+    path = tmp_path / "out" / "fake" / "models" / "upfield" / "fold-0" / "plan.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    done = snakemake(*configfile(methods=["upfield"]))
+    said = done.stdout + done.stderr
+    assert done.returncode != 0 and "plan.json" in said and "Traceback" not in said
+
+
 def test_slurm_gets_one_submission_for_a_participant_and_stage(configfile):
     done = snakemake(*configfile(splits={"scheme": "kfold", "folds": 5}), "--profile", "profiles/slurm")
     assert done.returncode == 0, done.stderr[-3000:]

@@ -2,7 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from upfield.errors import UpfieldError
+from upfield.foreign import read_object
 
 Triple = tuple[int, int, int]
 
@@ -43,6 +47,15 @@ def foreseen(method: str, fold: str, pairs: int, region: str, shape: Sequence[in
         thin = f", {max(flat)} of them not through the slices" if any(flat) else ""
         said += f", {region}s of about {times(box)} voxels of {times(voxel)} mm, up to {levels} halvings{thin}"
     return f"{said}; the rest follows when the scans are prepared (target `plan`)"
+
+
+def read_summary(path: str | Path) -> str:
+    """A plan in a line, from its file. Raises UpfieldError, one line, if it is damaged."""
+    plan = read_object(path)
+    try:
+        return summary(plan)
+    except (KeyError, TypeError, ValueError):
+        raise UpfieldError(f"{path} is no plan any more; delete it, and it is made again") from None
 
 
 def summary(plan: Mapping[str, Any]) -> str:
