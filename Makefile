@@ -53,7 +53,8 @@ test: lint
 # FAULT_TRIES=5: five times the usual number of tries.
 FAULT_TRIES ?= 1
 test-faults: setup
-	$(BIN)/python -m pytest tests/faults --tries $(FAULT_TRIES)
+	$(BIN)/python -m pytest tests/faults --tries $(FAULT_TRIES) \
+	  --numprocesses $$(getconf _NPROCESSORS_ONLN) --dist loadfile --no-loadscope-reorder
 
 SLURM_PACKAGES := munge slurmctld slurmd slurm-client slurmdbd mariadb-server
 test-slurm: setup

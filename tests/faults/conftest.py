@@ -17,7 +17,8 @@ from .small import Small
 LIMIT = 120
 # A line of the log that a person reads to its end.
 LONGEST = 400
-TABLE = pytest.StashKey[dict[str, Counter[str]]]()
+# The property of a test that holds a row of the table.
+COUNTED = "fault"
 
 
 class Hung(BaseException):
@@ -77,14 +78,20 @@ class Tally:
 
 
 @pytest.fixture
-def tally(request: pytest.FixtureRequest) -> Callable[[str], Tally]:
+def tally(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Tally]]:
     """Start the row of a fault in the table."""
-    rows = request.config.stash.setdefault(TABLE, {})
-    return lambda fault: Tally(rows.setdefault(fault, Counter()))
+    rows: dict[str, Counter[str]] = {}
+    yield lambda fault: Tally(rows.setdefault(fault, Counter()))
+    # What a test says so reaches the process that writes the table.
+    request.node.user_properties.extend((COUNTED, [fault, dict(counts)]) for fault, counts in rows.items())
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    rows = config.stash.get(TABLE, {})
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    rows: dict[str, Counter[str]] = {}
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        if getattr(report, "when", None) == "teardown":
+            for fault, counts in (said for name, said in report.user_properties if name == COUNTED):
+                rows.setdefault(fault, Counter()).update(counts)
     if rows:
         terminalreporter.section("faults")
         width = max(map(len, rows))
