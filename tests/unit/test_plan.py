@@ -133,6 +133,9 @@ def test_operations_of_a_step_are_those_of_its_convolutions():
             self.conv = torch.nn.Conv3d(1, 1, 3, padding=1, bias=False)
             self.batch_size, self.gradient_clip = 2, 1.0
 
+        def plans(self):
+            return {"generator": methods.OptimizerConfig(list(self.parameters()), 1e-3)}
+
         def training_step(self, batch, update):
             update(generator=(self.conv(batch["source"]) - batch["target"]).abs().mean())
             return {}

@@ -52,6 +52,10 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "probability": PROBABILITY,
     "rate": {"type": "number", "minimum": 0, "maximum": 1, "description": "learning rate of Adam"},
     "decay": {"type": "number", "minimum": 0, "maximum": 1, "description": "weight decay of AdamW; 0: Adam"},
+    "optimiser": {
+        "enum": ["adam", "muon"],
+        "description": "`muon`: of the weights of all layers but the last; Adam of the rest",
+    },
     "betas": {
         "type": "array",
         "items": _BETA,

@@ -1,6 +1,6 @@
 """What a method is: networks, losses and optimisers declared together, driven by the training loop."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -16,7 +16,7 @@ class OptimizerConfig:
     """How one group of parameters is optimised: Adam, with the learning rate a function of the epoch.
 
     With a weight `decay` above 0 it is AdamW (Loshchilov and Hutter 2019), which takes `lr` times `decay` times each
-    weight away in every step.
+    weight away in every step. `matrices` are those of the parameters that Muon steps in its place.
 
     `schedule` maps the epoch (a float that grows with every step, 0 at the start) and the number of epochs to a
     factor of `lr`.
@@ -27,6 +27,7 @@ class OptimizerConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     schedule: Schedule = field(default_factory=constant)
     decay: float = 0.0
+    matrices: Sequence[nn.Parameter] = ()
 
 
 class Update(Protocol):

@@ -19,7 +19,7 @@ class Supervised(Method):
     With `input_residual` it learns the difference from the first channel, and starts as the identity: what is there
     already need not be learned again. Voxels outside of the brain count `outside` as much as those in it. The last
     convolution of the network has `outputs` channels. With a `start` the network has one more channel of input and
-    learns the difference from that.
+    learns the difference from that. With the `optimiser` muon the weights of its layers but the last are Muon's.
     """
 
     def __init__(
@@ -39,12 +39,15 @@ class Supervised(Method):
         in_channels: int = 1,
         outputs: int = 1,
         start: Start | None = None,
+        optimiser: str = "adam",
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.generator = network if start is None else Started(network, start)
-        if input_residual or start is not None:
-            _silence(network, outputs)
+        last = _last(network, outputs)
+        if (input_residual or start is not None) and last is not None:
+            _silence(last)
+        self.matrices = _matrices(network, last) if optimiser == "muon" else []
         self.input_residual = input_residual and start is None
         self.lr, self.betas, self.decay = lr, (betas[0], betas[1]), decay
         self.schedule = schedules.make(**schedule)
@@ -55,7 +58,8 @@ class Supervised(Method):
     def plans(self) -> dict[str, OptimizerConfig]:
         """One optimiser."""
         parameters = list(self.generator.parameters())
-        return {"generator": OptimizerConfig(parameters, self.lr, self.betas, self.schedule, self.decay)}
+        how = (self.lr, self.betas, self.schedule, self.decay, self.matrices)
+        return {"generator": OptimizerConfig(parameters, *how)}
 
     def augment(self, batch: Batch, seed: tuple[int, ...]) -> Batch:
         """As the `augmentation` setting says."""
@@ -79,11 +83,20 @@ class Supervised(Method):
         return source[:, :1] + output if self.input_residual else output
 
 
-def _silence(network: nn.Module, outputs: int) -> None:
-    """Set the last convolution to 0, so that the network's first output is 0 everywhere."""
+def _last(network: nn.Module, outputs: int) -> nn.Module | None:
+    """The convolution that the output comes from."""
     convolutions = [part for part in network.modules() if isinstance(part, nn.Conv3d | nn.ConvTranspose3d)]
-    last = next((part for part in reversed(convolutions) if part.out_channels == outputs), None)
-    if last is not None:
-        nn.init.zeros_(last.weight)
-        if last.bias is not None:
-            nn.init.zeros_(last.bias)
+    return next((part for part in reversed(convolutions) if part.out_channels == outputs), None)
+
+
+def _silence(convolution: nn.Module) -> None:
+    """Set a convolution to 0, so that the network's first output is 0 everywhere."""
+    for parameter in convolution.parameters():
+        nn.init.zeros_(parameter)
+
+
+def _matrices(network: nn.Module, last: nn.Module | None) -> list[nn.Parameter]:
+    """The weights of all layers but the last: matrices of more than one row and column."""
+    layers = [part for part in network.modules() if isinstance(part, nn.Conv3d | nn.ConvTranspose3d | nn.Linear)]
+    weights = [parameter for part in layers if part is not last for parameter in part.parameters(recurse=False)]
+    return [weight for weight in weights if weight.ndim > 1 and weight.shape[0] > 1 and weight[0].numel() > 1]

@@ -38,8 +38,8 @@ class ResidualEncoderUNet(Supervised):
     `blocks` is the most residual blocks that a level of the encoder has. `flat_levels` is how many levels leave each
     axis alone, neither halving it nor looking along it: for thick voxels and few slices. With `fold` the first halving
     is no convolution: two voxels along each axis that is halved become channels. With `fitted_start` it learns the
-    difference from a `Start`. Batch norm, whose statistics are fixed
-    at prediction, so that a voxel's value does not depend on the window that it is predicted in.
+    difference from a `Start`. Batch norm, whose statistics are fixed at prediction, so that a voxel's value does not
+    depend on the window that it is predicted in.
     """
 
     def __init__(

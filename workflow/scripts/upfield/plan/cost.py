@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from upfield.methods import Method
+from upfield.training import muon
 from upfield.training.device import autocast
 
 
@@ -80,4 +81,5 @@ def training_step(
             method.training_step(batch, update)
         # Adam's two moments, the average, the weights of the best epoch, and weights in the order that libraries want.
         beside = weights * (4 + averaged)
-        return Cost(alive.peak + beside, counter.get_total_flops())
+        stepping = sum(muon.operations(plan.matrices) for plan in method.plans().values())
+        return Cost(alive.peak + beside, counter.get_total_flops() + stepping)

@@ -1,6 +1,6 @@
 """The optimisers of a method, with learning rates by layer, and how they step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,10 +10,13 @@ from torch.optim import Adam, AdamW, Optimizer
 from upfield.errors import UpfieldError
 from upfield.methods.base import Method
 from upfield.training import processes
+from upfield.training.muon import Muon
 
 
 class Optimisers:
-    """One Adam (AdamW) for each plan of a method; gradients of `accumulate` batches are averaged before a step.
+    """One Adam (AdamW) for each plan of a method, and one Muon for those of its parameters that want it.
+
+    Gradients of `accumulate` batches are averaged before a step.
 
     `layer_lr` maps names of modules, such as `generator.head`, to factors of the plan's learning rate; of several
     that hold a parameter the longest name counts. Raises UpfieldError if a module does not exist.
@@ -25,14 +28,15 @@ class Optimisers:
         self.plans, self.scaler, self.accumulate = method.plans(), scaler, accumulate
         self.gradient_clip = method.gradient_clip
         factors = _factors(method, layer_lr)
-        self.adams: dict[str, Optimizer] = {}
+        self.steppers: dict[str, dict[str, Optimizer]] = {}
         for name, plan in self.plans.items():
-            groups: dict[float, list[Tensor]] = {}
-            for parameter in plan.parameters:
-                groups.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
-            parts = [{"params": part, "factor": factor} for factor, part in groups.items()]
-            decaying = AdamW(parts, lr=plan.lr, betas=plan.betas, weight_decay=plan.decay) if plan.decay else None
-            self.adams[name] = decaying or Adam(parts, lr=plan.lr, betas=plan.betas)
+            matrices = {id(matrix) for matrix in plan.matrices}
+            rest = _grouped([parameter for parameter in plan.parameters if id(parameter) not in matrices], factors)
+            decaying = AdamW(rest, lr=plan.lr, betas=plan.betas, weight_decay=plan.decay) if plan.decay else None
+            self.steppers[name] = {name: decaying or Adam(rest, lr=plan.lr, betas=plan.betas)}
+            if plan.matrices:
+                muon = Muon(_grouped(plan.matrices, factors), lr=plan.lr, weight_decay=plan.decay)
+                self.steppers[name][f"{name}_matrices"] = muon
         self.part = 0
 
     def set_rates(self, epoch: float, epochs: float) -> dict[str, float]:
@@ -40,8 +44,9 @@ class Optimisers:
         rates = {}
         for name, plan in self.plans.items():
             rates[f"lr_{name}"] = plan.lr * plan.schedule(epoch, epochs)
-            for group in self.adams[name].param_groups:
-                group["lr"] = rates[f"lr_{name}"] * group["factor"]
+            for stepper in self.steppers[name].values():
+                for group in stepper.param_groups:
+                    group["lr"] = rates[f"lr_{name}"] * group["factor"]
         return rates
 
     def update(self, **losses: Tensor) -> None:
@@ -51,7 +56,8 @@ class Optimisers:
         """
         for number, (name, loss) in enumerate(losses.items()):
             if self.part == 0:
-                self.adams[name].zero_grad(set_to_none=True)
+                for stepper in self.steppers[name].values():
+                    stepper.zero_grad(set_to_none=True)
             scaled = self.scaler.scale(loss / self.accumulate)
             scaled.backward(inputs=self.plans[name].parameters, retain_graph=number + 1 < len(losses))
         if self.part + 1 < self.accumulate // processes.count():
@@ -59,9 +65,11 @@ class Optimisers:
         for name in losses:
             processes.add_gradients(self.plans[name].parameters)
         for name in losses:
-            self.scaler.unscale_(self.adams[name])
+            for stepper in self.steppers[name].values():
+                self.scaler.unscale_(stepper)
             torch.nn.utils.clip_grad_norm_(self.plans[name].parameters, self.gradient_clip)
-            self.scaler.step(self.adams[name])
+            for stepper in self.steppers[name].values():
+                self.scaler.step(stepper)
 
     def finish(self) -> None:
         """End a step: only now may the loss scale change, which all gradients of a step must share."""
@@ -69,12 +77,21 @@ class Optimisers:
 
     def state(self) -> dict[str, Any]:
         """Everything that a checkpoint must hold; between steps there is no gradient to keep."""
-        return {name: adam.state_dict() for name, adam in self.adams.items()}
+        return {name: stepper.state_dict() for each in self.steppers.values() for name, stepper in each.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from what `state` gave."""
-        for name, adam in self.adams.items():
-            adam.load_state_dict(state[name])
+        for each in self.steppers.values():
+            for name, stepper in each.items():
+                stepper.load_state_dict(state[name])
+
+
+def _grouped(parameters: Sequence[Tensor], factors: Mapping[int, float]) -> list[dict[str, Any]]:
+    """Groups of an optimiser, by their factor of the learning rate."""
+    groups: dict[float, list[Tensor]] = {}
+    for parameter in parameters:
+        groups.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
+    return [{"params": part, "factor": factor} for factor, part in groups.items()]
 
 
 def _factors(method: Method, layer_lr: Mapping[str, float]) -> dict[int, float]:
