@@ -15,6 +15,8 @@ from upfield.plan.shape import SHALLOW, Costs, Shape, fitted, narrower
 SHARE = {"cpu": 0.94, "cuda": 0.88}
 # Steps of a training: for each pair, at least, and at most.
 STEPS_EACH, FEWEST, MOST = 2500, 1000, 50_000
+# Operations of a training in which the fewest steps were enough; of a longer one half goes into steps, half into width.
+SHORT = 45e12
 # Hours that a training may take where nothing is said.
 HOURS = {"cpu": 1.0, "cuda": 12.0}
 # Validations, each at the end of an epoch, and their patches.
@@ -55,13 +57,14 @@ def plan(
     allowed = 3600 * (hours or HOURS[device.kind])
     shape = fitted(fingerprint, limit, costs, given, slow=device.slow)
     useful = min(max(STEPS_EACH * fingerprint.pairs, FEWEST), MOST)
+    fewest = FEWEST * math.sqrt(max(allowed * device.rate / SHORT, 1.0))
     # A memory that was named is to be used.
     while device.slow and not device.assumed:
         less = narrower(shape)
         if less is None or not less.keeps(given):
             break
         # More steps are worth smaller patches; a narrower network is worth it only where there would be hardly any.
-        enough = useful if (less.base, less.blocks) == (shape.base, shape.blocks) else FEWEST
+        enough = useful if (less.base, less.blocks) == (shape.base, shape.blocks) else min(fewest, useful)
         if allowed * device.rate >= enough * costs.about(shape)[1]:
             break
         shape = less
