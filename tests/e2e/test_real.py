@@ -31,6 +31,7 @@ def test_lowfield_example_on_real_scans(real_data, study, tmp_path):
         "preprocess": {"spacing": 3.0},
         "splits": {"fractions": {"train": 0.34, "val": 0.33, "test": 0.33}},
         "patches": {"size": 32, "per_volume": 12, "per_volume_val": 2},
+        "methods": ["unet3d_patchgan"],
         "train": {"epochs": 4},
         "evaluate": {"regions": False, "segmentation": False, "as_applied": False},
     }

@@ -63,6 +63,7 @@ def finished(study, balls):
             },
             "splits": {"fractions": {"train": 0.34, "val": 0.33, "test": 0.33}},
             "patches": {"size": 24, "per_volume": 8, "per_volume_val": 2},
+            "methods": ["unet3d_patchgan"],
             "method_overrides": {"unet3d": SMALL, "unet3d_patchgan": SMALL | GAN},
             "train": {"epochs": 2},
             "evaluate": {

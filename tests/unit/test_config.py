@@ -24,7 +24,7 @@ def methods_folder(tmp_path, monkeypatch):
     """config/methods/ with two simple methods instead of the real ones."""
     folder = tmp_path / "methods"
     folder.mkdir()
-    for name in ("unet3d", "unet3d_patchgan"):
+    for name in ("unet3d", "unet3d_patchgan", "upfield"):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(METHOD))
     monkeypatch.setattr(catalogue, "METHOD_FILES", folder)
     monkeypatch.chdir(tmp_path)
@@ -204,7 +204,7 @@ def test_bad_method_file(study, methods_folder, refused, change, words):
 def test_baselines_come_first_and_once(study):
     listed = module.methods(changed(study, methods=["unet3d_patchgan", "unet3d", "identity"]))
     assert listed == ["identity", "spline", "histogram_match", "denoise", "unet3d", "unet3d_patchgan"]
-    assert module.trained_methods(study) == ["histogram_match", "denoise", "unet3d", "unet3d_patchgan"]
+    assert module.trained_methods(study) == ["histogram_match", "denoise", "unet3d", "upfield"]
     assert all(module.method_settings(study, name) == {} for name in module.MODEL_FREE)
 
 
@@ -310,8 +310,8 @@ def test_an_unknown_limit_is_named(study, refused):
 @pytest.mark.parametrize(
     ("over", "found"),
     [
-        ({}, ("psnr", "unet3d_patchgan", ["identity", "spline", "histogram_match"])),
-        ({"primary": {"baseline": "unet3d"}}, ("psnr", "unet3d_patchgan", ["unet3d"])),
+        ({}, ("psnr", "upfield", ["identity", "spline", "histogram_match"])),
+        ({"primary": {"baseline": "unet3d"}}, ("psnr", "upfield", ["unet3d"])),
         ({"primary": {"metric": "dice_grey", "method": "unet3d"}, "margin": 0.02}, None),
     ],
 )
@@ -332,7 +332,7 @@ def test_primary_comparison_is_named_or_known(study, over, found):
         ({"primary": {"metric": "pnsr"}}, "statistics.primary.metric is 'pnsr'"),
         ({"primary": {"metric": "vif"}}, "statistics.primary.metric is 'vif'"),
         ({"primary": {"method": "unet"}}, "statistics.primary.method is 'unet'"),
-        ({"primary": {"baseline": "unet3d_patchgan"}}, "statistics.primary compares unet3d_patchgan with"),
+        ({"primary": {"baseline": "upfield"}}, "statistics.primary compares upfield with"),
         ({"primary": {"method": "spline", "baseline": "identity"}}, "at least one of them a network"),
         ({"margin": 0}, "statistics.margin is 0"),
     ],

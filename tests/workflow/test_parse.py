@@ -108,6 +108,7 @@ def test_whole_study_is_planned_before_anything_runs(configfile, dataset, tmp_pa
         "cohort": 1,
         "splits": 1,
         "patch_store": pairs - test,
+        "write_plan": 1,
         "train_model": 2,
         "fit_histogram": 1,
         "fit_denoise": 1,
@@ -138,7 +139,7 @@ def test_whole_study_is_planned_before_anything_runs(configfile, dataset, tmp_pa
     metrics = [f"metrics/{name}.tsv" for name in ("per_subject", "leaderboard", "comparisons")]
     models = [
         f"models/{method}/fold-0_seed-42/{name}"
-        for method in ("unet3d", "unet3d_patchgan", "histogram_match", "denoise")
+        for method in ("unet3d", "upfield", "histogram_match", "denoise")
         for name in ("model.safetensors", "model.json", "history.tsv")
     ]
     (person,) = [job.wildcards["participant"] for job in jobs if job.rule == "measure"]
@@ -149,7 +150,7 @@ def test_whole_study_is_planned_before_anything_runs(configfile, dataset, tmp_pa
             "space-target_desc-preproc_T1w.json",
             "desc-brain_mask.nii.gz",
             "from-source_to-target_mode-image_xfm.txt",
-            *(f"space-target_desc-{method.replace('_', '')}_T1w.nii.gz" for method in [*BASELINES, "unet3d_patchgan"]),
+            *(f"space-target_desc-{method.replace('_', '')}_T1w.nii.gz" for method in [*BASELINES, "upfield"]),
         )
     ]
     expected = {str(root / name) for name in [*tables, *metrics, *models, *scans, "report/index.html"]}
