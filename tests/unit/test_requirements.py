@@ -31,8 +31,9 @@ def methods_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def study(methods_folder):
-    """The default configuration."""
-    return yaml.safe_load((config.ROOT / "config" / "config.yaml").read_text())
+    """The default configuration, of one of the simple methods."""
+    default = yaml.safe_load((config.ROOT / "config" / "config.yaml").read_text())
+    return default | {"methods": ["unet3d_patchgan"]}
 
 
 def changed(base, /, **over):
