@@ -16,7 +16,7 @@ from upfield.predict.interpolate import interpolate
 from upfield.study.config import method_settings
 
 REASON = "quality: source and target are mirror images"
-SCALE = {"IntensityOffset": 10.0, "IntensityScale": 100.0}
+SCALE = {"IntensityOffset": 10.0, "IntensityScale": 100.0, "SkullStripped": True}
 ON_CPU = {"overlap": 0.5, "tta": False, "device": "cpu", "precision": "fp32"}
 
 

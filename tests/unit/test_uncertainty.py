@@ -192,7 +192,8 @@ def test_standard_deviation_is_an_image_in_the_target_s_intensities(tmp_path):
                "target": (noise(6, 8, 8), native)}  # fmt: skip
     for name, (data, affine) in volumes.items():
         save(Volume(data, affine), tmp_path / f"{name}.nii.gz")
-        write_json(tmp_path / f"{name}.json", {"IntensityOffset": 50.0, "IntensityScale": 200.0})
+        scale = {"IntensityOffset": 50.0, "IntensityScale": 200.0, "SkullStripped": True}
+        write_json(tmp_path / f"{name}.json", scale)
     paths = {name: str(tmp_path / f"{name}.nii.gz") for name in volumes}
     image, deviation = (str(tmp_path / f"{name}.nii.gz") for name in ("image", "std"))
     enhance(
