@@ -15,7 +15,7 @@ from upfield.preprocess.derivatives import excluded
 from upfield.step import step
 
 
-@step(version=0, memory=(1500, 30), minutes=(1, 0.05))
+@step(version=1, memory=(1500, 30), minutes=(1, 0.05))
 def write_plan(
     train_stores: Sequence[str],
     sources: Sequence[str],

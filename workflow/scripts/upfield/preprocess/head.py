@@ -16,7 +16,7 @@ SMOOTH = 1.2
 CLOSED = 10.0
 
 
-@step(version=1, memory=(200, 60), minutes=(0.2, 0.03))
+@step(version=0, memory=(200, 60), minutes=(0.2, 0.03))
 def find_head(image: str, mask: str, head: str) -> None:
     """Write the head mask of a scan on its own grid; `image` is bias-corrected, `mask` its brain.
 
