@@ -6,7 +6,8 @@ python benchmarks/plan.py --plans 10 --measured 2
 A plan is right if its network is built with its settings and takes a patch, if patches are multiples of what it needs
 and no larger than the volumes, if the peak that it foresees is below its memory, if a second time gives the same, and
 if no setting is left open. The measured peak of a process that takes two steps is to be 80 to 100 % of the memory that
-was named. Exits 1 if anything is not so.
+was named, in ten plans that memory limits; one that has all that is of use (a small slab) may take less. Exits 1 if
+anything is not so.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from upfield.catalogue.methods import facts
 from upfield.errors import UpfieldError
 from upfield.plan import decide
 from upfield.plan import device as devices
+from upfield.plan import shape as shapes
 from upfield.plan.device import Device
 from upfield.plan.fingerprint import Fingerprint
 from upfield.study import config
@@ -104,6 +106,15 @@ def wrong(plan: Mapping[str, Any], data: Fingerprint, device: Device) -> list[st
     return found
 
 
+def largest(plan: Mapping[str, Any], data: Fingerprint) -> bool:
+    """Whether memory is no limit: the widest network, the whole brain, the largest batch."""
+    settings = plan["settings"]
+    most = shapes.MOST_CHANNELS // 2 ** (settings["levels"] - settings["fold"])
+    widest = max(width for width in shapes.WIDTHS if width <= max(most, shapes.WIDTHS[0]))
+    whole = all(edge >= min(size, shapes.LARGE) for edge, size in zip(settings["patch"], data.shape, strict=True))
+    return whole and settings["batch_size"] == shapes.MOST_BATCH and settings["base"] == widest
+
+
 def measured(plan: Mapping[str, Any], channels: int) -> int:
     """Bytes at the peak of a process that takes two steps as planned."""
     said = json.dumps({"settings": plan["settings"], "channels": channels})
@@ -120,8 +131,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--measured", type=int, default=10, help="of as many more the memory is measured (10)")
     given = parser.parse_args(arguments)
     dice, failed, seconds = np.random.default_rng(SEED), 0, []
-    for number in range(given.plans + given.measured):
-        data = study(dice)
+    number, limited = -1, 0
+    while number + 1 < given.plans or limited < given.measured:
+        number, data = number + 1, study(dice)
         if measuring := number >= given.plans:
             device = devices.of("cpu", f"{dice.choice(MEASURED_SIZES)}GB", threads=1, job=0)
         else:
@@ -135,18 +147,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except UpfieldError as error:
             print(f"{number + 1}: {data.shape} of {data.spacing} mm, {memory / 1e9:g} GB: {error}  WRONG", flush=True)
             failed += 1
+            limited += measuring
             continue
         seconds.append(time.monotonic() - begun)
         shown = {name: plan["settings"][name] for name in ("base", "levels", "flat_levels", "batch_size", "patch")}
         foreseen = plan["predicted"]["memory"] / memory
         line = f"{number + 1}: {data.shape} x {data.channels}, {memory / 1e9:g} GB: {shown}, foresees {foreseen:.2f}"
         if measuring:
-            share = measured(plan, data.channels) / memory
-            line += f", measured {share:.2f}"
-            problems += [] if LOW <= share <= HIGH else [f"{share:.2f} of the memory, expected {LOW} to {HIGH}"]
+            share, free = measured(plan, data.channels) / memory, largest(plan, data)
+            line += f", measured {share:.2f}{', the largest that is of use' if free else ''}"
+            # What small slabs leave of the memory is no fault, and says nothing: another is measured in their place.
+            low = 0.0 if free else LOW
+            limited += not free
+            problems += [] if low <= share <= HIGH else [f"{share:.2f} of the memory, expected {low} to {HIGH}"]
         failed += bool(problems)
         print(f"{line}{'  WRONG: ' + '; '.join(problems) if problems else ''}", flush=True)
-    print(f"{failed} of {given.plans + given.measured} plans wrong; a plan takes {np.median(seconds):.1f} s (median)")
+    print(f"{failed} of {number + 1} plans wrong; a plan takes {np.median(seconds):.1f} s (median)")
     return int(failed > 0)
 
 
