@@ -21,7 +21,7 @@ from upfield.plan.depth import Triple, depth
 from upfield.plan.fingerprint import Fingerprint
 
 # Channels of the first level, what is usual, and how many the deepest level may have.
-WIDTHS, USUAL, MOST_CHANNELS = (*range(8, 33, 4), 48, 64), 32, 512
+WIDTHS, USUAL, MOST_CHANNELS = tuple(range(8, 65, 4)), 32, 512
 # Edges of the patches by which memory is judged, multiples of what the deepest network needs, and widths.
 REFERENCES = (64, 128)
 REFERENCE_WIDTHS = (WIDTHS[0], 24, WIDTHS[-1])
