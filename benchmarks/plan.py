@@ -109,8 +109,7 @@ def wrong(plan: Mapping[str, Any], data: Fingerprint, device: Device) -> list[st
 def largest(plan: Mapping[str, Any], data: Fingerprint) -> bool:
     """Whether memory is no limit: the widest network, the whole brain, the largest batch."""
     settings = plan["settings"]
-    most = shapes.MOST_CHANNELS // 2 ** (settings["levels"] - settings["fold"])
-    widest = max(width for width in shapes.WIDTHS if width <= max(most, shapes.WIDTHS[0]))
+    widest = shapes.widest(settings["levels"], settings["fold"])
     whole = all(edge >= min(size, shapes.LARGE) for edge, size in zip(settings["patch"], data.shape, strict=True))
     return whole and settings["batch_size"] == shapes.MOST_BATCH and settings["base"] == widest
 

@@ -118,7 +118,7 @@ def fitted(fingerprint: Fingerprint, limit: float, costs: Costs, given: Mapping[
     whole = [_multiple(min(edge, LARGE), unit) for edge in fingerprint.shape]
     smallest = [min(edge, max(SMALL, unit * 2)) for edge in whole]
     fold, blocks = given.get("fold", slow), LIGHT if slow else BLOCKS
-    widest = max(MOST_CHANNELS // 2 ** (levels - fold), WIDTHS[0])
+    most = widest(levels, fold)
     shape = Shape(WIDTHS[0], levels, flat, blocks, fold, (smallest[0], smallest[1], smallest[2]), 1).with_given(given)
     if not costs.fits(shape, limit) and given.get("blocks") is None:
         shape = replace(shape, blocks=1)
@@ -130,12 +130,12 @@ def fitted(fingerprint: Fingerprint, limit: float, costs: Costs, given: Mapping[
         )
     stages: tuple[Callable[[Shape], Shape | None], ...] = (
         functools.partial(_fuller, USUAL_BATCH),
-        functools.partial(_wider, min(USUAL // 2, widest)),
+        functools.partial(_wider, min(USUAL // 2, most)),
         functools.partial(_larger, unit, [min(edge, MIDDLE) for edge in whole]),
-        functools.partial(_wider, min(USUAL, widest)),
+        functools.partial(_wider, min(USUAL, most)),
         functools.partial(_larger, unit, whole),
         functools.partial(_fuller, MOST_BATCH),
-        functools.partial(_wider, widest),
+        functools.partial(_wider, most),
     )
     passed = [shape]
     for stage in stages:
@@ -145,6 +145,12 @@ def fitted(fingerprint: Fingerprint, limit: float, costs: Costs, given: Mapping[
             passed.append(shape)
     # The line is not exact, least of all for small patches.
     return next((one for one in reversed(passed) if costs.exact(one).peak <= limit), passed[0])
+
+
+def widest(levels: int, fold: bool) -> int:
+    """The largest of the widths that the deepest level of a network leaves room for."""
+    most = max(MOST_CHANNELS // 2 ** (levels - fold), WIDTHS[0])
+    return max(width for width in WIDTHS if width <= most)
 
 
 def _fuller(most: int, shape: Shape) -> Shape | None:
