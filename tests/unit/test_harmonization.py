@@ -4,10 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import ndimage
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from upfield.errors import ScanError, UpfieldError
 from upfield.evaluate import harmonization
-from upfield.evaluate.harmonization import cohort, features
+from upfield.evaluate.harmonization import classifier, cohort, features
 
 SHAPE = (36, 40, 32)
 
@@ -176,6 +179,24 @@ def test_auc_is_of_the_participants_not_of_their_slabs(monkeypatch):
     again = cohort.scanner_auc(copied, 0)
     assert again.value == pytest.approx(value, abs=0.1) and np.diff(again.interval()) > 0.5 * (high - low)
     assert low < value < high
+
+
+@pytest.mark.parametrize(("sizes", "shift"), [((4, 9), 0.5), ((15, 15), 0.0), ((6, 6), 8.0)])
+def test_the_classifier_is_that_of_scikit_learn(sizes, shift):
+    made = drawn(3, sizes=sizes, shift=shift)
+    known = np.concatenate(made.features).reshape(-1, made.features[0].shape[2]) * 7 + 3
+    known = np.column_stack([known, np.full(len(known), 2.5)])
+    label = np.repeat([0, 1], [part.shape[0] * part.shape[1] for part in made.features])
+    logistic = LogisticRegression(C=classifier.RIDGE, class_weight="balanced", tol=1e-10, max_iter=10_000)
+    theirs = make_pipeline(StandardScaler(), logistic).fit(known, label)
+    score = classifier.fit(known, label)
+    others = np.random.default_rng(0).normal(size=(20, known.shape[1]))
+    np.testing.assert_allclose(score(others), theirs.decision_function(others), rtol=1e-5, atol=1e-5)
+
+
+def test_the_classifier_refuses_what_is_no_number():
+    with pytest.raises(ValueError, match="finite"):
+        classifier.fit(np.array([[1.0], [np.nan]]), np.array([0, 1]))
 
 
 def test_scans_of_a_person_seen_by_both_scanners_stay_in_one_fold(monkeypatch):

@@ -1,4 +1,5 @@
-import gc
+import io
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -269,8 +270,30 @@ def test_nothing_far_from_the_brain_is_drawn(head):
 
     distance = ndimage.distance_transform_edt(head.brain.data == 0, sampling=head.brain.grid.spacing)
     painted = head.high.with_data(np.where(distance > gallery.RIM, 5000, head.high.data).astype(np.float32))
-    gc.freeze()  # as `draw` does: nilearn collects garbage for each slice
     assert gallery.mask_contours(painted, head.brain) == gallery.mask_contours(head.high, head.brain)
+
+
+def test_left_is_on_the_left_and_the_contour_around_the_brain(awkward, centroid):
+    from PIL import Image
+    from upfield.report import gallery
+
+    brain = awkward.with_data(awkward.data > 0.2 * awkward.data.max())
+    middle = centroid(awkward)
+    indices = np.stack([*np.indices(brain.data.shape), np.ones(brain.data.shape)])
+    world = np.tensordot(awkward.affine, indices, axes=1)[:3]
+    halves = awkward.with_data(np.where(world[0] < middle[0], 100, 20).astype(np.float32))
+    made = Image.open(io.BytesIO(gallery.mask_contours(halves, brain))).convert("RGB")
+    picture = np.asarray(made).astype(int)
+    # A ball is as large along each axis: three rows of four slices.
+    rows, columns = (np.linspace(0, size, n + 1).astype(int) for size, n in zip(picture.shape, (3, 4), strict=False))
+    for top, bottom in pairwise(rows[:3]):
+        for first, last in pairwise(columns):
+            part = picture[top:bottom, first:last]
+            found = np.argwhere(part[..., 0] - part[..., 2] > 50)
+            assert len(found) > 50
+            inside = part[tuple(slice(low + 3, high - 3) for low, high in zip(found.min(0), found.max(0), strict=True))]
+            left, right = np.array_split(inside.sum(axis=2), 2, axis=1)
+            assert left.mean() > 1.5 * right.mean()
 
 
 def test_a_pair_without_a_brain_gets_pictures_that_say_so(files, tmp_path):

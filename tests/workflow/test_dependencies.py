@@ -17,6 +17,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 NAMED = {
     "bids-validator-deno": ("workflow/scripts/upfield/bids/validate.py", '"bids-validator-deno"'),
     "einops": ("workflow/scripts/upfield/methods/monai_network.py", "einops"),
+    "nilearn": ("workflow/scripts/upfield/phantom/anatomy.py", 'files("nilearn")'),
     "snakemake-executor-plugin-cluster-generic": ("profiles/generic/config.yaml", "executor: cluster-generic"),
 }
 DEV_PROGRAMS = {"mypy", "ruff", "snakefmt", "pytest-xdist"}

@@ -99,7 +99,7 @@ def seen(case: Case, scanner: str) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[harmonization.COLUMNS]
 
 
-@step(version=2, memory=(300, 1), minutes=(0.5, 0.05))
+@step(version=3, memory=(300, 1), minutes=(0.2, 0.02))
 def scanners(
     parts: Sequence[str],
     splits: str,

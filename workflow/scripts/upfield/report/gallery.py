@@ -1,27 +1,27 @@
 """Pictures of a pair that a person can judge in two seconds: brain masks, and how source and target lie together.
 
-Slices are cut and annotated by nilearn. A head can be recognised by its face, so nothing farther than 10 mm from the
-brain mask is ever drawn: enough to see whether a mask cuts into the brain or takes skull with it, and no face.
+Slices lie side by side in millimetres, left on the left. A head can be recognised by its face, so nothing farther than
+10 mm from the brain mask is ever drawn: enough to see whether a mask cuts into the brain or takes skull with it, and no
+face.
 """
 
-import gc
-import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from nilearn.plotting import plot_anat
-from nilearn.plotting.displays import OrthoSlicer
-from PIL import Image
+from skimage.feature import canny
 
 from upfield.files import atomic
 from upfield.image import nifti
-from upfield.image.nifti import Array, Volume
-from upfield.image.transforms import Transform
+from upfield.image.nifti import Array, Grid, Volume
+from upfield.image.pictures import webp
 from upfield.preprocess.derivatives import excluded
 from upfield.quality import PICTURES, pair
-from upfield.quality.pair import Brain
+from upfield.quality.pair import Meeting
 from upfield.step import step
 
 # mm around the brain that is drawn.
@@ -31,9 +31,44 @@ FIELD = 24.0
 # Where a brain is cut, as shares of its extent along an axis.
 CUTS = (0.2, 0.4, 0.6, 0.8)
 CONTOUR = "#ff9d3b"
+# Inches of a picture of masks, and of one of a pair; mm between slices.
+MASKS, PAIR = (6.4, 4.8), (7.2, 2.6)
+GAP = 8.0
 
 
-@step(version=0, memory=(400, 60), minutes=(0.3, 0.02))
+@dataclass(frozen=True)
+class Slice:
+    """A slice to draw: `shown` (U, V), 0 to 1, U to the right and V upwards, and an outline or edges over it."""
+
+    shown: Array
+    spacing: Array
+    left_right: bool
+    outline: Array | None = None
+    edges: Array | None = None
+
+    @property
+    def extent(self) -> Array:
+        """Its size in mm."""
+        return np.array(self.shown.shape) * self.spacing
+
+    def draw(self, axes: Axes, corner: Array) -> None:
+        """Draw it with its lower left corner there, mm."""
+        ends = corner + self.extent
+        frame = (corner[0], ends[0], corner[1], ends[1])
+        axes.imshow(self.shown.T, cmap="gray", vmin=0, vmax=1, origin="lower", extent=frame)
+        if self.edges is not None:
+            painted = np.ma.masked_equal(self.edges.T.astype(float), 0)
+            axes.imshow(painted, cmap=ListedColormap([CONTOUR]), origin="lower", extent=frame)
+        if self.outline is not None and self.outline.any():
+            places = [start + (np.arange(n) + 0.5) * mm
+                      for start, n, mm in zip(corner, self.shown.shape, self.spacing, strict=True)]  # fmt: skip
+            axes.contour(*places, self.outline.T.astype(float), levels=[0.5], colors=[CONTOUR], linewidths=1.0)
+        if self.left_right:
+            for letter, x, side in (("L", frame[0], "left"), ("R", frame[1], "right")):
+                axes.text(x, frame[3], letter, color="white", fontsize=8, ha=side, va="top")
+
+
+@step(version=1, memory=(400, 60), minutes=(0.3, 0.02))
 def draw(
     source: str,
     source_mask: str,
@@ -49,8 +84,6 @@ def draw(
     Files are as for `quality.stage.assess`; a template's are not drawn. A scan without a brain, and a pair that could
     not be registered, get a picture that says so.
     """
-    # nilearn collects garbage dozens of times; what is there already need not be looked through each time.
-    gc.freeze()
     written = dict(zip(PICTURES, pictures, strict=True))
     brains = {}
     for side, path, brain in (("source", source, source_mask), ("target", target, target_mask)):
@@ -65,10 +98,14 @@ def draw(
         for name in PICTURES[2:]:
             _write(written[name], _words(reason or "no pair to show"))
         return
-    moves = nifti.read_transform(transform)
-    _write(written["before"], edges(brains["source"], brains["target"], np.eye(4)))
-    _write(written["after"], edges(brains["source"], brains["target"], moves))
-    _write(written["checkerboard"], checkerboard(brains["source"], brains["target"], moves))
+    where = pair.grid(brains["target"])
+    before, after = (
+        pair.meet(brains["source"], brains["target"], where, way)
+        for way in (np.eye(4), nifti.read_transform(transform))
+    )
+    _write(written["before"], edges(before, where))
+    _write(written["after"], edges(after, where))
+    _write(written["checkerboard"], checkerboard(after, where))
 
 
 def mask_contours(image: Volume, mask: Volume) -> bytes:
@@ -76,42 +113,31 @@ def mask_contours(image: Volume, mask: Volume) -> bytes:
     image, mask = nifti.reorient(image), nifti.reorient(mask)
     inside = mask.data > 0
     low, high = np.percentile(image.data[inside], (0.5, 99.5))
-    box = nifti.bounding_box(inside, np.ceil(RIM / image.grid.spacing).astype(int))
-    part = tuple(map(slice, *box))
-    affine = nifti.crop(image.grid, *box).affine
-    shown = np.where(nifti.dilated(mask.with_data(inside), RIM), image.data, min(low, 0.0))[part]
-    picture, outline = (nifti.to_nibabel(Volume(data, affine)) for data in (shown, inside[part].astype(np.float32)))
-    corners = [(image.affine @ np.append(corner, 1.0))[:3] for corner in nifti.bounding_box(inside)]
-    figure = Figure(figsize=(6.4, 4.8), facecolor="black")
-    for row, axis in enumerate("xyz"):
-        start, end = (corner[row] for corner in corners)
-        cuts = [start + share * (end - start) for share in CUTS]
-        display = plot_anat(
-            picture, display_mode=axis, cut_coords=cuts, figure=figure, axes=(0.0, row / 3, 1.0, 1 / 3),
-            vmin=min(low, 0.0), vmax=high, annotate=False, draw_cross=False, colorbar=False, black_bg=True,
-        )  # fmt: skip
-        display.add_contours(outline, levels=[0.5], colors=[CONTOUR], linewidths=1.0)
-    return _webp(figure)
+    low = min(float(low), 0.0)
+    part = tuple(map(slice, *nifti.bounding_box(inside, np.ceil(RIM / image.grid.spacing).astype(int))))
+    inside, data = inside[part], image.data[part]
+    near = nifti.dilated(Volume(inside, image.affine), RIM)
+    shown = np.where(near, np.clip((data - low) / max(float(high) - low, 1e-6), 0, 1), 0.0)
+    first, last = nifti.bounding_box(inside)
+    rows = [
+        [_slice(shown, image.grid, axis, int(cut), outline=inside)
+         for cut in first[axis] + np.array(CUTS) * (last[axis] - first[axis])]
+        for axis in (2, 1, 0)
+    ]  # fmt: skip
+    return _picture(rows, MASKS)
 
 
-def edges(source: Brain, target: Brain, transform: Transform) -> bytes:
-    """WebP: the source brain on the target's grid, with the edges of the target brain drawn over it."""
-    where = pair.grid(target)
-    meeting = pair.meet(source, target, where, transform)
-    figure, display = _ortho(Volume(meeting.source, where.affine), Volume(meeting.target, where.affine))
-    display.add_edges(nifti.to_nibabel(Volume(meeting.target, where.affine)), color=CONTOUR)
-    return _webp(figure)
+def edges(meeting: Meeting, where: Grid) -> bytes:
+    """WebP: the source brain on the grid where both meet, with the edges of the target brain drawn over it."""
+    return _ortho(_windowed(meeting.source), meeting.target, where, edges=True)
 
 
-def checkerboard(source: Brain, target: Brain, transform: Transform) -> bytes:
+def checkerboard(meeting: Meeting, where: Grid) -> bytes:
     """WebP: fields of 24 mm from the source and the target in turn, each in its own window: folds should run on."""
-    where = pair.grid(target)
-    meeting = pair.meet(source, target, where, transform)
     fields = [np.arange(size) * step // FIELD for size, step in zip(where.shape, where.spacing, strict=True)]
     odd = sum(np.meshgrid(*fields, indexing="ij")) % 2 == 1
     shown = np.where(odd, _windowed(meeting.source), _windowed(meeting.target))
-    figure, _ = _ortho(Volume(shown, where.affine), Volume(meeting.target, where.affine))
-    return _webp(figure)
+    return _ortho(shown, meeting.target, where)
 
 
 def _windowed(data: Array) -> Array:
@@ -121,30 +147,51 @@ def _windowed(data: Array) -> Array:
     return np.clip((data - low) / max(high - low, 1e-6), 0, 1) * (data != 0)
 
 
-def _ortho(shown: Volume, target: Volume) -> tuple[Figure, OrthoSlicer]:
-    """One slice along each axis through the middle of the target's brain."""
-    low, high = nifti.bounding_box(target.data != 0)
-    middle = (target.affine @ np.append((low + high) / 2, 1.0))[:3]
-    figure = Figure(figsize=(7.2, 2.6), facecolor="black")
-    window = _windowed(shown.data)
-    display = plot_anat(
-        nifti.to_nibabel(shown.with_data(window)), display_mode="ortho", cut_coords=middle.tolist(), figure=figure,
-        vmin=0.0, vmax=1.0, draw_cross=False, colorbar=False, black_bg=True,
-    )  # fmt: skip
-    return figure, display
+def _ortho(shown: Array, target: Array, where: Grid, edges: bool = False) -> bytes:
+    """One slice along each axis through the middle of the target's brain, with the target's edges if asked."""
+    low, high = nifti.bounding_box(target != 0)
+    middle = (low + high) // 2
+    windowed = _windowed(target) if edges else None
+    return _picture([[_slice(shown, where, axis, int(middle[axis]), edges=windowed) for axis in range(3)]], PAIR)
+
+
+def _slice(
+    shown: Array, grid: Grid, axis: int, index: int, outline: Array | None = None, edges: Array | None = None
+) -> Slice:
+    """A slice across an axis of arrays in RAS+ order; its edges are those of `edges` there."""
+    return Slice(
+        shown.take(index, axis),
+        np.delete(grid.spacing, axis),
+        axis > 0,
+        None if outline is None else outline.take(index, axis),
+        None if edges is None else canny(edges.take(index, axis), sigma=1.0),
+    )
+
+
+def _picture(rows: Sequence[Sequence[Slice]], inches: tuple[float, float]) -> bytes:
+    """WebP of rows of slices, all at one scale."""
+    figure = Figure(figsize=inches, facecolor="black")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    widths = [sum(part.extent[0] + GAP for part in row) - GAP for row in rows]
+    heights = [max(part.extent[1] for part in row) for row in rows]
+    bottom = sum(heights) + GAP * (len(rows) - 1)
+    top = bottom
+    for row, width, height in zip(rows, widths, heights, strict=True):
+        bottom -= height
+        corner = (max(widths) - width) / 2
+        for part in row:
+            part.draw(axes, np.array([corner, bottom + (height - part.extent[1]) / 2]))
+            corner += part.extent[0] + GAP
+        bottom -= GAP
+    axes.set(xlim=(-GAP / 2, max(widths) + GAP / 2), ylim=(-GAP / 2, top + GAP / 2), aspect="equal")
+    return webp(figure)
 
 
 def _words(text: str) -> bytes:
     figure = Figure(figsize=(5.4, 1.2), facecolor="black")
     figure.text(0.5, 0.5, text, color="white", ha="center", va="center", wrap=True, fontsize=9)
-    return _webp(figure)
-
-
-def _webp(figure: Figure) -> bytes:
-    buffer, result = io.BytesIO(), io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, facecolor="black")
-    Image.open(buffer).convert("RGB").save(result, "WEBP", quality=70, method=6)
-    return result.getvalue()
+    return webp(figure)
 
 
 def _write(path: str | Path, picture: bytes) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.spatial.distance import cdist, pdist
 from scipy.stats import t, wasserstein_distance
 
+from upfield.evaluate.harmonization import classifier
 from upfield.evaluate.harmonization.features import scans
 from upfield.evaluate.statistics.decide import by_change
 from upfield.evaluate.statistics.interval import ALPHA
@@ -29,8 +30,6 @@ FOLDS, REPEATS = 5, 20
 PERMUTATIONS, PERMUTED_REPEATS = 199, 1
 # Participants of each scanner below which distances have no interval: of fewer it holds too seldom.
 SMALLEST = 5
-# Inverse strength of the classifier's ridge penalty: fixed, as there are too few participants to choose it.
-RIDGE = 0.1
 
 
 @dataclass(frozen=True)
@@ -211,10 +210,10 @@ def permutation_p(cohorts: Cohorts, measure: Measure, seed: int) -> float:
 def scanner_auc(cohorts: Cohorts, seed: int, repeats: int = 0) -> Distance | None:
     """How well a classifier tells the scanners apart: area under the ROC curve; 0.5 is chance. None for too few scans.
 
-    Ridge logistic regression on standardised features of slabs, trained anew; the score of a scan is the mean over
-    its slabs. Stratified cross-validation in up to 5 folds, repeated 20 times, or `repeats`; all scans of a person are
-    in one fold. The AUC is the share of pairs, one scan of each scanner, that are ordered rightly, and only scans that
-    were left out *together* are compared: pooling scores of different classifiers pushes the AUC of
+    Ridge logistic regression on standardised features of slabs, trained anew, see `classifier.fit`; the score of a scan
+    is the mean over its slabs. Stratified cross-validation in up to 5 folds, repeated 20 times, or `repeats`; all scans
+    of a person are in one fold. The AUC is the share of pairs, one scan of each scanner, that are ordered rightly, and
+    only scans that were left out *together* are compared: pooling scores of different classifiers pushes the AUC of
     indistinguishable cohorts below 0.5 (Airola et al. 2011, https://doi.org/10.1016/j.csda.2010.11.018). Below
     0.5 can still occur by chance.
 
@@ -222,11 +221,7 @@ def scanner_auc(cohorts: Cohorts, seed: int, repeats: int = 0) -> Distance | Non
     https://doi.org/10.1023/A:1024068626366): with k folds the variance over participants is taken 1 + k / (k - 1)
     times, since a classifier shares most of its training scans with the others.
     """
-    from sklearn import config_context
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     sizes = [len(people) for people in cohorts.people]
     if min(sizes) < 2:
@@ -237,24 +232,19 @@ def scanner_auc(cohorts: Cohorts, seed: int, repeats: int = 0) -> Distance | Non
     blocks, size = features.shape[1:]
     parts = min(FOLDS, *sizes)
     right, compared = np.zeros(sizes), np.zeros(sizes)
-    # Once for all the classifiers, most of whose time it is.
-    with config_context(assume_finite=bool(np.isfinite(features).all()), skip_parameter_validation=True):
-        for repeat in range(repeats or REPEATS):
-            folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed + repeat)
-            for train, test in folds.split(features, scanner, people):
-                source, target = test[scanner[test] == 0], test[scanner[test] == 1]
-                if not len(source) or not len(target) or len(np.unique(scanner[train])) < 2:
-                    continue
-                classifier = make_pipeline(StandardScaler(), LogisticRegression(C=RIDGE, class_weight="balanced"))
-                classifier.fit(features[train].reshape(-1, size), np.repeat(scanner[train], blocks))
-                score = np.full(len(features), np.nan)
-                score[test] = (
-                    classifier.decision_function(features[test].reshape(-1, size)).reshape(-1, blocks).mean(axis=1)
-                )
-                gap = score[target][None, :] - score[source][:, None]
-                place = np.ix_(source, target - sizes[0])
-                right[place] += (gap > 0) + 0.5 * (gap == 0)
-                compared[place] += 1
+    for repeat in range(repeats or REPEATS):
+        folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed + repeat)
+        for train, test in folds.split(features[:, 0], scanner, people):
+            source, target = test[scanner[test] == 0], test[scanner[test] == 1]
+            if not len(source) or not len(target) or len(np.unique(scanner[train])) < 2:
+                continue
+            score_of = classifier.fit(features[train].reshape(-1, size), np.repeat(scanner[train], blocks))
+            score = np.full(len(features), np.nan)
+            score[test] = score_of(features[test].reshape(-1, size)).reshape(-1, blocks).mean(axis=1)
+            gap = score[target][None, :] - score[source][:, None]
+            place = np.ix_(source, target - sizes[0])
+            right[place] += (gap > 0) + 0.5 * (gap == 0)
+            compared[place] += 1
     met = compared > 0
     if not met.any():
         return None
