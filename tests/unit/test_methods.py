@@ -1,11 +1,13 @@
 """Every method: its published size, that it learns, that a resumed run equals an uninterrupted one, and its parts."""
 
 import math
+import re
 
 import pytest
 import torch
 from monai.metrics.regression import compute_ssim_and_cs
 from upfield import methods
+from upfield.catalogue.methods import ROOT
 from upfield.errors import UpfieldError
 from upfield.methods import losses, schedules
 from upfield.methods.cyclegan import Residual, frozen_statistics
@@ -113,6 +115,13 @@ def test_counts_of_the_same_grid_methods():
         "discriminator_a": 2_762_689,
         "discriminator_b": 2_762_689,
     }
+
+
+@pytest.mark.parametrize("name", ["upfield", "rectified_flow", "dynunet", "mednext", "restormer"])
+def test_counts_of_the_methods_without_a_paper_are_as_told(name):
+    counts = full(name, "default")
+    (told,) = re.findall(rf"^\| `{name}` .* ([\d,]+) \|$", (ROOT / "docs/methods.md").read_text(), re.MULTILINE)
+    assert counts == {"generator": int(told.replace(",", ""))}
 
 
 def test_counts_of_srdcgan():

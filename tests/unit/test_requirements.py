@@ -128,6 +128,16 @@ def test_members_of_a_prediction(study, methods_folder):
         assert requirements.members(over, "spline") == requirements.members(over, "histogram_match") == 1
 
 
+def test_a_sampler_has_samples_without_dropout(study, methods_folder):
+    path = methods_folder / "unet3d_patchgan.yaml"
+    path.write_text(yaml.safe_dump(METHOD | {"sampler": True}))
+    for uncertainty, seeds, drawn, expected in ((0, [1], 0, 1), (1, [1], 1, 2), (5, [1], 5, 6), (5, [1, 2], 5, 12)):
+        over = changed(study, predict={"uncertainty": uncertainty}, train={"seeds": seeds})
+        requirements.check(over)
+        assert requirements.samples(over, "unet3d_patchgan") == drawn
+        assert requirements.members(over, "unet3d_patchgan") == expected
+
+
 def test_scales_that_fit_are_accepted(study, methods_folder):
     (methods_folder / "unet3d_patchgan.yaml").write_text(yaml.safe_dump({**METHOD, "scale": [4, 4, 1]}))
     for over in (

@@ -28,6 +28,7 @@ SMALL = {
     "srgan3d": {"filters": 4, "blocks": 1, "discriminator_base": 2, "discriminator_dense": 4},
     "cyclegan": {"width": 4, "blocks": 1, "discriminator_width": 2},
     "upfield": {"preset": "default", "base": 2, "levels": 3},
+    "rectified_flow": {"preset": "default", "base": 2, "levels": 3},
     "dynunet": {"filters": [2, 4, 8, 16]},
     "mednext": {"init_filters": 2},
     "restormer": {"dim": 8},

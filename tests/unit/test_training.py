@@ -27,8 +27,9 @@ SMALL = {
     "unet3d": {"base": 2, "levels": 1, "lr": 1e-2},
     "unet3d_patchgan": {"base": 2, "levels": 1, "lr": 1e-2, "discriminator_base": 2},
 }
+SAMPLER = {"rectified_flow": {"preset": "default", "base": 2, "levels": 1, "blocks": 1, "sampling_steps": 2}}
 # The smallest patch that the discriminator's five convolutions leave anything of.
-SIZES = {"unet3d": 12, "unet3d_patchgan": 24}
+SIZES = {"unet3d": 12, "unet3d_patchgan": 24, "rectified_flow": 12}
 PATCHES = {"per_volume": 4, "per_volume_val": 2, "foreground": 0.9, "brain_share": 0.0}
 # 3 training volumes, batches of 2: 6 steps an epoch, 24 in all.
 TRAIN = {
@@ -50,7 +51,7 @@ def train(folder, name, stores, *, version=1, start=None, preview=None, override
             Path(folder),
             method=name,
             version=version,
-            settings=method_settings({"method_overrides": {name: SMALL[name] | (overrides or {})}}, name),
+            settings=method_settings({"method_overrides": {name: (SMALL | SAMPLER)[name] | (overrides or {})}}, name),
             train=TRAIN | options,
             patches=PATCHES | {"size": SIZES[name]},
             stores=stores,
@@ -336,7 +337,7 @@ def flipped(content, where):
     return content[:where] + bytes(255 - byte for byte in content[where : where + 10]) + content[where + 10 :]
 
 
-def stop_after_checkpoints(monkeypatch, folder, stores, number):
+def stop_after_checkpoints(monkeypatch, folder, stores, number, name="unet3d"):
     """Train until so many checkpoints are written, and break off while the next is."""
     real, calls = checkpoint.save_file, []
 
@@ -348,8 +349,16 @@ def stop_after_checkpoints(monkeypatch, folder, stores, number):
 
     monkeypatch.setattr(checkpoint, "save_file", limited)
     with pytest.raises(KeyboardInterrupt):
-        train(folder, "unet3d", stores)
+        train(folder, name, stores)
     monkeypatch.undo()
+
+
+def test_a_sampler_goes_on_as_if_nothing_had_happened_and_keeps_what_validation_said(stores, tmp_path, monkeypatch):
+    train(tmp_path / "whole", "rectified_flow", stores)
+    stop_after_checkpoints(monkeypatch, tmp_path / "cut", stores, 2, "rectified_flow")
+    train(tmp_path / "cut", "rectified_flow", stores)
+    assert_same(tmp_path / "cut", tmp_path / "whole")
+    assert 0 < float(load_file(tmp_path / "whole/model.safetensors")["factor"]) != 1
 
 
 def measuring(monkeypatch, values):

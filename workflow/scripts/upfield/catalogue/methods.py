@@ -81,6 +81,11 @@ class Facts:
         return bool(self.document.get("multichannel", False))
 
     @property
+    def sampler(self) -> bool:
+        """Whether it draws samples, whatever its settings."""
+        return bool(self.document.get("sampler", False))
+
+    @property
     def planned(self) -> tuple[str, ...]:
         """Settings that a plan decides in the preset `planned`; none where the method has no such preset."""
         preset = self.document["presets"].get(PLANNED) or {}

@@ -57,6 +57,9 @@ class Method(nn.Module):
     scale: tuple[int, int, int] = (1, 1, 1)
     # Contrasts of the source, which the study decides: a keyword argument of methods that can take more than one.
     in_channels: int = 1
+    # Channels of Gaussian noise that a sampler takes behind the source's to draw a sample; without them it gives the
+    # mean of all samples.
+    noise: ClassVar[int] = 0
     # Sizes of the input must be multiples of this.
     divisor: int = 1
     # The smallest edge of a training patch, voxels.
@@ -66,6 +69,15 @@ class Method(nn.Module):
     # Every method has these two settings; the loop reads them.
     batch_size: int
     gradient_clip: float
+
+    @property
+    def std_scale(self) -> float:
+        """What the standard deviation of a sampler's samples is multiplied by to be that of its errors."""
+        return 1.0
+
+    def set_std_scale(self, factor: float) -> None:
+        """Take over what was found in validation; samplers keep it with their weights."""
+        raise NotImplementedError
 
     @property
     def unit(self) -> tuple[int, int, int]:

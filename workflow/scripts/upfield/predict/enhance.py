@@ -16,6 +16,7 @@ from upfield.preprocess.derivatives import scaling_of, why_excluded
 from upfield.step import step
 
 QUANTITY = "standard deviation over the trained models (seeds) and their samples with dropout"
+QUANTITY_DRAWN = "standard deviation of samples of the trained models (seeds) around their mean, scaled in validation"
 
 
 @step(version=0, memory=(2000, 500), minutes=(0.5, 0.5), threads=2)
@@ -35,7 +36,7 @@ def enhance(
     from_template: str | None = None,
     judged_by: Sequence[str] = (),
 ) -> None:
-    """A trained model's output, the mean over `models` (files of weights, one for each seed) and `samples` of dropout.
+    """A trained model's output, the mean over `models` (files of weights, one for each seed) and `samples` of each.
 
     Parameters
     ----------
@@ -82,5 +83,6 @@ def enhance(
     if std is not None and uncertainty is not None:
         # Trilinear: a cubic interpolation of it could be negative.
         result = nifti.resample(Volume(scale.scale * uncertainty, working), native, back, order=1)
-        metadata |= {"Quantity": QUANTITY, "Samples": samples, "SpreadOf": prediction}
+        quantity = QUANTITY_DRAWN if networks[0].noise else QUANTITY
+        metadata |= {"Quantity": quantity, "Samples": samples, "SpreadOf": prediction}
         save_prediction(result, std, metadata, judged_by)

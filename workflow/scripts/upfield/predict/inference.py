@@ -30,8 +30,8 @@ MEMORY_SHARE = 0.4
 PROBE = 32
 # In voxels of the source: what a network sees of the neighbourhood does not shrink because it enlarges.
 SMALLEST_WINDOW = 32
-# Distinguishes the samples of dropout from other random numbers.
-DROPOUT_SEED = 0xD407
+# Distinguish the samples of dropout, and those of samplers, from other random numbers.
+DROPOUT_SEED, NOISE_SEED = 0xD407, 0x5A3F
 # Axial slices that a 2-D method is shown at once.
 SLICES = 8
 
@@ -60,15 +60,15 @@ def ensemble(
     Parameters
     ----------
     samples
-        How many samples with dropout are drawn of each method that has some (Gal and Ghahramani 2016); 0 predicts
-        once, without dropout. The same samples every time.
+        How many samples are drawn of each method that has some: with dropout (Gal and Ghahramani 2016), or of the
+        images that a sampler gives; 0 predicts once, without. The same samples every time.
     source
         (X, Y, Z) normalized image on the working grid, or on that grid coarsened by the methods' `scale`; RAS+ axes.
         (C, X, Y, Z) for methods that take C contrasts.
     overlap
         Share of a window that its neighbour covers too.
     tta
-        Also predict the left-right mirror image and average.
+        Also predict the left-right mirror image and average; a sampler's samples are of the image alone.
     window
         Edge of the sliding window in voxels of the source; None takes the whole volume, or the largest window that
         fits. A 2-D method is shown whole axial slices in any case. Halved where memory runs out.
@@ -78,28 +78,47 @@ def ensemble(
         From target to source, by methods that can.
 
     Returns two volumes (X, Y, Z) times `scale`, float32 in normalized target units. The standard deviation has n - 1
-    in its denominator; it is None if there is one member only. Mirror images are averaged within a member. Raises
-    UpfieldError if the device has too little memory for the smallest window.
+    in its denominator; it is None if there is one member only. Mirror images are averaged within a member. A sampler
+    gives the mean of all its samples by itself, and the standard deviation is that of samples around it, n in its
+    denominator, times what made it right in validation. Raises UpfieldError if the device has too little memory for the
+    smallest window.
 
     """
     volume = torch.from_numpy(np.ascontiguousarray(source, dtype=np.float32))
     volume = volume[None] if volume.ndim == 4 else volume[None, None]
-    views = [volume, volume.flip(2)] if tta else [volume]
+    ready = [(Reversed(method) if reverse else method).to(device).eval() for method in methods]
+
+    def output(method: Method, image: Tensor, mirrored: bool = tta) -> Tensor:
+        views = [image, image.flip(2)] if mirrored else [image]
+        results = [_run(method, view.to(device), device, dtype, overlap, window, memory) for view in views]
+        return (results[0] + results[1].flip(2)) / 2 if mirrored else results[0]
+
     count = 0
     mean = squares = torch.zeros(())
-    for number, method in enumerate(methods):
-        method = (Reversed(method) if reverse else method).to(device).eval()
+    for number, method in enumerate(ready):
         for sample in range(samples) if samples and has_dropout(method) else [None]:
             with nullcontext() if sample is None else sampled(method, DROPOUT_SEED, number, sample):
-                results = [_run(method, view.to(device), device, dtype, overlap, window, memory) for view in views]
-            output = (results[0] + results[1].flip(2)) / 2 if tta else results[0]
+                found = output(method, volume)
             # Welford's running moments: members need not be held in memory together.
             count += 1
-            change = output - mean
+            change = found - mean
             mean = mean + change / count
-            squares = squares + change * (output - mean)
+            squares = squares + change * (found - mean)
+    if samples and any(method.noise for method in ready):
+        count, squares = 1, torch.zeros(())
+        for number, method in enumerate(ready):
+            for sample in range(samples):
+                drawn = torch.cat([volume, noise(volume.shape[2:], number, sample)], dim=1)
+                count += 1
+                squares = squares + (method.std_scale * (output(method, drawn, False) - mean)) ** 2
     std = (squares / (count - 1)).sqrt()[0, 0].numpy() if count > 1 else None
     return np.asarray(mean[0, 0].numpy()), std
+
+
+def noise(shape: Sequence[int], *seed: int) -> Tensor:
+    """What a sampler's sample starts from, (1, 1, X, Y, Z), of the whole volume: windows that overlap agree on it."""
+    drawn = np.random.default_rng((NOISE_SEED, *seed)).standard_normal((1, 1, *shape), dtype=np.float32)
+    return torch.from_numpy(drawn)
 
 
 class Reversed(Method):

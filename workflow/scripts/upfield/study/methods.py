@@ -103,7 +103,7 @@ class Methods:
     # -- uncertainty -----------------------------------------------------------------------------------------------
 
     def samples(self, method: str) -> int:
-        """How many samples with dropout are drawn of each of a method's models; 0 predicts without dropout."""
+        """How many samples are drawn of each of a method's models, with dropout or by a sampler; 0: none."""
         return requirements.samples(self.config, method)
 
     def outputs(self, method: str) -> int:

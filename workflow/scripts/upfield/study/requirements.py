@@ -106,14 +106,21 @@ def _check_patches(config: Mapping[str, Any], name: str) -> None:
 
 
 def samples(config: Mapping[str, Any], name: str) -> int:
-    """How many samples with dropout a prediction by one model of a method is the mean of; 0: one without dropout."""
-    dropout = method_settings(config, name).get("dropout", 0)
-    return int(config["predict"]["uncertainty"]) if dropout else 0
+    """How many samples are drawn of one model of a method, with dropout or by a sampler; 0: none."""
+    random = method_settings(config, name).get("dropout", 0) or is_sampler(config, name)
+    return int(config["predict"]["uncertainty"]) if random else 0
+
+
+def is_sampler(config: Mapping[str, Any], name: str) -> bool:
+    """Whether a method draws samples by itself, and gives the mean of all without them."""
+    return name in networks(config) and facts(name).sampler
 
 
 def members(config: Mapping[str, Any], name: str) -> int:
-    """How many outputs a method's prediction is the mean of; mirror images do not count."""
-    return max(samples(config, name), 1) * (len(config["train"]["seeds"]) if name in networks(config) else 1)
+    """How many outputs a method's standard deviation is over; mirror images do not count."""
+    drawn = samples(config, name)
+    each = drawn + 1 if is_sampler(config, name) and drawn else max(drawn, 1)
+    return each * (len(config["train"]["seeds"]) if name in networks(config) else 1)
 
 
 def _check_uncertainty(config: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from upfield.image import histograms
 from upfield.methods import Method, model, parameter_counts
 from upfield.patches import TARGET, standardised, usable
 from upfield.training import processes
+from upfield.training.calibrating import std_scale
 from upfield.training.data import Options
 from upfield.training.log import write_history
 from upfield.training.loop import Preview, Trainer
@@ -91,6 +92,10 @@ def train_model(
     if processes.rank() > 0:
         return
     write_history(folder / "history.tsv", run.history)
+    if network.noise:
+        network.load_state_dict(run.best)
+        network.set_std_scale(std_scale(network, data["val"], options, trainer.device, trainer.dtype))
+        run.best = dict(network.state_dict())
     values = {key: value for key, value in settings.items() if key not in ("module", "preset")}
     description = {
         "method": method,
