@@ -1,4 +1,4 @@
-"""The real example, shortened: three heads on voxels of 2 mm, a little training. Skipped without the scans."""
+"""The real example, shortened: three heads on voxels of 2.5 mm, a little training. Skipped without the scans."""
 
 import json
 
@@ -21,7 +21,7 @@ def test_lowfield_example_on_real_scans(real_data, study, tmp_path):
     for person in ("sub-01", "sub-02", "sub-03"):
         name = f"{person}/anat/{person}_T1w.nii.gz"
         head = nifti.load(real_data / "ds000011" / name)
-        nifti.save(nifti.resample(head, nifti.regrid(head, (2.0, 2.0, 2.0))), data / name)
+        nifti.save(nifti.resample(head, nifti.regrid(head, (2.5, 2.5, 2.5))), data / name)
     example = yaml.safe_load((ROOT / "config/examples/ds000011-lowfield.yaml").read_text())
     short = {
         "target": {"bids_dir": str(data)},
@@ -32,6 +32,7 @@ def test_lowfield_example_on_real_scans(real_data, study, tmp_path):
         "splits": {"fractions": {"train": 0.34, "val": 0.33, "test": 0.33}},
         "patches": {"size": 32, "per_volume": 12, "per_volume_val": 2},
         "methods": ["unet3d_patchgan"],
+        "method_overrides": {"unet3d": {"base": 4}, "unet3d_patchgan": {"base": 4, "discriminator_base": 8}},
         "train": {"epochs": 4},
         "evaluate": {"regions": False, "segmentation": False, "as_applied": False},
     }
