@@ -93,7 +93,8 @@ if LEFT_OVER:
 WITHOUT_SIDECAR = [f"{ROOT}/{path}" for path in outputs.without_sidecar(FOUND)]
 SCANS_WITHOUT = [f"{ROOT}/{path}" for path in outputs.without_sidecar(FOUND, outputs.OF_SCANS)]
 PREDICTIONS_WITHOUT = [
-    f"{ROOT}/{path}" for path in outputs.without_sidecar(FOUND, (*outputs.OF_SCANS, "prediction", "uncertainty"))
+    f"{ROOT}/{path}"
+    for path in outputs.without_sidecar(FOUND, (*outputs.OF_SCANS, "prediction", "uncertainty", "sample"))
 ]
 
 
@@ -145,6 +146,7 @@ else:
     PREDICTIONS = [
         STUDY.prediction(method, participant) for participant in STUDY.tested for method in STUDY.methods.names
     ] + [STUDY.uncertainty(method, participant) for participant in STUDY.tested for method in STUDY.methods.uncertain]
+    PREDICTIONS += [STUDY.sample(method, one) for one in STUDY.tested for method in STUDY.methods.samplers]
     # As applied.
     PREDICTIONS += [STUDY.enhanced(method, participant) for participant in STUDY.tested for method in STUDY.as_applied]
     MODELS = [

@@ -11,6 +11,8 @@
 9. findings     audit and lesions of all participants
 10. calibrate   one participant: predicted standard deviation against error, where predictions have one
 11. calibration  the same of all participants in one table
+12. perceive     one participant: how near and how sharp outputs and a sampler's samples are
+13. perception   the same of all participants in one table
 """
 
 # Files of all test participants by the table that they are gathered in, and what asks for it.
@@ -19,7 +21,9 @@ FINDINGS = {
     for kind, table in {"audit": "audit", "structures": "audit", "lesions": "lesions"}.items()
     if table in STUDY.tables
 }
-CALIBRATIONS = [PATHS("calibration", participant=participant) for participant in STUDY.tested]
+CALIBRATIONS, PERCEPTIONS = (
+    [PATHS(kind, participant=participant) for participant in STUDY.tested] for kind in ("calibration", "perception")
+)
 
 
 STEP = step("evaluate.tissues.segment_reference", "evaluate/{folder}/{scan}_tissues")
@@ -354,5 +358,54 @@ if STUDY.methods.uncertain:
         params:
             **STEP.params,
             parts=lambda wildcards, input: {"calibration": CALIBRATIONS},
+        script:
+            "../workflow/scripts/step.py"
+
+
+if STUDY.methods.samplers:
+    STEP = step("evaluate.perception.perceive", "evaluate/{participant}_perception")
+
+    rule perceive:
+        """How near and how sharp outputs and samples of one test participant are."""
+        input:
+            lambda wildcards: files_of_case(case(wildcards)),
+            lambda wildcards: sampled_case(wildcards)["samples"].values(),
+        output:
+            perception=PATHS("perception"),
+        log:
+            STEP.log,
+        benchmark:
+            STEP.benchmark
+        group:
+            "evaluate"
+        conda:
+            "../envs/report.yaml"
+        resources:
+            **STEP.resources,
+        params:
+            **STEP.params,
+            case=sampled_case,
+        script:
+            "../workflow/scripts/step.py"
+
+    STEP = step("evaluate.summary.gather", "evaluate/perception")
+
+    rule perception:
+        """metrics/perception.tsv."""
+        input:
+            PERCEPTIONS,
+        output:
+            tables=[PATHS("table", table="perception")],
+        log:
+            STEP.log,
+        benchmark:
+            STEP.benchmark
+        conda:
+            "../envs/report.yaml"
+        resources:
+            **STEP.resources,
+        params:
+            **STEP.params,
+            parts=lambda wildcards, input: {"perception": PERCEPTIONS},
         script:
             "../workflow/scripts/step.py"

@@ -287,6 +287,11 @@ def uncertain_case(wildcards):
     return case_of(wildcards.participant, STUDY.methods.uncertain)
 
 
+def sampled_case(wildcards):
+    samples = {method: STUDY.sample(method, wildcards.participant) for method in STUDY.methods.samplers}
+    return case_of(wildcards.participant) | {"samples": samples}
+
+
 def tissues_of(wildcards):
     return PATHS("tissues", STUDY.pairs[wildcards.participant].target)
 

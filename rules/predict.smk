@@ -84,6 +84,8 @@ if STUDY.methods.uncertain:
         gpus=gpus,
     )
 
+    SPREAD = [name for name in STUDY.methods.uncertain if name not in STUDY.methods.samplers]
+
     # Several seeds, or samples with dropout.
     use rule enhance as enhance_with_spread with:
         output:
@@ -92,7 +94,27 @@ if STUDY.methods.uncertain:
             prediction=PATHS("prediction"),
             std=PATHS("uncertainty"),
         wildcard_constraints:
-            label=labels(lambda method: method in STUDY.methods.networks and method in STUDY.methods.uncertain),
+            label=labels(lambda method: method in SPREAD),
+        resources:
+            **REPEATED.resources,
+            in_turn=1,
+        params:
+            **REPEATED.params,
+            method=method_of,
+            inference=INFERENCE,
+            samples=lambda wildcards: STUDY.methods.samples(method_of(wildcards)),
+
+    # And one of its samples, of a sampler.
+    use rule enhance as enhance_with_sample with:
+        output:
+            PATHS.both("prediction")[1],
+            PATHS.both("uncertainty")[1],
+            PATHS.both("sample")[1],
+            prediction=PATHS("prediction"),
+            std=PATHS("uncertainty"),
+            sample=PATHS("sample"),
+        wildcard_constraints:
+            label=labels(lambda method: method in STUDY.methods.samplers),
         resources:
             **REPEATED.resources,
             in_turn=1,

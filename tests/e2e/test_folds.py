@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from scipy import ndimage
 from upfield.errors import UpfieldError
 from upfield.files import read_json, read_tsv
@@ -31,7 +31,11 @@ PEOPLE = ["sub-01", "sub-02", "sub-03"]
 # As small as an LPIPS can be: one convolution and its linear layer.
 VGG = {"features.0.weight": (2, 1, 3, 3), "features.0.bias": (2,), "lin0.model.1.weight": (1, 2, 1, 1)}
 SPACE = "Ball"
-SMALL = {"base": 4, "levels": 1, "lr": 2e-3, "batch_size": 1, "dropout": 0.2}
+SMALL = {"base": 4, "levels": 1, "lr": 2e-3, "batch_size": 1}
+OVER = {
+    "unet3d": SMALL | {"dropout": 0.2},
+    "rectified_flow": SMALL | {"preset": "default", "blocks": 1, "sampling_steps": 2},
+}
 
 
 def write_template(cache):
@@ -50,7 +54,7 @@ def write_template(cache):
 
 @pytest.fixture(scope="module")
 def finished(study, balls):
-    """Three participants in three folds, one model each, sampled four times; a fourth has one of two contrasts."""
+    """Three participants in three folds, a model of each method, sampled thrice; a fourth has one of two contrasts."""
     data = balls(4, t2w=True, alike=True)
     cache = data / "sourcedata" / "templateflow"
     write_template(cache)
@@ -74,10 +78,10 @@ def finished(study, balls):
             },
             "splits": {"scheme": "kfold", "folds": 3},
             "patches": {"size": 16, "per_volume": 8, "per_volume_val": 2},
-            "methods": ["unet3d"],
-            "method_overrides": {"unet3d": SMALL},
+            "methods": ["unet3d", "rectified_flow"],
+            "method_overrides": OVER,
             "train": {"epochs": 2, "ema": 0.9, "accumulate": 2},
-            "predict": {"uncertainty": 4, "tta": True},
+            "predict": {"uncertainty": 3, "tta": True},
             "evaluate": {
                 "regions": False,
                 "lpips_weights": weights,
@@ -197,14 +201,38 @@ def test_every_prediction_has_a_standard_deviation(finished):
         # In the target's intensities: more than nothing, less than the image itself.
         assert 0 < np.median(values[inside]) < 0.3 * np.median(truth[inside])
         sidecar = read_json(str(path).replace(".nii.gz", ".json"))
-        assert sidecar["Quantity"].startswith("standard deviation") and sidecar["Samples"] == 4
-        assert len(list(path.parent.glob("*std_*"))) == 2
+        assert sidecar["Quantity"].startswith("standard deviation") and sidecar["Samples"] == 3
+        assert len(list(path.parent.glob("*std_*"))) == 4
+
+
+def test_a_sampler_has_a_sample_beside_its_mean(finished):
+    factors = set()
+    for person in PEOPLE:
+        (path,) = finished.root.glob(f"{person}/ses-low/anat/*_desc-rectifiedflowsample_T1w.nii.gz")
+        sample, image = (
+            nib.load(str(path).replace("rectifiedflowsample", label))
+            for label in ("rectifiedflowsample", "rectifiedflow")
+        )
+        assert sample.shape == image.shape and not np.array_equal(sample.get_fdata(), image.get_fdata())
+        sidecar = read_json(str(path).replace(".nii.gz", ".json"))
+        assert sidecar["SampleOf"].endswith("_desc-rectifiedflow_T1w.nii.gz")
+        (folder,) = sidecar["Models"]
+        weights = load_file(finished.root / "models/rectified_flow" / Path(folder).name / "model.safetensors")
+        factors.add(float(weights["factor"]))
+    assert len(factors) == 3 and min(factors) > 0
+    table = read_tsv(finished.root / "metrics/perception.tsv")
+    assert (table["image"] == "sample").sum() == len(PEOPLE)
+    assert set(table.loc[table["image"] == "sample", "method"]) == {"rectified_flow"}
+    assert {"identity", "unet3d", "rectified_flow"} <= set(table["method"])
+    report = (finished.root / "report/index.html").read_text()
+    assert "Distortion against perception" in report and "3 samples around their mean" in report
+    assert "Liu et al., 2023" in report and "Gal and Ghahramani, 2016" in report
 
 
 def test_calibration_is_measured_and_shown(finished):
     table = read_tsv(finished.root / "metrics/calibration.tsv")
-    assert sorted(set(table["participant_id"])) == PEOPLE and set(table["method"]) == {"unet3d"}
-    for _, rows in table.groupby("participant_id"):
+    assert sorted(set(table["participant_id"])) == PEOPLE and set(table["method"]) == set(OVER)
+    for _, rows in table.groupby(["participant_id", "method"]):
         assert rows["bin"].tolist() == list(range(1, 11))
         assert rows["predicted"].is_monotonic_increasing and (rows["rmse"] > 0).all()
         assert rows["spearman"].nunique() == rows["ence"].nunique() == 1
@@ -216,8 +244,9 @@ def test_a_reading_set_is_made_on_demand(finished):
     finished.run("--", "reader_study")
     folder = finished.root / "reader_study"
     key = (folder / "key.csv").read_text().splitlines()
-    assert len(key) == 1 + len(PEOPLE) and all("truth" in row and "unet3d" in row for row in key[1:])
-    assert len(list((folder / "for_readers").glob("case-*_[AB].nii.gz"))) == 2 * len(PEOPLE)
+    cases = len(OVER) * len(PEOPLE)
+    assert len(key) == 1 + cases and all("truth" in row and any(name in row for name in OVER) for row in key[1:])
+    assert len(list((folder / "for_readers").glob("case-*_[AB].nii.gz"))) == 2 * cases
 
 
 def test_a_second_run_has_nothing_to_do(finished):

@@ -104,6 +104,11 @@ KINDS: Mapping[str, Kind] = {
         "standard deviation of a prediction over seeds and samples",
         described=True,
     ),
+    "sample": Kind(
+        f"{SCAN}_space-target_desc-{{label}}sample_{{suffix}}.nii.gz",
+        "one of the images that a sampler draws, as its mean is in the prediction",
+        described=True,
+    ),
     "enhanced": Kind(
         f"{SCAN}_desc-{{label}}_{{suffix}}.nii.gz",
         "a method's output on the scan's own grid (unpaired studies, applied models, outputs as applied)",
@@ -129,6 +134,7 @@ KINDS: Mapping[str, Kind] = {
     "structures": Kind("metrics/audit/{participant}_structures.tsv", "each structure that was added or removed"),
     "audit_maps": Kind("metrics/audit/{participant}", "folder with maps of these structures"),
     "lesions": Kind("metrics/lesions/{participant}.tsv", "synthetic lesions, and how much of each is left"),
+    "perception": Kind("metrics/perception/{participant}.tsv", "how near and how sharp outputs and samples are"),
     "calibration": Kind("metrics/calibration/{participant}.tsv", "predicted standard deviation against error"),
     "table": Kind("metrics/{table}.tsv", "a table of all test participants"),
     "export": Kind("metrics/lohiresgan/{method}.csv", "a method's metrics in the columns of LoHiResGAN"),
@@ -144,7 +150,7 @@ KINDS: Mapping[str, Kind] = {
 # Tables of metrics, in every kind of study.
 TABLES = (
     "per_subject", "leaderboard", "comparisons", "ranks", "outliers", "quantities", "agreement", "definitions",
-    "audit", "structures", "lesions", "calibration", "appearance", "harmonisation", "as_applied",
+    "audit", "structures", "lesions", "calibration", "perception", "appearance", "harmonisation", "as_applied",
     "as_applied_leaderboard", "as_others_count", "as_others_count_leaderboard",
 )  # fmt: skip
 

@@ -37,6 +37,8 @@ class Case:
     source: str = ""
     # Standard deviation by method, of those that have one.
     uncertainties: Mapping[str, str] = field(default_factory=dict)
+    # One sample by method, of those that draw some.
+    samples: Mapping[str, str] = field(default_factory=dict)
     # Files that exclude the participant.
     judged_by: Sequence[str] = ()
     # The contrast, as file names say it.
@@ -89,6 +91,10 @@ class Case:
     def uncertainty(self, method: str) -> Array:
         """Values of the standard deviation of a method's output; errors as for `on_grid`."""
         return on_grid(self.uncertainties[method], self.brain_mask.grid, self.mask)
+
+    def sample(self, method: str) -> Array:
+        """Values of a sample of a method; errors as for `on_grid`."""
+        return on_grid(self.samples[method], self.brain_mask.grid, self.mask)
 
     def row(self, method: str) -> tuple[str, str, str, str]:
         """The first columns of a row: `participant_id`, `method`, `fold`, `seed`.

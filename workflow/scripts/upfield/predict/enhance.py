@@ -33,6 +33,7 @@ def enhance(
     memory: int | None = None,
     samples: int = 0,
     std: str | None = None,
+    sample: str | None = None,
     from_template: str | None = None,
     judged_by: Sequence[str] = (),
 ) -> None:
@@ -52,6 +53,8 @@ def enhance(
     std
         Where the standard deviation over models and samples is written, on the same grid and scale; there must be at
         least two of them.
+    sample
+        Where a sampler's first sample is written, likewise.
     from_template
         Transform from the space of a template to the target's, where the networks work in one.
     judged_by
@@ -59,13 +62,14 @@ def enhance(
 
     """
     if why_excluded(judged_by) is not None:
-        save_unenhanced(source, target, transform, method, judged_by, prediction, std)
+        save_unenhanced(source, target, transform, method, judged_by, prediction, std, sample=sample)
         return
-    from upfield.predict.inference import ensemble
+    from upfield.predict.inference import draw, ensemble
 
     networks, cards = trained.load(models)
     shown = np.stack([trained.network_input(path, cards[0]).data for path in network_input])
-    data, uncertainty = ensemble(networks, shown, samples=samples, **Inference(**inference, memory=memory).options())
+    options = Inference(**inference, memory=memory).options()
+    data, uncertainty = ensemble(networks, shown, samples=samples, **options)
     scale = scaling_of(target_preprocessed)
     native, working = nifti.load(target).grid, nifti.load(target_preprocessed).affine
     back = template_to_target(from_template)
@@ -80,6 +84,10 @@ def enhance(
     # Interpolated as intensities: what lies beyond the working grid is then 0, as it is outside the brain (or head).
     result = nifti.resample(Volume(scale.invert(data), working), native, back, order=3)
     save_prediction(result, prediction, metadata, judged_by)
+    if sample is not None:
+        one = draw(networks[0], shown, **{name: value for name, value in options.items() if name != "tta"})
+        result = nifti.resample(Volume(scale.invert(one), working), native, back, order=3)
+        save_prediction(result, sample, metadata | {"SampleOf": prediction}, judged_by)
     if std is not None and uncertainty is not None:
         # Trilinear: a cubic interpolation of it could be negative.
         result = nifti.resample(Volume(scale.scale * uncertainty, working), native, back, order=1)

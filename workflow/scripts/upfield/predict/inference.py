@@ -84,8 +84,7 @@ def ensemble(
     smallest window.
 
     """
-    volume = torch.from_numpy(np.ascontiguousarray(source, dtype=np.float32))
-    volume = volume[None] if volume.ndim == 4 else volume[None, None]
+    volume = _tensor(source)
     ready = [(Reversed(method) if reverse else method).to(device).eval() for method in methods]
 
     def output(method: Method, image: Tensor, mirrored: bool = tta) -> Tensor:
@@ -108,11 +107,38 @@ def ensemble(
         count, squares = 1, torch.zeros(())
         for number, method in enumerate(ready):
             for sample in range(samples):
-                drawn = torch.cat([volume, noise(volume.shape[2:], number, sample)], dim=1)
                 count += 1
-                squares = squares + (method.std_scale * (output(method, drawn, False) - mean)) ** 2
+                found = output(method, _with_noise(volume, number, sample), False)
+                squares = squares + (method.std_scale * (found - mean)) ** 2
     std = (squares / (count - 1)).sqrt()[0, 0].numpy() if count > 1 else None
     return np.asarray(mean[0, 0].numpy()), std
+
+
+@torch.no_grad()
+def draw(
+    method: Method,
+    source: Array,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    overlap: float,
+    window: int | None = None,
+    memory: int | None = None,
+) -> Array:
+    """The first sample of a sampler that `ensemble` looks at; arguments and result as there."""
+    volume = _with_noise(_tensor(source), 0, 0).to(device)
+    found = _run(method.to(device).eval(), volume, device, dtype, overlap, window, memory)
+    return np.asarray(found[0, 0].numpy())
+
+
+def _tensor(source: Array) -> Tensor:
+    """(1, C, X, Y, Z) of (X, Y, Z) or (C, X, Y, Z)."""
+    volume = torch.from_numpy(np.ascontiguousarray(source, dtype=np.float32))
+    return volume[None] if volume.ndim == 4 else volume[None, None]
+
+
+def _with_noise(volume: Tensor, number: int, sample: int) -> Tensor:
+    return torch.cat([volume, noise(volume.shape[2:], number, sample)], dim=1)
 
 
 def noise(shape: Sequence[int], *seed: int) -> Tensor:

@@ -38,12 +38,13 @@ def save_unenhanced(
     prediction: str,
     std: str | None = None,
     reason: str | None = None,
+    sample: str | None = None,
 ) -> None:
     """What stands in place of the output of an excluded pair, which nobody measures: its source as it is.
 
-    On the target's grid, so that every file of a study is an image; its standard deviation is 0. Since the pair is
-    `judged_by` files of which one is excluded, sidecars carry the reason, or that why one method has no output. They
-    say nothing of models or intensities.
+    On the target's grid, so that every file of a study is an image; its standard deviation is 0, its sample the same.
+    Since the pair is `judged_by` files of which one is excluded, sidecars carry the reason, or that why one method has
+    no output. They say nothing of models or intensities.
     """
     volume = nifti.resample(nifti.load(source), nifti.load(target).grid, nifti.read_transform(transform))
     metadata = {
@@ -56,6 +57,8 @@ def save_unenhanced(
     save_prediction(volume, prediction, metadata, judged_by)
     if std is not None:
         save_prediction(volume.with_data(np.zeros_like(volume.data)), std, metadata, judged_by)
+    if sample is not None:
+        save_prediction(volume, sample, metadata, judged_by)
 
 
 def template_to_target(from_template: str | None) -> Transform | None:

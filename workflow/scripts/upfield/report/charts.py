@@ -4,7 +4,7 @@ PNG bytes, one theme at a time.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
@@ -134,4 +134,41 @@ def reliability(table: pd.DataFrame, methods: Sequence[str], theme: Theme) -> by
         seaborn.despine(figure)
         figure.supxlabel("predicted standard deviation (% of range)", fontsize=9.5, color=theme.ink)
         figure.supylabel("RMSE (% of range)", fontsize=9.5, color=theme.ink)
+        return png(figure)
+
+
+def perception(table: pd.DataFrame, methods: Sequence[str], networks: Collection[str], theme: Theme) -> bytes:
+    """PNG: PSNR against sharpness, means over participants of every method's output and, hollow, of a sample.
+
+    Sharpness, 1 as in the target, has a logarithmic scale: half and twice are equally wrong.
+    """
+    import seaborn
+
+    means = table.groupby(["method", "image"])[["psnr", "sharpness"]].mean()
+    with canvas(theme, (6.6, 3.6)) as figure:
+        axis = figure.subplots()
+        axis.axhline(1, color=theme.ink, linewidth=0.9, linestyle=(0, (4, 3)))
+        middle = float(means["psnr"].min() + means["psnr"].max()) / 2
+
+        def point(text: str, at: pd.Series, colour: str, up: int, inside: str) -> None:
+            axis.plot(*at, "o", markersize=6, color=colour, markerfacecolor=inside)
+            side, shift = ("right", -6) if at["psnr"] > middle else ("left", 6)
+            axis.annotate(
+                text, tuple(at), (shift, up), textcoords="offset points", fontsize=8, color=theme.ink, ha=side
+            )
+
+        for method in methods:
+            colour = theme.network if method in networks else theme.baseline
+            output = means.loc[(method, "output")]
+            if (method, "sample") in means.index:
+                drawn = means.loc[(method, "sample")]
+                axis.plot(*zip(output, drawn, strict=True), color=colour, linewidth=0.9)
+                point("a sample", drawn, colour, -11, theme.paper)
+            point(method, output, colour, 4, colour)
+        axis.set_yscale("log", base=2)
+        axis.yaxis.set_major_formatter("{x:.3g}")
+        axis.margins(0.12)
+        seaborn.despine(figure)
+        axis.set_xlabel("PSNR (dB): nearer to the target", fontsize=9.5)
+        axis.set_ylabel("sharpness; 1 as the target", fontsize=9.5)
         return png(figure)

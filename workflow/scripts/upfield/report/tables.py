@@ -43,6 +43,7 @@ COLUMNS = {
                         "recovered", "elsewhere"),
     "metrics/calibration": ("participant_id", "method", "fold", "bin", "voxels", "predicted", "rmse", "spearman",
                             "ence"),
+    "metrics/perception": ("participant_id", "method", "fold", "image", "psnr", "ssim", "sharpness"),
     "metrics/definitions": ("metric", "label", "unit", "better", "ideal", "values", "definition", "source"),
     "metrics/as_applied": ("participant_id", "method", "fold", "seed", "split", "region", "metric", "value"),
     "metrics/as_applied_leaderboard": ("method", "split", "region", "metric", "n", "mean", "sd", "ci_low", "ci_high"),

@@ -157,6 +157,12 @@ class Cohort(Scans):
         assert target is not None
         return self.paths("uncertainty", source, suffix=target.suffix, method=method)
 
+    def sample(self, method: str, participant: str) -> str:
+        """One of the images that a sampler draws for a test participant, on the same grid."""
+        source, target = self.contents[participant]
+        assert target is not None
+        return self.paths("sample", source, suffix=target.suffix, method=method)
+
     def prepared(self, participant: str, method: str) -> str:
         """A test participant's source as `apply` prepares it for a method: on its own grid, or in the template's space.
 
@@ -218,7 +224,8 @@ class Cohort(Scans):
     def tables(self) -> list[str]:
         """Names of the tables of metrics."""
         names = ["per_subject", "leaderboard", "comparisons", "ranks", "agreement", *self.design.tables(self.config)]
-        return [*names, "calibration"] if self.methods.uncertain else names
+        names += ["calibration"] if self.methods.uncertain else []
+        return [*names, "perception"] if self.methods.samplers else names
 
     @property
     def as_applied(self) -> list[str]:

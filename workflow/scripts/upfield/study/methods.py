@@ -17,6 +17,9 @@ PLANNING = ("memory", "hours")
 # Labels in the names of files that are no method's.
 RESERVED = ("preproc", "alone", "biascorr", "simulated", "average", "brain", "tissues")
 
+# What is written beside a method's prediction, by the ending of its label.
+BESIDE = ("std", "sample")
+
 
 class Methods:
     """Every method of a study in report order: baselines without a model, the supervised one, models, external ones."""
@@ -118,6 +121,11 @@ class Methods:
         """
         return [name for name in self.names if self.outputs(name) > 1] if self._uncertainty else []
 
+    @cached_property
+    def samplers(self) -> list[str]:
+        """Those of them that draw samples by themselves."""
+        return [name for name in self.uncertain if requirements.samples_itself(self.config, name)]
+
 
 def _labels(methods: Sequence[str]) -> dict[str, str]:
     """Method by the label that stands in its files' names. Raises UpfieldError if two would have the same files."""
@@ -125,8 +133,9 @@ def _labels(methods: Sequence[str]) -> dict[str, str]:
     result: dict[str, str] = {}
     for method in methods:
         # A method `x_std` would write the files of the standard deviation of a method `x`.
-        with_std = {f"{name}std": other for name, other in result.items()}
-        other = (taken | result | with_std).get(label(method)) or result.get(f"{label(method)}std")
+        beside = {f"{name}{ending}": other for name, other in result.items() for ending in BESIDE}
+        further = (result.get(f"{label(method)}{ending}") for ending in BESIDE)
+        other = (taken | result | beside).get(label(method)) or next(filter(None, further), None)
         if other is not None:
             raise UpfieldError(f"config: methods {method} and {other} would write the same files; rename one")
         result[label(method)] = method

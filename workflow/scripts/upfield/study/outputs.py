@@ -30,6 +30,7 @@ FIXED = (
 MEASURED = (
     "values", "reference_values", "applied_values", "others_values", "perceptual", "segmentation", "harmonized_values",
     "audit", "structures", "audit_maps", "lesions", "calibration",
+    "perception",
 )  # fmt: skip
 # What is made of scans before anything is learned from them.
 OF_SCANS = (
@@ -38,7 +39,8 @@ OF_SCANS = (
 )  # fmt: skip
 # What may be left over. Logs and run times are history, and what was converted may be the user's own raw data.
 LOOKED_FOR = (
-    *(kind for kind in OF_SCANS if kind != "converted"), "prediction", "uncertainty", "enhanced", "prepared", "typical",
+    *(kind for kind in OF_SCANS if kind != "converted"), "prediction", "uncertainty", "sample", "enhanced",
+    "prepared", "typical",
     "external", "tissues", "quality", "picture", "contact_sheet", "store", "model", "card", "history", *MEASURED,
     "appearance", "table", "export",
 )  # fmt: skip
@@ -127,6 +129,8 @@ def _of_cohort(study: Cohort) -> Iterator[str]:
             yield from _both(study.prediction(method, participant))
         for method in methods.uncertain:
             yield from _both(study.uncertainty(method, participant))
+        for method in methods.samplers:
+            yield from _both(study.sample(method, participant))
         for method in study.as_applied:
             yield from _both(study.prepared(participant, method))
             yield from _both(study.enhanced(method, participant))

@@ -107,11 +107,11 @@ def _check_patches(config: Mapping[str, Any], name: str) -> None:
 
 def samples(config: Mapping[str, Any], name: str) -> int:
     """How many samples are drawn of one model of a method, with dropout or by a sampler; 0: none."""
-    random = method_settings(config, name).get("dropout", 0) or is_sampler(config, name)
+    random = method_settings(config, name).get("dropout", 0) or samples_itself(config, name)
     return int(config["predict"]["uncertainty"]) if random else 0
 
 
-def is_sampler(config: Mapping[str, Any], name: str) -> bool:
+def samples_itself(config: Mapping[str, Any], name: str) -> bool:
     """Whether a method draws samples by itself, and gives the mean of all without them."""
     return name in networks(config) and facts(name).sampler
 
@@ -119,7 +119,7 @@ def is_sampler(config: Mapping[str, Any], name: str) -> bool:
 def members(config: Mapping[str, Any], name: str) -> int:
     """How many outputs a method's standard deviation is over; mirror images do not count."""
     drawn = samples(config, name)
-    each = drawn + 1 if is_sampler(config, name) and drawn else max(drawn, 1)
+    each = drawn + 1 if samples_itself(config, name) and drawn else max(drawn, 1)
     return each * (len(config["train"]["seeds"]) if name in networks(config) else 1)
 
 

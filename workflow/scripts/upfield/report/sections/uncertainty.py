@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from upfield.catalogue.methods import MODEL_FREE
 from upfield.report import charts, figures
 from upfield.report.context import MeasuredContext
 from upfield.report.sections import Section
@@ -18,7 +19,8 @@ def applies(context: MeasuredContext) -> bool:
 
 def build(context: MeasuredContext) -> dict[str, Any]:
     """The section's values under one name."""
-    return {"uncertainty": calibration(context.table["metrics/calibration"], context.methods)}
+    drawn = perception(context.table["metrics/perception"], context.methods)
+    return {"uncertainty": calibration(context.table["metrics/calibration"], context.methods), "perception": drawn}
 
 
 def calibration(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, Any]:
@@ -32,6 +34,24 @@ def calibration(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, Any]:
         means = participants[["spearman", "ence"]].first().mean()
         rows.append({"method": method, "n": participants.ngroups, **whole, **means})
     draw = [charts.reliability(table, order, theme) for theme in figures.THEMES]
+    return {"rows": rows, "light": draw[0], "dark": draw[1]}
+
+
+def perception(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, Any] | None:
+    """Chart and rows of outputs and samples; None where nothing draws samples."""
+    if table.empty:
+        return None
+    order = [method for method in methods if method in set(table["method"])]
+    networks = [method for method in order if method not in MODEL_FREE]
+    columns = ["psnr", "ssim", "sharpness"]
+    found = table.groupby(["method", "image"])
+    rows = [
+        {"method": method, "image": image, "n": len(part), **part[columns].mean()}
+        for method in order
+        for image, part in ((image, found.get_group((method, image))) for image in ("output", "sample")
+                            if (method, image) in found.groups)
+    ]  # fmt: skip
+    draw = [charts.perception(table, order, networks, theme) for theme in figures.THEMES]
     return {"rows": rows, "light": draw[0], "dark": draw[1]}
 
 
