@@ -16,6 +16,8 @@ from upfield.training.optimisers import Optimisers
 
 METHODS = ("unet3d", "unet3d_patchgan", "lohiresgan", "srdcgan", "srgan3d", "cyclegan")
 DEFAULT = "unet3d_patchgan"
+# The method that is planned, and what it is compared with.
+PLANNED, SUPERVISED = "upfield", "unet3d"
 # Their rates are higher: they have fewer steps to show that they learn.
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "unet3d": {"base": 2, "levels": 2, "lr": 2e-3},
@@ -24,6 +26,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "srdcgan": {"lr": 2e-3},
     "srgan3d": {"filters": 4, "blocks": 1, "discriminator_base": 4, "discriminator_dense": 16, "lr": 2e-3},
     "cyclegan": {"width": 4, "blocks": 1, "discriminator_width": 4, "lr": 2e-3},
+    "upfield": {"base": 4, "levels": 1, "blocks": 1, "patch": [24, 24, 24]},
 }
 # What measures how near an output is to its target, of what the methods report.
 NEARNESS = ("l1", "matching")

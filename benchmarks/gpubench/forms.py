@@ -35,6 +35,8 @@ class Form:
     learning: float
     # Whether a compiled network is tried, which takes half a minute of compiling.
     compiled: bool
+    # GB of the cards that are planned for.
+    plan_sizes: tuple[int, ...] = (4, 8, 24, 80)
 
 
 FULL = Form(
@@ -47,13 +49,13 @@ CPU = Form(
     name="small: small networks, 24^3 patches, 32^2 slices, volume of 48 x 56 x 48, 6 steps where a GPU takes 50",
     small=True, agree_cube=24, agree_slice=32, cube=24, slice=32, agree_batch=2, batch=2,
     steps=6, epoch_steps=3, timed_steps=20, spacing=4.0, heads=5, volume=(48, 56, 48), window=32, tight=48,
-    per_volume=10, learning=20.0, compiled=True,
+    per_volume=10, learning=20.0, compiled=True, plan_sizes=(4,),
 )  # fmt: skip
 SHORT = replace(
     CPU,
     name="smallest: small networks, 24^3 patches, 32^2 slices, volume of 32 x 40 x 32, 4 steps where a GPU takes 50",
     steps=4, epoch_steps=2, timed_steps=6, spacing=6.0, heads=3, volume=(32, 40, 32), tight=36,
-    learning=4.0, compiled=False,
+    learning=4.0, compiled=False, plan_sizes=(),
 )  # fmt: skip
 
 

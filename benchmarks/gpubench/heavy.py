@@ -4,6 +4,8 @@ import torch._dynamo  # noqa: F401
 import upfield.evaluate.metrics
 import upfield.image.histograms
 import upfield.methods.upfield
+import upfield.plan.decide
+import upfield.plan.fingerprint
 import upfield.predict.inference
 import upfield.preprocess.grid
 import upfield.preprocess.simulation

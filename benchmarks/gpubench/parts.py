@@ -33,7 +33,8 @@ PARTS = (
     Part("together", "right", "gpubench.together:run", 9),
     Part("training", "fast", "gpubench.training:run", 16),
     Part("inference", "fast", "gpubench.inference:run", 16),
-    Part("learning", "learning", "gpubench.learning:run", 12),
+    Part("plans", "fast", "gpubench.plans:run", 10),
+    Part("learning", "learning", "gpubench.learning:run", 24),
 )
 
 
