@@ -1,6 +1,6 @@
 """Preprocessing of each scan by itself, in studies and for trained models that are applied.
 
-1. average      several acquisitions of a session as one scan, where the study wants that
+1. average      several acquisitions of a session as one scan (mean, or stacks combined), where the study wants that
 2. brain        brain mask of each scan on its own grid
 3. bias         N4 inside the mask
 4. head         head mask, where more than the brain is enhanced
@@ -12,11 +12,12 @@ PREPROCESS = config["preprocess"]
 # A file of one scan, on its own grid: names of others have a space in them.
 OWN_GRID = r"(?!\S*_space-)sub-[^/]+"
 
-STEP = step("preprocess.average.average", "preprocess/{folder}/{scan}_{suffix}_average")
+TOGETHER = "combine" if config["duplicates"] == "combine" else "average"
+STEP = step(f"preprocess.average.{TOGETHER}", "preprocess/{folder}/{scan}_{suffix}_average")
 
 
 rule average:
-    """The mean of several acquisitions of a session, moved onto the first."""
+    """Several acquisitions of a session as one: their mean, or stacks combined."""
     input:
         images=lambda wildcards: [scan_of(wildcards).path, *scan_of(wildcards).further],
     output:

@@ -10,7 +10,8 @@ from upfield.files import read_json, write_json
 from upfield.image import nifti
 from upfield.image.nifti import Grid
 from upfield.phantom import anatomy
-from upfield.preprocess.average import average
+from upfield.preprocess import registration
+from upfield.preprocess.average import average, combine
 
 
 def rigid(degrees, shift):
@@ -78,3 +79,88 @@ def test_an_excluded_first_acquisition_excludes_the_mean(acquire, tmp_path):
     write_json(sidecar(run), {"Excluded": "dcm2niix made 0 images"})
     average([run], output, seed=42)
     assert read_json(sidecar(output))["Excluded"] == "dcm2niix made 0 images"
+
+
+# -- thick stacks ----------------------------------------------------------------------------------------------------
+
+
+MOTION = {0: rigid((3, -2, 2), (2, -1, 2)), 1: rigid((-2, 3, 1), (1, 2, -2)), 2: np.eye(4)}
+
+
+@pytest.fixture
+def cut(head, tmp_path, monkeypatch):
+    """Write stacks of the phantom, thick along one axis each, after a motion of the head; registration knows it.
+
+    That registrations find motions is tested where they are, and above.
+    """
+    motions = {}
+
+    def write(axis, thickness=6.0, gain=1.0):
+        spacing = [2.0, 2.0, 2.0]
+        spacing[axis] = thickness
+        # Slices are turned against each other as well.
+        turned = Grid(head.high.grid.shape, rigid((2 * axis, 3 - axis, 1), (0, 0, 0)) @ head.high.affine)
+        fine = nifti.resample(head.high, turned, np.eye(4), order=3)
+        stack = nifti.resample(fine, nifti.regrid(fine, tuple(spacing)), order=1)
+        noise = np.random.default_rng(axis).normal(0, 3, stack.data.shape)
+        data = (gain * (stack.data + noise)).clip(0).astype(np.float32)
+        path = tmp_path / f"sub-01_acq-{'xyz'[axis]}_T2w.nii.gz"
+        nifti.save(nifti.Volume(data, MOTION[axis] @ stack.affine), path)
+        motions[data.shape] = MOTION[axis]
+        return str(path)
+
+    def known(first, other, transform, seed):
+        matrix = motions.get(other.data.shape, np.eye(4))
+        return matrix, np.linalg.inv(matrix)
+
+    monkeypatch.setattr(registration, "register", known)
+    return write
+
+
+def brain_error(head, path):
+    made = nifti.load(path)
+    inside = head.brain.data > 0
+    moved = nifti.resample(made, head.high.grid, order=3).data
+    return float(np.sqrt(np.mean((moved - head.high.data)[inside] ** 2)))
+
+
+def test_stacks_cut_along_three_axes_have_the_detail_of_each(head, cut, tmp_path):
+    stacks = [cut(2), cut(0, gain=2.0), cut(1)]
+    errors = {}
+    for name, images in (("one", stacks[:1]), ("all", stacks)):
+        combine(images, str(tmp_path / f"{name}.nii.gz"), seed=42)
+        errors[name] = brain_error(head, tmp_path / f"{name}.nii.gz")
+    average(stacks, str(tmp_path / "mean.nii.gz"), seed=42)
+    made = nifti.load(tmp_path / "all.nii.gz")
+    np.testing.assert_allclose(made.grid.spacing, 2.0)
+    assert errors["all"] < 0.6 * errors["one"]
+    assert errors["all"] < 0.8 * brain_error(head, tmp_path / "mean.nii.gz")
+    inside = nifti.mask_on(head.brain, made.grid)
+    assert made.data[inside].mean() == pytest.approx(head.high.data[head.brain.data > 0].mean(), rel=0.02)
+    assert made.data.min() >= 0
+    facts = read_json(sidecar(tmp_path / "all.nii.gz"))
+    assert facts["Averaged"] == 3 and [Path(path).name for path in facts["Sources"]] == [Path(p).name for p in stacks]
+
+
+def test_a_stack_that_is_no_head_is_left_out_and_changes_nothing(head, cut, tmp_path):
+    stacks = [cut(2), cut(0)]
+    noise = np.random.default_rng(0).normal(100, 30, (30, 30, 30)).astype(np.float32)
+    other = str(tmp_path / "sub-01_acq-noise_T2w.nii.gz")
+    nifti.save(nifti.Volume(noise, np.diag([3.0, 3, 3, 1])), other)
+    combine([*stacks, other], str(tmp_path / "with.nii.gz"), seed=42)
+    combine(stacks, str(tmp_path / "without.nii.gz"), seed=42)
+    facts = read_json(sidecar(tmp_path / "with.nii.gz"))
+    assert facts["Averaged"] == 2 and "expected at least 0.8" in facts["LeftOut"]["sub-01_acq-noise_T2w.nii.gz"]
+    one, two = (nifti.load(tmp_path / f"{name}.nii.gz") for name in ("with", "without"))
+    assert one.grid.matches(two.grid)
+    np.testing.assert_array_equal(one.data, two.data)
+
+
+def test_one_stack_alone_keeps_its_intensities(head, cut, tmp_path):
+    path = cut(2, thickness=4.0)
+    combine([path], str(tmp_path / "one.nii.gz"), seed=42)
+    made, thick = nifti.load(tmp_path / "one.nii.gz"), nifti.load(path)
+    back = nifti.resample(made, thick.grid, order=1)
+    core = nifti.mask_on(head.brain, thick.grid)
+    assert np.corrcoef(back.data[core], thick.data[core])[0, 1] > 0.99
+    assert back.data[core].mean() == pytest.approx(thick.data[core].mean(), rel=0.01)

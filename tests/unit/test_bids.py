@@ -440,6 +440,18 @@ def test_acquisitions_of_the_first_session_are_averaged(bids_tree):
     ]
 
 
+def test_stacks_of_a_session_become_one_scan_of_the_finest_voxels():
+    stacks = [
+        session("01", shape=(200, 200, 30), voxel=(1.0, 1.0, 5.0)),
+        session("01", shape=(40, 200, 180), voxel=(5.0, 0.8, 0.8)),
+        session("02", shape=(200, 200, 30), voxel=(1.0, 1.0, 5.0)),
+    ]
+    first, second, alone = chosen(stacks, duplicates="combine")
+    assert first.further == (stacks[1].path,) and first.voxel == (0.8, 0.8, 0.8) and first.shape == (250, 250, 188)
+    assert second == stacks[1] and alone == stacks[2]
+    assert [scan.further for scan in chosen(stacks)] == [(), (), ()]
+
+
 def test_acquisition_times_come_from_the_session_or_the_sidecar(bids_tree):
     first, second, third = (scan_file("01", "1", f"_run-{run}") for run in (1, 2, 3))
     root = bids_tree(

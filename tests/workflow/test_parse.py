@@ -187,10 +187,11 @@ def test_stage_asks_for_what_it_needs_and_no_more(configfile):
     assert [name for name in later if found[name]] == []
 
 
-def test_acquisitions_of_a_session_are_averaged_where_the_study_wants_that(configfile, dataset):
+@pytest.mark.parametrize("duplicates", ["average", "combine"])
+def test_acquisitions_of_a_session_are_one_where_the_study_wants_that(configfile, dataset, duplicates):
     folder = dataset / "sub-01/ses-1/anat"
     shutil.copy(folder / "sub-01_ses-1_T1w.nii.gz", folder / "sub-01_ses-1_run-2_T1w.nii.gz")
-    jobs = plan("preprocess", *configfile(duplicates="average"))
+    jobs = plan("preprocess", *configfile(duplicates=duplicates))
     (job,) = [job for job in jobs if job.rule == "average"]
     assert {Path(path).name for path in job.paths("input")} == {
         "sub-01_ses-1_T1w.nii.gz", "sub-01_ses-1_run-2_T1w.nii.gz",

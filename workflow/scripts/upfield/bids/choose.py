@@ -28,7 +28,8 @@ def choose(
     duplicates
         `first` or `newest`: which of several scans of one side of a participant comes first, and so is used. The
         newest is that with the latest acquisition time; where none is known, the last by path. `average`: the first
-        by path, to which the others of its session and suffix are added.
+        by path, to which the others of its session and suffix are added; `combine`: likewise, and it has the finest
+        voxels of all along each axis.
     one_person
         Whether two scans are of one participant, as their labels say. With it, a scan that has the voxels of another
         participant's says so in `problem`, all but the first: one of the labels is wrong. So does one that is nearly
@@ -64,7 +65,11 @@ def choose(
         result = without_copies(result, one_person)
     if one_person is not None and participants["near_copies"] == "exclude":
         result = without_near_copies(result, one_person, travelling)
-    return _averaged(result) if duplicates == "average" else result
+    if duplicates == "combine":
+        return [_combined(first, others) for first, others in _alike(result)]
+    if duplicates == "average":
+        return [changed(first, further=tuple(scan.path for scan in others)) for first, others in _alike(result)]
+    return result
 
 
 def without_copies(scans: Iterable[Scan], one_person: Callable[[Scan, Scan], bool]) -> list[Scan]:
@@ -99,14 +104,25 @@ def without_near_copies(
     return result
 
 
-def _averaged(scans: Sequence[Scan]) -> list[Scan]:
-    """The scans, of which the first of each kind is to be averaged with those like it."""
+def _alike(scans: Sequence[Scan]) -> list[tuple[Scan, list[Scan]]]:
+    """Each scan with those like it that come after it, if it is the first of its kind; others alone."""
     kinds: dict[tuple[str | int, ...], list[Scan]] = {}
     for scan in scans:
         if not scan.problem:
             kinds.setdefault((scan.role, scan.participant, scan.channel, scan.session, scan.suffix), []).append(scan)
-    further = {id(first): tuple(scan.path for scan in others) for first, *others in kinds.values()}
-    return [changed(scan, further=further.get(id(scan), ())) for scan in scans]
+    further = {id(first): others for first, *others in kinds.values()}
+    return [(scan, further.get(id(scan), [])) for scan in scans]
+
+
+def _combined(first: Scan, others: Sequence[Scan]) -> Scan:
+    """A scan that others are added to, with the voxels that it will have."""
+    sizes = [size for scan in (first, *others) for size in scan.voxel]
+    if not others or not sizes or not first.shape:
+        return changed(first, further=tuple(scan.path for scan in others))
+    extent = [count * size for count, size in zip(first.shape, first.voxel, strict=True)]
+    shape = tuple(max(round(edge / min(sizes)), 1) for edge in extent)
+    voxel = (min(sizes),) * 3
+    return changed(first, further=tuple(scan.path for scan in others), shape=shape, voxel=voxel)
 
 
 def first_of_each(scans: Iterable[Scan]) -> tuple[dict[str, Scan], list[Exclusion]]:

@@ -40,7 +40,11 @@ KINDS: Mapping[str, Kind] = {
     "splits": Kind("splits.tsv", "who trains, validates and tests, by fold"),
     # -- scans
     "converted": Kind("sourcedata/raw/{folder}/{image}.nii.gz", "the image of a DICOM series", described=True),
-    "average": Kind(f"{SCAN}_desc-average_{{suffix}}.nii.gz", "mean of the acquisitions of a session", described=True),
+    "average": Kind(
+        f"{SCAN}_desc-average_{{suffix}}.nii.gz",
+        "the acquisitions of a session as one: their mean, or stacks combined",
+        described=True,
+    ),
     "simulated": Kind(f"{SCAN}_desc-simulated_{{suffix}}.nii.gz", "source made from its target", described=True),
     "mask": Kind(f"{SCAN}_desc-brain_mask.nii.gz", "brain mask, native grid", described=True),
     "head": Kind(f"{SCAN}_desc-head_mask.nii.gz", "head mask, native grid, with `region: head`", described=True),

@@ -1,20 +1,24 @@
-"""Several acquisitions of one head as one scan."""
+"""Several acquisitions of one head as one scan: their mean, or thick stacks combined."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import fft
 
 from upfield.errors import ScanError
 from upfield.image import nifti
-from upfield.image.nifti import Array, Volume
+from upfield.image.nifti import Array, Grid, Volume
 from upfield.preprocess import registration
 from upfield.preprocess.derivatives import require_usable, save_image
 from upfield.step import step
 
 # An acquisition that correlates less with the first after registration is another head, or no head.
 ALIKE = 0.8
+# Of squared frequencies, beside the sum over stacks of what they leave of each; voxels of margin around a volume.
+PENALTY, PADDING = 0.05, 12
 
 
 @step(version=4, memory=(400, 60), minutes=(0.5, 0.1))
@@ -27,31 +31,137 @@ def average(images: Sequence[str], averaged: str, seed: int) -> None:
     (a DICOM series that could not be converted), so is the mean.
     """
     first = nifti.load(images[0])
+    others, left_out = _others(first, images, seed)
     total, count = first.data.astype(np.float64), np.ones(first.data.shape)
-    used, left_out = [str(images[0])], {}
+    for other in others:
+        total[other.there] += other.data[other.there]
+        count[other.there] += 1
+    _save(first.with_data((total / count).astype(np.float32)), averaged, images, others, left_out)
+
+
+@step(version=0, memory=(600, 400), minutes=(0.5, 0.3))
+def combine(images: Sequence[str], averaged: str, seed: int) -> None:
+    """Write one scan with the detail of stacks of thick slices that were cut along different axes.
+
+    On an isotropic grid over the field of view of the first, with the finest voxels of all; otherwise as `average`.
+    A stack has lost what its voxels average over: the frequencies along its slices' normal. Where others have them,
+    they are taken from there: of all images the one whose stacks, each averaged over its voxels, differ least from
+    those that were acquired, in squares and with a small penalty (Wiener's filter of several channels).
+    """
+    first = nifti.load(images[0])
+    others, left_out = _others(first, images, seed, finest=True)
+    fine = nifti.regrid(first, _finest([first, *(other.volume for other in others)]))
+    own = Moved(first, np.eye(4), nifti.resample(first, fine, order=3).data, np.ones(fine.shape, dtype=bool))
+    made = _combined([own, *others], fine)
+    if first.data.min() >= 0:
+        made = np.clip(made, 0, None)
+    _save(Volume(made.astype(np.float32), fine.affine), averaged, images, others, left_out)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """An acquisition on a grid in the intensities of the first (`data`), and where it reaches (`there`), boolean.
+
+    `matrix` leads from the first's world to its own.
+    """
+
+    volume: Volume
+    matrix: Array
+    data: Array
+    there: Array
+    path: str = ""
+
+
+def _others(
+    first: Volume, images: Sequence[str], seed: int, finest: bool = False
+) -> tuple[list[Moved], dict[str, str]]:
+    """All images but the first on its grid, or, `finest`, on that of `combine`; and why some are left out."""
+    usable, left_out = {}, {}
     for path in images[1:]:
         try:
             require_usable(path)
-            moved, there = _onto(first, nifti.load(path), seed)
+            usable[str(path)] = nifti.load(path)
         except ScanError as error:
             left_out[Path(path).name] = str(error)
-            continue
-        total[there] += moved[there]
-        count[there] += 1
-        used.append(str(path))
-    metadata: dict[str, Any] = {"Sources": used, "Averaged": len(used)}
+    grid = nifti.regrid(first, _finest([first, *usable.values()])) if finest else first.grid
+    others = []
+    for path, volume in usable.items():
+        try:
+            others.append(replace(_onto(first, volume, seed, grid), path=path))
+        except ScanError as error:
+            left_out[Path(path).name] = str(error)
+    if finest and len(others) < len(usable):
+        # The grid is that of what is used.
+        grid = nifti.regrid(first, _finest([first, *(other.volume for other in others)]))
+        others = [replace(_placed(first, other.volume, other.matrix, grid), path=other.path) for other in others]
+    return others, left_out
+
+
+def _save(made: Volume, path: str, images: Sequence[str], others: Sequence[Moved], left_out: Mapping[str, str]) -> None:
+    metadata: dict[str, Any] = {
+        "Sources": [str(images[0]), *(other.path for other in others)], "Averaged": len(others) + 1,
+    }  # fmt: skip
     if left_out:
-        metadata["LeftOut"] = left_out
-    save_image(first.with_data((total / count).astype(np.float32)), averaged, metadata)
+        metadata["LeftOut"] = dict(left_out)
+    save_image(made, path, metadata)
 
 
-def _onto(first: Volume, other: Volume, seed: int) -> tuple[Array, Array]:
-    """`other` on the grid of `first` and in its intensities, and where it reaches, boolean. Raises ScanError."""
+def _finest(volumes: Sequence[Volume]) -> float:
+    return float(min(volume.grid.spacing.min() for volume in volumes))
+
+
+def _onto(first: Volume, other: Volume, seed: int, grid: Grid) -> Moved:
+    """`other` on a grid over the field of view of `first`. Raises ScanError if it is another head."""
     matrix, _ = registration.register(first, other, "rigid", seed)
-    moved = nifti.resample(other, first.grid, matrix, order=3).data
-    there = nifti.mask_on(other.with_data(np.ones(other.data.shape, dtype=bool)), first.grid, matrix)
-    here, them = first.data[there], moved[there]
+    assert isinstance(matrix, np.ndarray)
+    return _placed(first, other, matrix, grid)
+
+
+def _placed(first: Volume, other: Volume, matrix: Array, grid: Grid) -> Moved:
+    moved = nifti.resample(other, grid, matrix, order=3).data
+    there = nifti.mask_on(other.with_data(np.ones(other.data.shape, dtype=bool)), grid, matrix)
+    own = first.data if grid.matches(first.grid) else nifti.resample(first, grid, order=3).data
+    here, them = own[there], moved[there]
     alike = float(np.corrcoef(here, them)[0, 1]) if len(here) > 1 and np.ptp(here) > 0 and np.ptp(them) > 0 else 0.0
     if alike < ALIKE:
         raise ScanError(f"correlates with the first acquisition by {alike:.2f}; expected at least {ALIKE:g}")
-    return moved * float((here * them).sum() / (them * them).sum()), there
+    return Moved(other, matrix, moved * float((here * them).sum() / (them * them).sum()), there)
+
+
+def _combined(stacks: Sequence[Moved], grid: Grid) -> Array:
+    """The image on the grid from which all stacks would come, each averaged over its voxels."""
+    known = sum(np.where(stack.there, stack.data, 0.0) for stack in stacks) / sum(stack.there for stack in stacks)
+    sizes = [fft.next_fast_len(size + 2 * PADDING, real=True) for size in grid.shape]
+    margins = [(PADDING, size - n - PADDING) for size, n in zip(sizes, grid.shape, strict=True)]
+    total: Array = np.zeros(1, dtype=np.complex64)
+    weight: Array = np.full(1, PENALTY)
+    for stack in stacks:
+        # Where it does not reach it is as the others are.
+        data = np.pad(np.where(stack.there, stack.data, known).astype(np.float32), margins, mode="reflect")
+        passed = _transfer(stack, grid, sizes)
+        total = total + passed * fft.rfftn(data)
+        weight = weight + passed**2
+    spectrum = total / weight * (len(stacks) + PENALTY) / len(stacks)
+    inside = tuple(slice(PADDING, PADDING + n) for n in grid.shape)
+    return np.asarray(fft.irfftn(spectrum, sizes)[inside])
+
+
+def _transfer(stack: Moved, grid: Grid, sizes: Sequence[int]) -> Array:
+    """What a stack's voxels leave of each frequency of the padded grid, 0 to 1, for `rfftn`."""
+    last = len(sizes) - 1
+    cycles = [
+        (fft.rfftfreq if axis == last else fft.fftfreq)(size, spacing).astype(np.float32)
+        for axis, (size, spacing) in enumerate(zip(sizes, grid.spacing, strict=True))
+    ]
+    # Cycles per mm along the grid's axes, in its world, and then along the stack's own.
+    own_axes = stack.volume.affine[:3, :3] / stack.volume.grid.spacing
+    turn = own_axes.T @ stack.matrix[:3, :3] @ (grid.affine[:3, :3] / grid.spacing)
+    result: Array = np.ones(1, dtype=np.float32)
+    for row, voxel in zip(turn, stack.volume.grid.spacing, strict=True):
+        along = sum(
+            np.float32(part) * values.reshape([-1 if a == axis else 1 for a in range(3)])
+            for axis, (part, values) in enumerate(zip(row, cycles, strict=True))
+        )
+        # What lies beyond is not in the samples.
+        result = result * np.where(np.abs(along) * voxel <= 0.5 + 1e-3, np.sinc(along * voxel), 0.0)
+    return result
