@@ -79,7 +79,7 @@ if STUDY.methods.uncertain:
     REPEATED = step(
         "predict.enhance.enhance",
         "predict/{folder}/{scan}_{label}_{suffix}",
-        repeats=lambda wildcards: STUDY.methods.outputs(method_of(wildcards)),
+        repeats=lambda wildcards: STUDY.methods.passes(method_of(wildcards)),
         kind="prediction",
         gpus=gpus,
     )

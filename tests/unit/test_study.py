@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 from upfield.bids import sidecar
+from upfield.catalogue.methods import BUILT_IN
 from upfield.files import read_json, write_json
 from upfield.study.card import card_of
 
@@ -113,3 +114,26 @@ def test_absent_program_is_named_at_parse_time(study, refused, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with refused("preprocess.brain.method", "mri_synthstrip", "FreeSurfer"):
         study(preprocess={"brain": {"method": "synthstrip"}})
+
+
+def test_a_sampler_has_a_sample_and_as_many_passes_as_it_takes_steps(study):
+    over = {"rectified_flow": {"sampling_steps": 4}, "unet3d_patchgan": {"dropout": 0.1}, "unet3d": {"dropout": 0.1}}
+    options = {"predict": {"uncertainty": 3}, "train": {"seeds": [1, 2]}, "method_overrides": over}
+    made = study(methods=["rectified_flow", "unet3d_patchgan"], **options)
+    assert made.methods.samplers == ["rectified_flow"] and "perception" in made.tables
+    assert made.methods.passes("rectified_flow") == 2 * (1 + 3 * 4) + 4
+    assert made.methods.passes("unet3d_patchgan") == made.methods.outputs("unet3d_patchgan") == 6
+    assert made.methods.passes("spline") == 1
+    (participant, *_) = made.tested
+    assert made.sample("rectified_flow", participant).endswith("_space-target_desc-rectifiedflowsample_T1w.nii.gz")
+    assert study(methods=["rectified_flow"]).methods.samplers == []
+
+
+def test_no_method_is_called_as_what_is_written_beside_another(study, refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "config/methods"
+    folder.mkdir(parents=True)
+    for name in ("unet3d_sample", "unet3dstd"):
+        (folder / f"{name}.yaml").write_text((BUILT_IN / "unet3d.yaml").read_text())
+        with refused("would write the same files", name):
+            study(methods=[name])

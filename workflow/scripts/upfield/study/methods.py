@@ -113,6 +113,15 @@ class Methods:
         """How many outputs, of seeds and samples, a method's prediction is the mean of."""
         return requirements.members(self.config, method)
 
+    def passes(self, method: str) -> int:
+        """How many times networks see a scan for a method's prediction, and for all that is written beside it."""
+        outputs, drawn = self.outputs(method), self.samples(method)
+        if not drawn or not requirements.samples_itself(self.config, method):
+            return outputs
+        steps = int(self.settings(method).get("sampling_steps", 1))
+        # A mean and samples of each model, and one sample to show.
+        return (1 + drawn * steps) * len(self.seeds(method)) + steps
+
     @cached_property
     def uncertain(self) -> list[str]:
         """The methods whose predictions are means of several, and so have a standard deviation, in report order.
