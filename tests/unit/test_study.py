@@ -126,7 +126,9 @@ def test_a_sampler_has_a_sample_and_as_many_passes_as_it_takes_steps(study):
     assert made.methods.passes("spline") == 1
     (participant, *_) = made.tested
     assert made.sample("rectified_flow", participant).endswith("_space-target_desc-rectifiedflowsample_T1w.nii.gz")
-    assert study(methods=["rectified_flow"]).methods.samplers == []
+    # Several seeds alone are a standard deviation, and no sample.
+    seeds = study(methods=["rectified_flow"], train={"seeds": [1, 2]}).methods
+    assert seeds.samplers == [] and "rectified_flow" in seeds.uncertain and seeds.passes("rectified_flow") == 2
 
 
 def test_no_method_is_called_as_what_is_written_beside_another(study, refused, tmp_path, monkeypatch):

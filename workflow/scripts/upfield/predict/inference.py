@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -32,6 +33,8 @@ PROBE = 32
 SMALLEST_WINDOW = 32
 # Distinguish the samples of dropout, and those of samplers, from other random numbers.
 DROPOUT_SEED, NOISE_SEED = 0xD407, 0x5A3F
+# Standard deviation of the Gaussian that smooths variances of samples, voxels.
+POOLED = 1.0
 # Axial slices that a 2-D method is shown at once.
 SLICES = 8
 
@@ -80,7 +83,8 @@ def ensemble(
     Returns two volumes (X, Y, Z) times `scale`, float32 in normalized target units. The standard deviation has n - 1
     in its denominator; it is None if there is one member only. Mirror images are averaged within a member. A sampler
     gives the mean of all its samples by itself, and the standard deviation is that of samples around it, n in its
-    denominator, times what made it right in validation. Raises UpfieldError if the device has too little memory for the
+    denominator, times what made it right in validation; its squares are smoothed by a voxel, since few samples say
+    little of one voxel and more of it and those around. Raises UpfieldError if the device has too little memory for the
     smallest window.
 
     """
@@ -110,6 +114,7 @@ def ensemble(
                 count += 1
                 found = output(method, _with_noise(volume, number, sample), False)
                 squares = squares + (method.std_scale * (found - mean)) ** 2
+        squares = torch.from_numpy(ndimage.gaussian_filter(squares.numpy(), (0, 0, POOLED, POOLED, POOLED)))
     std = (squares / (count - 1)).sqrt()[0, 0].numpy() if count > 1 else None
     return np.asarray(mean[0, 0].numpy()), std
 

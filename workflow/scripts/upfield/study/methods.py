@@ -132,8 +132,9 @@ class Methods:
 
     @cached_property
     def samplers(self) -> list[str]:
-        """Those of them that draw samples by themselves."""
-        return [name for name in self.uncertain if requirements.samples_itself(self.config, name)]
+        """Those of them of which samples are drawn that are images by themselves."""
+        drawn = [name for name in self.uncertain if self.samples(name)]
+        return [name for name in drawn if requirements.samples_itself(self.config, name)]
 
 
 def _labels(methods: Sequence[str]) -> dict[str, str]:
