@@ -12,8 +12,9 @@ PREPROCESS = config["preprocess"]
 # A file of one scan, on its own grid: names of others have a space in them.
 OWN_GRID = r"(?!\S*_space-)sub-[^/]+"
 
-TOGETHER = "combine" if config["duplicates"] == "combine" else "average"
-STEP = step(f"preprocess.average.{TOGETHER}", "preprocess/{folder}/{scan}_{suffix}_average")
+STEP = step("preprocess.average.average", "preprocess/{folder}/{scan}_{suffix}_average")
+if config["duplicates"] == "combine":
+    STEP = step("preprocess.average.combine", "preprocess/{folder}/{scan}_{suffix}_average")
 
 
 rule average:
