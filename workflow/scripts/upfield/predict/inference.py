@@ -90,10 +90,11 @@ def ensemble(
     """
     volume = _tensor(source)
     ready = [(Reversed(method) if reverse else method).to(device).eval() for method in methods]
+    probed: dict[Method, float] = {}
 
     def output(method: Method, image: Tensor, mirrored: bool = tta) -> Tensor:
         views = [image, image.flip(2)] if mirrored else [image]
-        results = [_run(method, view.to(device), device, dtype, overlap, window, memory) for view in views]
+        results = [_run(method, view.to(device), device, dtype, overlap, window, memory, probed) for view in views]
         return (results[0] + results[1].flip(2)) / 2 if mirrored else results[0]
 
     count = 0
@@ -132,7 +133,7 @@ def draw(
 ) -> Array:
     """The first sample of a sampler that `ensemble` looks at; arguments and result as there."""
     volume = _with_noise(_tensor(source), 0, 0).to(device)
-    found = _run(method.to(device).eval(), volume, device, dtype, overlap, window, memory)
+    found = _run(method.to(device).eval(), volume, device, dtype, overlap, window, memory, {})
     return np.asarray(found[0, 0].numpy())
 
 
@@ -173,8 +174,12 @@ def _run(
     overlap: float,
     window: int | None,
     memory: int | None,
+    probed: dict[Method, float],
 ) -> Tensor:
-    """One method on one (1, C, X, Y, Z) volume, padded to the method's divisor with its corner's values."""
+    """One method on one (1, C, X, Y, Z) volume, padded to the method's divisor with its corner's values.
+
+    `probed` keeps what `activation_bytes` found of each method.
+    """
     shape = volume.shape[2:]
     x, y, z = (size * factor for size, factor in zip(shape, method.scale, strict=True))
     padding = [p for size in reversed(shape[: method.dims]) for p in (0, -size % method.divisor)]
@@ -185,7 +190,9 @@ def _run(
     if method.dims == 2:
         result = _fitting(partial(_by_slices, network, padded), SLICES, 1, 1, "stacks of {} slices")
         return result[:, :, :x, :y]
-    edge = window or _window(method, padded, dtype, memory) or max(padded.shape[2:])
+    if window is None and method not in probed:
+        probed[method] = activation_bytes(method, device, dtype)
+    edge = window or _window(method, padded, probed[method], memory) or max(padded.shape[2:])
     attempt = partial(_by_windows, network, padded, overlap)
     result = _fitting(attempt, edge, _smallest_window(method), method.divisor, "windows of {} voxels")
     return result[:, :, :x, :y, :z]
@@ -256,9 +263,8 @@ def _forward(method: Method, device: torch.device, dtype: torch.dtype, x: Tensor
         return method(x.to(device)).float()
 
 
-def _window(method: Method, volume: Tensor, dtype: torch.dtype, memory: int | None) -> int | None:
+def _window(method: Method, volume: Tensor, per_voxel: float, memory: int | None) -> int | None:
     """None if the whole volume fits into memory, else the largest edge that does (a multiple of the divisor)."""
-    per_voxel = activation_bytes(method, volume.device, dtype)
     free = MEMORY_SHARE * free_memory(volume.device, memory)
     if per_voxel * volume[0, 0].numel() <= free:
         return None
