@@ -105,7 +105,7 @@ if STUDY.methods.uncertain:
             samples=lambda wildcards: STUDY.methods.samples(method_of(wildcards)),
 
     # And one of its samples, of a sampler.
-    use rule enhance as enhance_with_sample with:
+    use rule enhance_with_spread as enhance_with_sample with:
         output:
             PATHS.both("prediction")[1],
             PATHS.both("uncertainty")[1],
@@ -115,11 +115,3 @@ if STUDY.methods.uncertain:
             sample=PATHS("sample"),
         wildcard_constraints:
             label=labels(lambda method: method in STUDY.methods.samplers),
-        resources:
-            **REPEATED.resources,
-            in_turn=1,
-        params:
-            **REPEATED.params,
-            method=method_of,
-            inference=INFERENCE,
-            samples=lambda wildcards: STUDY.methods.samples(method_of(wildcards)),

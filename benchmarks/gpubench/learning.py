@@ -20,7 +20,6 @@ from upfield.patches import Store
 from upfield.plan import decide, fingerprint
 from upfield.plan import device as devices
 from upfield.predict import inference
-from upfield.training.data import Options
 from upfield.training.loop import Stopped, Trainer
 from upfield.training.start import fit_starts
 
@@ -71,17 +70,16 @@ def _trained(bench: Bench, name: str, parts: dict[str, list[Store]], seconds: fl
     """A method after so many seconds: first a few steps to see how many there are time for, then all of them."""
     values = _settings(bench, name, parts["train"])
     began = time.monotonic()
-    trial, wanted = _trainer(bench, name, values, parts, "trial", None)
-    step = trial.fit_until(began + TRIED * seconds)
+    step = _trainer(bench, name, values, parts, "trial", None).fit_until(began + TRIED * seconds)
     left = began + seconds - time.monotonic()
     steps = max(int(left / step), 1)
-    trainer, wanted = _trainer(bench, name, values, parts, "learning", steps)
+    trainer = _trainer(bench, name, values, parts, "learning", steps)
     trainer.fit_until(began + 1.5 * seconds)
     state = trainer.run
     bench.found(
         f"{name}, trained", size=size_of(trainer.method), seconds=round(time.monotonic() - began, 1), step_s=step,
         steps=state.step, best_epoch=state.best_epoch, val_mae=float(state.best_value),
-        patch="x".join(map(str, wanted.patch)), batch=trainer.method.batch_size,
+        patch="x".join(map(str, trainer.options.patch)), batch=trainer.method.batch_size,
     )  # fmt: skip
     if state.best:
         trainer.method.load_state_dict(state.best)
@@ -108,8 +106,8 @@ def _settings(bench: Bench, name: str, train: list[Store]) -> dict[str, Any]:
 
 def _trainer(
     bench: Bench, name: str, values: dict[str, Any], parts: dict[str, list[Store]], folder: str, steps: int | None
-) -> tuple[Timed, Options]:
-    """A trainer of fresh weights that stops after so many steps, and what it was told."""
+) -> Timed:
+    """A trainer of fresh weights that stops after so many steps."""
     torch.manual_seed(42)
     method = methods.build(values)
     fit_starts(method, parts["train"])
@@ -122,7 +120,7 @@ def _trainer(
     wanted = replace(
         wanted, **own | {"patch": patch, "patch_val": patch, "epochs": epochs}, max_steps=steps, save_every=EPOCHS
     )
-    return Timed(method, parts["train"], parts["val"], wanted, bench.job.work / f"{folder}-{name}", folder), wanted
+    return Timed(method, parts["train"], parts["val"], wanted, bench.job.work / f"{folder}-{name}", folder)
 
 
 def _measure(bench: Bench, test: Path, trained: dict[str, Trainer], train: list[Store]) -> None:
