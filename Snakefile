@@ -27,6 +27,7 @@ import upfield
 from upfield import attempts, home, place
 from upfield import step as steps
 from upfield.bids import sidecar
+from upfield.bids.layout import NAMES
 from upfield.cluster import look, site, slurm
 from upfield.cluster.generic import look as generic
 from upfield.cluster.said import SaidLast
@@ -106,13 +107,13 @@ if not workflow.is_main_process:
 
 wildcard_constraints:
     folder=r"sub-[A-Za-z0-9]+(/ses-[A-Za-z0-9]+)?/[a-z]+",
-    scan=r"sub-[^/]+",
-    participant=r"sub-[A-Za-z0-9]+",
-    store=r"(sub|pair)-[A-Za-z0-9-]+",
+    scan=NAMES["scan"],
+    participant=NAMES["participant"],
+    store=NAMES["store"],
     suffix=r"[A-Za-z0-9]+",
-    method=r"[a-z0-9_]+",
+    method=NAMES["method"],
     fold=r"[A-Za-z0-9]+",
-    seed=r"\d+",
+    seed=NAMES["seed"],
 
 
 include: "rules/planning.smk"

@@ -76,12 +76,12 @@ def study(tmp_path_factory) -> Callable[[dict], Study]:
     return lambda config: Study(tmp_path_factory.mktemp(config["study"]), config)
 
 
-def head(number: int, grid: Grid, contrast: float, alike: bool = False) -> Volume:
+def head(number: int, grid: Grid, contrast: float, alike: bool = False, texture_of: int | None = None) -> Volume:
     """A textured ball of 74 mm (212 cm3) in the world, the same on any grid; `contrast` bends its intensities.
 
-    With `alike` all numbers have the same texture, each around a centre of its own.
+    With `alike` all numbers have the same texture, each around a centre of its own; or it is that of `texture_of`.
     """
-    random = np.random.default_rng(0 if alike else number)
+    random = np.random.default_rng(0 if alike else number if texture_of is None else texture_of)
     texture = ndimage.gaussian_filter(random.normal(size=(48, 48, 48)), 2.5)
     fine = Volume((texture / np.abs(texture).max()).astype(np.float32), np.diag([2.0, 2, 2, 1]))
     fine.affine[:3, 3] = -47 + number

@@ -142,6 +142,21 @@ def test_stacks_cut_along_three_axes_have_the_detail_of_each(head, cut, tmp_path
     assert facts["Averaged"] == 3 and [Path(path).name for path in facts["Sources"]] == [Path(p).name for p in stacks]
 
 
+@pytest.mark.parametrize("make", [average, combine])
+def test_skull_stripped_acquisitions_stay_so(head, cut, tmp_path, make):
+    stacks = [cut(2), cut(0), cut(1)]
+    for path, axis in zip(stacks, (2, 0, 1), strict=True):
+        stack = nifti.load(path)
+        # Before the motion that the stack was acquired after.
+        still = Grid(stack.grid.shape, np.linalg.inv(MOTION[axis]) @ stack.affine)
+        inside = nifti.mask_on(head.brain, still)
+        nifti.save(stack.with_data(np.where(inside, stack.data, 0)), path)
+    make(stacks, str(tmp_path / "made.nii.gz"), seed=42)
+    made = nifti.load(tmp_path / "made.nii.gz")
+    brain, found = nifti.mask_on(head.brain, made.grid), made.data != 0
+    assert 2 * (brain & found).sum() / (brain.sum() + found.sum()) > 0.95
+
+
 def test_a_stack_that_is_no_head_is_left_out_and_changes_nothing(head, cut, tmp_path):
     stacks = [cut(2), cut(0)]
     noise = np.random.default_rng(0).normal(100, 30, (30, 30, 30)).astype(np.float32)

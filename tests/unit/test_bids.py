@@ -31,6 +31,7 @@ def study(source, target, pairing="paired"):
     everybody = {"include": [], "exclude": [], "near_copies": "exclude"}
     return {
         "source": source, "target": target, "pairing": pairing, "participants": everybody, "duplicates": "first",
+        "pair_per": "participant",
         "samples": None, "phantom": None, "pairs": None, "output_dir": "results", "study": "test",
     }  # fmt: skip
 

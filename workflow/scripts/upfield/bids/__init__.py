@@ -5,7 +5,7 @@ from upfield.bids.cohorts import assemble_cohorts, cohort_label, companions, rea
 from upfield.bids.contrasts import contrast_names, contrasts, with_contrasts
 from upfield.bids.find import ENTITY_KEYS, brain_masks, find, inspect
 from upfield.bids.index import read_scans
-from upfield.bids.names import label, link, reconstructed, sidecar, uri
+from upfield.bids.names import label, link, person, reconstructed, sidecar, uri
 from upfield.bids.pairing import assemble, pair, simulated_sources
 from upfield.bids.samples import read_samples
 from upfield.bids.scan import SIMULATED, Exclusion, Index, Pair, Scan
@@ -19,15 +19,18 @@ from upfield.bids.tables import (
     write_description,
 )
 from upfield.bids.validate import validation_table
+from upfield.bids.visits import PAIR_PER, as_visits
 
 __all__ = [
     "ENTITY_KEYS",
     "IGNORED",
+    "PAIR_PER",
     "SIMULATED",
     "Exclusion",
     "Index",
     "Pair",
     "Scan",
+    "as_visits",
     "assemble",
     "assemble_cohorts",
     "brain_masks",
@@ -46,6 +49,7 @@ __all__ = [
     "pair",
     "pairs_table",
     "participants_table",
+    "person",
     "read_links",
     "read_samples",
     "read_scans",

@@ -158,14 +158,16 @@ TABLES = (
     "as_applied_leaderboard", "as_others_count", "as_others_count_leaderboard",
 )  # fmt: skip
 
+# After the label of a participant who has several pairs: what tells them apart.
+ENTITIES = r"(?:_[a-z]+-[A-Za-z0-9]+)*"
 # What a name in braces may be, as a regular expression; others are letters and digits.
 NAMES: Mapping[str, str] = {
     "scan": r"sub-[^/]+",
     "image": r"[^/]+",
-    "participant": r"sub-[A-Za-z0-9]+",
+    "participant": rf"sub-[A-Za-z0-9]+{ENTITIES}",
     "session": r"ses-[A-Za-z0-9]+",
     "datatype": r"[a-z]+",
-    "store": r"(?:sub|pair)-[A-Za-z0-9-]+",
+    "store": rf"(?:sub|pair)-[A-Za-z0-9-]+{ENTITIES}",
     "picture": r"[a-z-]+",
     "table": "|".join(TABLES),
     "method": r"[a-z0-9_]+",

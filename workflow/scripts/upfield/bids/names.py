@@ -21,6 +21,11 @@ def reconstructed(name: str, kind: str) -> str:
     return "_".join([*first, f"rec-{kind}", *last])
 
 
+def person(participant: str) -> str:
+    """Whose a pair is by its label: that of the participant, maybe with entities (`sub-01_ses-2`; see `visits`)."""
+    return participant.partition("_")[0]
+
+
 def sidecar(path: str | Path) -> Path:
     """The JSON file that belongs to an image or a transform."""
     return Path(str(path).removesuffix(".gz")).with_suffix(".json")

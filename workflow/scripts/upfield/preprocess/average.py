@@ -21,14 +21,15 @@ ALIKE = 0.8
 PENALTY, PADDING = 0.05, 12
 
 
-@step(version=4, memory=(400, 60), minutes=(0.5, 0.1))
+@step(version=5, memory=(400, 60), minutes=(0.5, 0.1))
 def average(images: Sequence[str], averaged: str, seed: int) -> None:
     """Write the mean of all `images`, on the grid and in the intensities of the first.
 
     The others are moved onto the first (rigid, whole heads) and multiplied by the factor that brings them nearest to
     it. Where one does not reach, the mean is that of the rest. One that cannot be registered or correlates with the
     first by less than 0.8 is left out, and stands in the sidecar's `LeftOut` with the reason. If the first is excluded
-    (a DICOM series that could not be converted), so is the mean.
+    (a DICOM series that could not be converted), so is the mean. Where most are 0, as around a brain that was cut out,
+    so is the mean.
     """
     first = nifti.load(images[0])
     others, left_out = _others(first, images, seed)
@@ -36,10 +37,11 @@ def average(images: Sequence[str], averaged: str, seed: int) -> None:
     for other in others:
         total[other.there] += other.data[other.there]
         count[other.there] += 1
-    _save(first.with_data((total / count).astype(np.float32)), averaged, images, others, left_out)
+    made = _emptied(total / count, [_filled(first, first.grid), *(other.filled for other in others)], count)
+    _save(first.with_data(made.astype(np.float32)), averaged, images, others, left_out)
 
 
-@step(version=0, memory=(600, 400), minutes=(0.5, 0.3))
+@step(version=1, memory=(600, 400), minutes=(0.5, 0.3))
 def combine(images: Sequence[str], averaged: str, seed: int) -> None:
     """Write one scan with the detail of stacks of thick slices that were cut along different axes.
 
@@ -51,16 +53,18 @@ def combine(images: Sequence[str], averaged: str, seed: int) -> None:
     first = nifti.load(images[0])
     others, left_out = _others(first, images, seed, finest=True)
     fine = nifti.regrid(first, _finest([first, *(other.volume for other in others)]))
-    own = Moved(first, np.eye(4), nifti.resample(first, fine, order=3).data, np.ones(fine.shape, dtype=bool))
-    made = _combined([own, *others], fine)
+    data, everywhere = nifti.resample(first, fine, order=3).data, np.ones(fine.shape, dtype=bool)
+    stacks = [Moved(first, np.eye(4), data, everywhere, _filled(first, fine)), *others]
+    made = _combined(stacks, fine)
     if first.data.min() >= 0:
         made = np.clip(made, 0, None)
+    made = _emptied(made, [stack.filled for stack in stacks], np.sum([stack.there for stack in stacks], axis=0))
     _save(Volume(made.astype(np.float32), fine.affine), averaged, images, others, left_out)
 
 
 @dataclass(frozen=True)
 class Moved:
-    """An acquisition on a grid in the intensities of the first (`data`), and where it reaches (`there`), boolean.
+    """An acquisition on a grid in the intensities of the first (`data`); boolean, where it reaches, and is not 0.
 
     `matrix` leads from the first's world to its own.
     """
@@ -69,6 +73,7 @@ class Moved:
     matrix: Array
     data: Array
     there: Array
+    filled: Array
     path: str = ""
 
 
@@ -125,7 +130,18 @@ def _placed(first: Volume, other: Volume, matrix: Array, grid: Grid) -> Moved:
     alike = float(np.corrcoef(here, them)[0, 1]) if len(here) > 1 and np.ptp(here) > 0 and np.ptp(them) > 0 else 0.0
     if alike < ALIKE:
         raise ScanError(f"correlates with the first acquisition by {alike:.2f}; expected at least {ALIKE:g}")
-    return Moved(other, matrix, moved * float((here * them).sum() / (them * them).sum()), there)
+    scaled = moved * float((here * them).sum() / (them * them).sum())
+    return Moved(other, matrix, scaled, there, _filled(other, grid, matrix))
+
+
+def _filled(volume: Volume, grid: Grid, matrix: Array | None = None) -> Array:
+    """Where a volume, moved to a grid, is not 0: interpolation smears what lies beside that."""
+    return nifti.mask_on(volume.with_data(volume.data != 0), grid, matrix)
+
+
+def _emptied(made: Array, filled: Sequence[Array], reached: Array) -> Array:
+    """`made` with 0 where fewer than half of what reaches there is not 0."""
+    return np.asarray(np.where(2 * np.sum(filled, axis=0) >= reached, made, 0.0))
 
 
 def _combined(stacks: Sequence[Moved], grid: Grid) -> Array:

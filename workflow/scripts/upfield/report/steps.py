@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from upfield.bids import person
 from upfield.files import read_tsv
 from upfield.report import narrative
 from upfield.report.applied import build_applied
@@ -14,6 +15,7 @@ from upfield.report.validation import build_validation
 from upfield.step import step
 from upfield.study import splits
 from upfield.study.application import Application
+from upfield.study.designs.base import PAIR
 from upfield.study.provenance import record
 from upfield.study.validation import Validation
 
@@ -25,14 +27,20 @@ def html_report(report: str, images: Sequence[Mapping[str, Any]], config: Mappin
     Who was excluded after the study was planned is not shown: in place of an output there is the source as it is.
     """
     root = Path(report).parents[1]
-    frozen = read_tsv(root / "splits.tsv")
+    frozen, excluded = read_tsv(root / "splits.tsv"), read_tsv(root / "excluded.tsv")
     left = set(frozen["participant_id"])
+    # Of somebody with several pairs, one of which is left.
+    lost = set(excluded.loc[(excluded["stage"] != "ingest") & (excluded["role"] != PAIR), "participant_id"])
     build(
         root,
         Path(report),
         config=config,
         provenance=record(config, splits.fingerprint(frozen)),
-        images=[_shown(**files) for files in images if files["participant_id"] in left],
+        images=[
+            _shown(**files)
+            for files in images
+            if person(files["participant_id"]) in left and files["participant_id"] not in lost
+        ],
         narrative=narrative.of(config),
     )
 

@@ -11,7 +11,7 @@ from PIL import Image
 from upfield.catalogue.methods import MODEL_FREE, SUPERVISED
 from upfield.evaluate import harmonization
 from upfield.evaluate import metrics as quality
-from upfield.evaluate.statistics import subject_table
+from upfield.evaluate.statistics import pair_table, subject_table
 from upfield.files import portable, read_json, read_tsv
 
 COLUMNS = {
@@ -80,9 +80,17 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def per_subject(values: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Test values in the brain: participants x methods, means over folds and seeds; no column without a value."""
-    chosen = values[(values.split == "test") & (values.region == "brain") & (values.metric == metric)]
-    return subject_table(chosen).dropna(axis=1, how="all")
+    """Test values in the brain: participants x methods, means over pairs, folds, seeds; no column without a value."""
+    return subject_table(_tested(values, metric)).dropna(axis=1, how="all")
+
+
+def per_pair(values: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The same with a row for each pair of those who have several."""
+    return pair_table(_tested(values, metric)).dropna(axis=1, how="all")
+
+
+def _tested(values: pd.DataFrame, metric: str) -> pd.DataFrame:
+    return values[(values.split == "test") & (values.region == "brain") & (values.metric == metric)]
 
 
 def ranked(board: pd.DataFrame, values: pd.DataFrame) -> list[str]:

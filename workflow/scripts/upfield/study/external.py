@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from upfield.bids import Pair, Scan
+from upfield.bids import Pair, Scan, person
 from upfield.bids.odd import EXTENSIONS, entities, extension
 from upfield.catalogue.methods import MODEL_FREE, known_methods
 from upfield.errors import UpfieldError
@@ -167,12 +167,12 @@ def given(found: External, pairs: Sequence[Pair]) -> dict[str, str]:
         )
     files = _of_folder(place) if place.is_dir() else _of_table(found, place)
     known = {pair.participant: pair for pair in pairs}
-    strangers = sorted({f"sub-{said['sub']}" for said, _ in files} - set(known))
+    strangers = sorted({f"sub-{said['sub']}" for said, _ in files} - set(map(person, known)))
     if strangers:
         warn(f"{found.key}.predictions has files of {_listed(strangers)}, not in this study; they are not used")
-    result = {}
+    result: dict[str, str] = {}
     for name, pair in known.items():
-        own = [(said, path) for said, path in files if f"sub-{said['sub']}" == name]
+        own = [(said, path) for said, path in files if f"sub-{said['sub']}" == person(name)]
         chosen = _fitting(own, pair.source) or _fitting(own, pair.target)
         if len(chosen) > 1:
             raise UpfieldError(
@@ -180,7 +180,14 @@ def given(found: External, pairs: Sequence[Pair]) -> dict[str, str]:
                 " expected one of each: name them in a table participant_id, file"
             )
         if chosen:
-            result[name] = _plain(found, chosen[0])
+            path = _plain(found, chosen[0])
+            other = next((other for other, taken in result.items() if taken == path), None)
+            if other is not None:
+                raise UpfieldError(
+                    f"config: {found.key}.predictions: {chosen[0].name} may be of {other} and of {name}; expected the"
+                    " session and the run of its source in its name, or in a table participant_id, file"
+                )
+            result[name] = path
     return result
 
 

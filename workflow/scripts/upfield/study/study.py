@@ -41,7 +41,7 @@ class Study(Cohort):
     @cached_property
     def folds(self) -> Folds:
         """Who trains, validates and tests: everybody with a usable scan or pair, known before anything runs."""
-        return Folds(self.design.assign(self.index, self.config))
+        return Folds(self.design.assign(self.index, self.config), self.design.labels(self.index))
 
     @cached_property
     def tested(self) -> dict[str, str]:

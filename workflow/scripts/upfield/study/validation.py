@@ -26,9 +26,9 @@ from upfield.study.cohort import Cohort
 from upfield.study.methods import Methods
 
 # What a user may say; everything else stands in the model card, or is of training.
-OWN = ("model", "samples", "pairing", "simulate", "participants", "duplicates", "study", "output_dir", "site", "qc",
-       "statistics", "report", "preprocess.registration", "predict.overlap", "predict.tta", "train.device",
-       "train.precision", *(f"{side}.{key}" for side in ("source", "target")
+OWN = ("model", "samples", "pairing", "simulate", "participants", "duplicates", "pair_per", "study", "output_dir",
+       "site", "qc", "statistics", "report", "preprocess.registration", "predict.overlap", "predict.tta",
+       "train.device", "train.precision", *(f"{side}.{key}" for side in ("source", "target")
                             for key in ("bids_dir", "entities", "metadata", "brain")),
        *(f"evaluate.{key}" for key in
          ("metrics", "lpips_weights", "regions", "atlas", "segmentation", "as_others_count", "audit",

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from upfield.evaluate.statistics.board import of_people
 from upfield.evaluate.statistics.interval import percentile_interval, t_interval
 from upfield.image.nifti import Array
 
@@ -27,7 +28,7 @@ def agreement(quantities: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     quantities
-        participant_id, method, region, quantity, output, truth: one row a participant.
+        participant_id, method, region, quantity, output, truth: one row a pair; those of a participant are averaged.
 
     Returns
     -------
@@ -57,8 +58,9 @@ def agreement(quantities: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (method, region, quantity), group in quantities.groupby(["method", "region", "quantity"], sort=True):
-        pair = group.sort_values("participant_id")[["output", "truth"]].astype(float).to_numpy()
-        pair = pair[np.isfinite(pair).all(axis=1)]
+        known = group[["participant_id", "output", "truth"]].astype({"output": float, "truth": float})
+        known = known[np.isfinite(known[["output", "truth"]]).all(axis=1)]
+        pair = of_people(known).groupby("participant_id")[["output", "truth"]].mean().to_numpy()
         if len(pair):
             rows.append({"method": method, "region": region, "quantity": quantity, **bland_altman(pair), **icc(pair)})
     return pd.DataFrame(rows, columns=AGREEMENT)

@@ -1,14 +1,15 @@
 """From per-subject values to a leaderboard with confidence intervals.
 
-The subject is the unit everywhere: values of several folds or seeds are averaged within a subject first. A value that
-is none (NaN: a correlation with a constant) is left out and shows in `n`. An infinite one (the PSNR of an output that
-equals its target) is a value like any other, the best there is or the worst: means over it are infinite and have no
-interval, and two infinite values are equal. Ranks, comparisons, headline and charts take it so as well.
+The subject is the unit everywhere: values of several folds, seeds or pairs are averaged within a subject first. A value
+that is none (NaN: a correlation with a constant) is left out and shows in `n`. An infinite one (the PSNR of an output
+that equals its target) is a value like any other, the best there is or the worst: means over it are infinite and have
+no interval, and two infinite values are equal. Ranks, comparisons, headline and charts take it so as well.
 """
 
 import numpy as np
 import pandas as pd
 
+from upfield.bids import person
 from upfield.evaluate.statistics.interval import t_interval
 from upfield.image.nifti import Array
 
@@ -17,17 +18,27 @@ LEADERBOARD = ["method", *GROUP, "n", "mean", "sd", "ci_low", "ci_high"]
 
 
 def subject_table(values: pd.DataFrame) -> pd.DataFrame:
-    """Participants in rows, methods in columns, both sorted: means over folds and seeds, NaN left out.
+    """Participants in rows, methods in columns, both sorted: means over pairs, folds and seeds, NaN left out.
 
     `values` holds one split, region and metric: participant_id, method, fold, seed, value. The order of its rows
     does not matter, not even in the last digit.
     """
+    return _means(of_people(values), ["participant_id", "method"])
+
+
+def pair_table(values: pd.DataFrame) -> pd.DataFrame:
+    """The same with a row for each pair of those who have several, under its own label."""
     return _means(values, ["participant_id", "method"])
+
+
+def of_people(table: pd.DataFrame) -> pd.DataFrame:
+    """`table` with the label of the person in the place of that of a pair."""
+    return table.assign(participant_id=table["participant_id"].map(person))
 
 
 def subject_tables(values: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """`subject_table` of each metric, in their order."""
-    means = _means(values, ["metric", "participant_id", "method"])
+    means = _means(of_people(values), ["metric", "participant_id", "method"])
     measured = values.groupby("metric")["method"].unique()
     return {str(metric): table.droplevel(0)[sorted(measured[metric])] for metric, table in means.groupby("metric")}
 

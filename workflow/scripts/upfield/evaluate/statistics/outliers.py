@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from upfield.evaluate.statistics.board import subject_table
+from upfield.evaluate.statistics.board import pair_table
 from upfield.quality.judging import robust_z
 
 OUTLIERS = ["participant_id", "method", "metric", "n", "value", "median", "robust_z", "outlier"]
@@ -12,7 +12,7 @@ THRESHOLD = 3.5
 
 
 def outliers(values: pd.DataFrame) -> pd.DataFrame:
-    """Robust z of every participant by method and metric, test split, whole brain.
+    """Robust z of every participant, or pair of one, by method and metric, test split, whole brain.
 
     `values` is as for `leaderboard`.
 
@@ -29,7 +29,7 @@ def outliers(values: pd.DataFrame) -> pd.DataFrame:
     chosen = values[(values["split"] == "test") & (values["region"] == "brain")]
     rows = []
     for metric, group in chosen.groupby("metric"):
-        for method, column in subject_table(group).items():
+        for method, column in pair_table(group).items():
             found = column.dropna()
             for (participant, value), z in zip(found.items(), robust_z(found.to_numpy()), strict=True):
                 verdict = "unknown" if np.isnan(z) else "yes" if abs(z) > THRESHOLD else "no"

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from upfield.bids import person
 from upfield.report import tables
 from upfield.report.context import MeasuredContext
 from upfield.report.sections import Section
@@ -25,7 +26,7 @@ def cohort(table: Mapping[str, pd.DataFrame]) -> list[tuple[str, int]]:
     """Counts of what was found, used and left out."""
     inventory, pairs, excluded = table["inventory"], table["pairs"], table["excluded"]
     return [
-        ("participants found", inventory.participant_id.nunique()),
+        ("participants found", inventory.participant_id.map(person).nunique()),
         ("scans found", len(inventory)),
         ("pairs used" if pairs.source_path.notna().any() else "targets used", len(pairs)),
         ("scans left out", len(excluded)),

@@ -31,11 +31,9 @@ def hallucinations(table: Mapping[str, pd.DataFrame], methods: Sequence[str]) ->
     `all` of these; `lesions`: share recovered by method and radius (rows of the leaderboard's kind), and `chart`.
     """
     audit, structures, lesions = (table[f"metrics/{name}"] for name in ("audit", "structures", "lesions"))
-    means = audit.groupby("method").agg(
-        n=("participant_id", "nunique"),
-        **{name: (name, "mean") for name in
-           ("share_beyond", "added", "added_ml", "removed", "removed_ml", "changed", "changed_ml")},
-    )  # fmt: skip
+    counted = ["share_beyond", "added", "added_ml", "removed", "removed_ml", "changed", "changed_ml"]
+    people = statistics.of_people(audit).groupby(["method", "participant_id"])[counted].mean().reset_index()
+    means = people.groupby("method").agg(n=("participant_id", "size"), **{name: (name, "mean") for name in counted})
     by_uncertainty = set(audit.loc[audit["standardised_by"] == "uncertainty", "method"])
     found = structures[structures["kind"].isin(["added", "removed"])]
     found = found.sort_values("volume_ml", ascending=False, kind="stable")
@@ -50,7 +48,7 @@ def hallucinations(table: Mapping[str, pd.DataFrame], methods: Sequence[str]) ->
                      "elsewhere": lesions.loc[lesions["method"] == method, "elsewhere"].mean()}
                     for method in order if method in recovered],
         "radii": sorted(lesions["radius_mm"].unique()),
-        "participants": lesions["participant_id"].nunique(),
+        "participants": statistics.of_people(lesions)["participant_id"].nunique(),
         "chart": [charts.lesions(lesions, order, theme) for theme in figures.THEMES] if len(lesions) else [],
     }  # fmt: skip
 

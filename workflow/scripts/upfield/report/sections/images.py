@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from upfield.errors import ScanError
-from upfield.report import panels, subject, viewer
+from upfield.report import panels, subject, tables, viewer
 from upfield.report.context import MeasuredContext
 from upfield.report.render import uri
 from upfield.report.sections import Section
@@ -19,8 +19,10 @@ PANEL_PIXELS, VIEWER_VOXELS = panels.PIXELS, 40e6
 
 def build(context: MeasuredContext) -> dict[str, Any]:
     """Views of the subjects; `compared` is whether outputs have a target image beside them."""
+    values = context.table["metrics/per_subject"]
+    scores = {metric: tables.per_pair(values, metric) for metric in tables.PRIMARY}
     return {
-        "subjects": _subjects(context.images, context.scores, context.methods, context.faces),
+        "subjects": _subjects(context.images, scores, context.methods, context.faces),
         "faces": context.faces,
         "compared": all(images.target is not None for images in context.images),
         "palettes": viewer.colours(),

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from upfield.catalogue.methods import MODEL_FREE
+from upfield.evaluate.statistics import of_people
 from upfield.report import charts, figures
 from upfield.report.context import MeasuredContext
 from upfield.report.sections import Section
@@ -29,10 +30,10 @@ def calibration(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, Any]:
     rows = []
     for method in order:
         values = table[table["method"] == method]
-        participants = values.groupby("participant_id")
         whole = {column: _whole(values, column) for column in ("predicted", "rmse")}
-        means = participants[["spearman", "ence"]].first().mean()
-        rows.append({"method": method, "n": participants.ngroups, **whole, **means})
+        pairs = values.groupby("participant_id")[["spearman", "ence"]].first().reset_index()
+        participants = of_people(pairs).groupby("participant_id").mean()
+        rows.append({"method": method, "n": len(participants), **whole, **participants.mean()})
     draw = [charts.reliability(table, order, theme) for theme in figures.THEMES]
     return {"rows": rows, "light": draw[0], "dark": draw[1]}
 
@@ -44,12 +45,13 @@ def perception(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, Any] | 
     order = [method for method in methods if method in set(table["method"])]
     networks = [method for method in order if method not in MODEL_FREE]
     columns = ["psnr", "ssim", "sharpness"]
-    found = table.groupby(["method", "image"])
+    found = of_people(table).groupby(["method", "image", "participant_id"])[columns].mean()
+    known = set(found.index.droplevel("participant_id"))
     rows = [
         {"method": method, "image": image, "n": len(part), **part[columns].mean()}
         for method in order
-        for image, part in ((image, found.get_group((method, image))) for image in ("output", "sample")
-                            if (method, image) in found.groups)
+        for image, part in ((image, found.loc[(method, image)]) for image in ("output", "sample")
+                            if (method, image) in known)
     ]  # fmt: skip
     draw = [charts.perception(table, order, networks, theme) for theme in figures.THEMES]
     return {"rows": rows, "light": draw[0], "dark": draw[1]}
@@ -57,7 +59,7 @@ def perception(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, Any] | 
 
 def _whole(table: pd.DataFrame, column: str) -> float:
     """Root mean square over all voxels of each participant, mean over participants."""
-    squares = table.assign(square=table[column] ** 2 * table["voxels"]).groupby("participant_id")
+    squares = of_people(table).assign(square=table[column] ** 2 * table["voxels"]).groupby("participant_id")
     return float(np.sqrt(squares["square"].sum() / squares["voxels"].sum()).mean())
 
 

@@ -62,6 +62,11 @@ class Design:
         for key, allowed in (("samples", self.takes_samples), ("phantom", self.takes_phantom), ("pairs", False)):
             if config[key] is not None and not allowed:
                 raise UpfieldError(f"config: {key} is set, but pairing is {self.name}; expected null")
+        if config["pair_per"] == "scan" and config["duplicates"] in ("average", "combine"):
+            raise UpfieldError(
+                f"config: pair_per is scan, which leaves nothing to {config['duplicates']}; expected session, or"
+                " duplicates: first"
+            )
         if config["source"]["channels"] and not self.takes_channels:
             raise UpfieldError(f"config: source.channels is set, but pairing is {self.name}; expected []")
 
@@ -86,15 +91,23 @@ class Design:
 
     def assign(self, index: Index, config: Mapping[str, Any]) -> pd.DataFrame:
         """`participant_id, fold, split`, before anything runs. Raises UpfieldError as `splits.assign`."""
-        participants = [pair.participant for pair in index.pairs]
-        return splits.assign(participants, config["splits"], self.participants_table(config))
+        return splits.assign(list(self.labels(index)), config["splits"], self.participants_table(config))
+
+    def labels(self, index: Index) -> dict[str, list[str]]:
+        """The labels of the pairs of everybody who is split, by the person's own."""
+        result: dict[str, list[str]] = {}
+        for pair in index.pairs:
+            result.setdefault(bids.person(pair.participant), []).append(pair.participant)
+        return result
 
     def kept(self, index: Index, table: pd.DataFrame, left_out: pd.DataFrame) -> pd.DataFrame:
-        """The split without those whose scans were excluded; nobody else moves.
+        """The split without those of whom no pair is left; nobody else moves.
 
         `left_out` are rows of excluded.tsv. Raises UpfieldError if a part is empty now, or one of its cohorts.
         """
-        lost = left_out[left_out["stage"].isin(["preprocess", "qc"])]["participant_id"]
+        out = set(left_out[left_out["stage"].isin(["preprocess", "qc"])]["participant_id"])
+        labels = self.labels(index)
+        lost = [person for person in table["participant_id"] if out.issuperset(labels.get(person, [person]))]
         for cohort in self.cohorts(index):
             splits.without(table[table["participant_id"].isin(cohort)], lost)
         return splits.without(table, lost)

@@ -39,6 +39,8 @@ class Unpaired(Design):
             (config["evaluate"]["lpips_weights"] is not None, "evaluate.lpips_weights is set; expected null"),
             (config["evaluate"]["atlas"]["images"] is not None or config["evaluate"]["atlas"]["names"] is not None,
              "evaluate.atlas is set; nothing has a target to be measured against"),
+            (config["pair_per"] != "participant",
+             f"pair_per is {config['pair_per']}; expected participant: one scan of each is used"),
             (bool(config["external"]), "external is set; nothing has a target to be measured against"),
             (config["predict"]["uncertainty"] > 0,
              f"predict.uncertainty is {config['predict']['uncertainty']}; expected 0: no target to judge it by"),
