@@ -70,7 +70,7 @@ rule enhance_alone:
     input:
         [f"{folder}/model.json" for folder in STUDY.folders],
         unpack(lambda wildcards: scan_alone(wildcards, "from_template")),
-        preprocessed=lambda wildcards: STUDY.preprocessed(scan_of(wildcards)),
+        preprocessed=lambda wildcards: [STUDY.preprocessed(one) for one in STUDY.contrasts(scan_of(wildcards))],
         models=[f"{folder}/model.safetensors" for folder in STUDY.folders],
     output:
         PATHS.both("enhanced", method=STUDY.method)[1],

@@ -87,7 +87,7 @@ if STUDY.as_applied:
             models("card"),
             image=PATHS("corrected"),
             mask=PATHS("mask"),
-            preprocessed=prepared_scan,
+            preprocessed=lambda wildcards: prepared_scan(wildcards)[0],
             typical=typical_of,
             models=models("model"),
             judged_by=applied_judged_by,

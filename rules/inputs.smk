@@ -361,20 +361,20 @@ def typical_of(wildcards):
 
 
 def prepared_scan(wildcards):
-    """A test participant's source as a method is shown it where there is no target."""
+    """A test participant's source as a method is shown it where there is no target, a file for each contrast."""
     return STUDY.prepared(scan_of(wildcards).participant, method_of(wildcards))
 
 
 def applied_judged_by(wildcards):
     """What excludes an output as applied: what excludes the pair, and what the output is made from."""
-    return [*pair_judged_by(scan_of(wildcards)), sidecar(prepared_scan(wildcards))]
+    return [*pair_judged_by(scan_of(wildcards)), *map(sidecar, prepared_scan(wildcards))]
 
 
 def applied_case(wildcards):
     """A participant's case with outputs as `snakemake apply` would deliver them, on the source's own grid."""
     participant = wildcards.participant
     said, methods = case_of(participant, []), STUDY.as_applied
-    prepared = dict.fromkeys(str(sidecar(STUDY.prepared(participant, method))) for method in methods)
+    prepared = dict.fromkeys(str(sidecar(path)) for method in methods for path in STUDY.prepared(participant, method))
     return said | {
         "outputs": {method: STUDY.enhanced(method, participant) for method in methods},
         "judged_by": list(dict.fromkeys([*said["judged_by"], *prepared])),
@@ -423,10 +423,16 @@ def shown_case(participant):
 
 
 def scan_alone(wildcards, *wanted):
-    """A scan with bias corrected, its mask, and what is `wanted` of a template that the model works in, if any."""
+    """A scan with bias corrected, its mask, and what is `wanted` of a template that the model works in, if any.
+
+    Of a further contrast also the first, on whose grid it comes, and how.
+    """
     scan = scan_of(wildcards)
+    first = STUDY.contrasts(scan)[0]
     files = {"image": PATHS("corrected", scan), "mask": PATHS("mask", scan)}
-    return files | head(scan) | moved_to_template(scan, *wanted)
+    if first is not scan:
+        files |= {"first": STUDY.region(first), "transform": STUDY.to_first(scan)}
+    return files | head(scan) | moved_to_template(first, *wanted)
 
 
 def head(scan):

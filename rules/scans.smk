@@ -6,6 +6,7 @@
 4. head         head mask, where more than the brain is enhanced
 5. template     the template that a study calls by its name in TemplateFlow
 6. to_template  transform from target to template, and back, where the study has a template
+7. contrast     transform from a further contrast to the first of its session, where there are several
 """
 
 PREPROCESS = config["preprocess"]
@@ -195,5 +196,41 @@ if STUDY.template is not None:
                 "seed": PREPROCESS["registration"]["seed"],
             },
             space=STUDY.space,
+        script:
+            "../workflow/scripts/step.py"
+
+
+if len(config["source"]["channels"]) > 1:
+    BETWEEN = [
+        PATHS("transform", start=start, end=end, extension=".txt")
+        for start, end in (("source", "first"), ("first", "source"))
+    ]
+
+    STEP = step("preprocess.register.register_contrast", "preprocess/{folder}/{scan}_contrast")
+
+    rule contrast:
+        """Transform from a further contrast to the first, found without a target, and its inverse."""
+        input:
+            image=lambda wildcards: PATHS("corrected", scan_of(wildcards)),
+            mask=PATHS("mask"),
+            first=lambda wildcards: PATHS("corrected", STUDY.contrasts(scan_of(wildcards))[0]),
+            first_mask=lambda wildcards: PATHS("mask", STUDY.contrasts(scan_of(wildcards))[0]),
+        output:
+            [sidecar(path) for path in BETWEEN],
+            forward=BETWEEN[0],
+            inverse=BETWEEN[1],
+        log:
+            STEP.log,
+        benchmark:
+            STEP.benchmark
+        group:
+            "preprocess"
+        conda:
+            "../envs/preprocess.yaml"
+        resources:
+            **STEP.resources,
+        params:
+            **STEP.params,
+            settings=PREPROCESS["registration"],
         script:
             "../workflow/scripts/step.py"

@@ -15,13 +15,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from scipy import ndimage
-from upfield.errors import UpfieldError
 from upfield.files import read_json, read_tsv
 from upfield.image import nifti
 from upfield.image.nifti import Volume
 from upfield.patches import Store
 from upfield.phantom import anatomy
-from upfield.study.application import read_card
 
 from tests.e2e.conftest import grid_of, head
 
@@ -84,6 +82,7 @@ def finished(study, balls):
             "predict": {"uncertainty": 3, "tta": True},
             "evaluate": {
                 "regions": False,
+                "as_applied": False,
                 "lpips_weights": weights,
                 "atlas": {"images": str(cache.parent / "atlas.nii.gz"), "names": str(cache.parent / "atlas.tsv")},
             },
@@ -166,12 +165,6 @@ def test_who_lacks_a_contrast_is_left_out(finished):
     assert row["participant_id"] == "sub-04" and "contrast T2w" in row["reason"]
     pairs = read_tsv(finished.root / "pairs.tsv")
     assert sorted(pairs["participant_id"]) == PEOPLE and pairs["source_path_2"].str.endswith("_T2w.nii.gz").all()
-
-
-def test_a_model_of_several_contrasts_is_not_applied_to_one(finished):
-    (folder,) = finished.root.glob("models/unet3d/fold-0_*")
-    with pytest.raises(UpfieldError, match="takes T1w, T2w side by side"):
-        read_card(str(folder))
 
 
 def test_the_leaderboard_counts_everybody_once(finished):

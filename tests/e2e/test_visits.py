@@ -58,7 +58,29 @@ def finished(study, tmp_path_factory):
             "evaluate": {"regions": False, "segmentation": False},
         }
     )  # fmt: skip
+    made.data = data
     made.run(here=True)
+    return made
+
+
+@pytest.fixture(scope="module")
+def applied(finished, study):
+    """The model of three contrasts on somebody who was tested, and on somebody without a FLAIR."""
+    for path in finished.data.glob("sub-03/ses-1/anat/*_FLAIR.nii.gz"):
+        path.unlink()
+    made = study(
+        {
+            "study": "visits-applied",
+            "model": str(finished.root / "models/unet3d/fold-0_seed-42"),
+            "bids_dir": str(finished.data),
+            "source": {"entities": {"acquisition": list(STACKS)}},
+            "duplicates": "combine",
+            "participants": {"include": ["01", "03"]},
+        }
+    )
+    made.config.pop("train")
+    made.write()
+    made.run("--", "apply", here=True)
     return made
 
 
@@ -96,3 +118,30 @@ def test_the_page_shows_both_sessions(finished):
     page = (finished.root / "report" / "index.html").read_text()
     assert all(name in page for name in PAIRS[:2])
     assert finished.planned() == {}
+
+
+def test_apply_makes_what_was_measured_as_applied(finished, applied):
+    for session in (1, 2):
+        name = f"sub-01/ses-{session}/anat/sub-01_ses-{session}_acq-ax_desc-unet3d_T1w.nii.gz"
+        made, measured = nifti.load(applied.root / name), nifti.load(finished.root / name)
+        assert made.grid.matches(measured.grid)
+        np.testing.assert_array_equal(made.data, measured.data)
+        said = read_json((applied.root / name).with_name(name.split("/")[-1].replace(".nii.gz", ".json")))
+        assert sum(any(f"_{suffix}.nii" in path for path in said["Sources"]) for suffix in CONTRASTS) == 3
+    assert set(read_tsv(finished.root / "metrics" / "as_applied.tsv")["participant_id"]) == set(PAIRS[:2])
+
+
+def test_further_contrasts_lie_on_the_first(applied):
+    for session in (1, 2):
+        folder = applied.root / f"sub-01/ses-{session}/anat"
+        grids = [nifti.load(path).grid for path in sorted(folder.glob("*_desc-preproc_*.nii.gz"))]
+        assert len(grids) == 3 and all(grid.matches(grids[0]) for grid in grids)
+
+
+def test_who_lacks_a_contrast_is_not_enhanced_and_everybody_has_a_row(applied):
+    rows = read_tsv(applied.root / "applied.tsv")
+    enhanced = rows.loc[rows["status"] == "applied", ["participant_id", "session"]]
+    assert enhanced.to_numpy().tolist() == [["sub-01", "1"], ["sub-01", "2"]]
+    assert set(rows["participant_id"]) == {"sub-01", "sub-02", "sub-03"}
+    reason = rows.loc[rows["scan"] == "sub-03_ses-1_acq-ax_T1w", "reason"].item()
+    assert "contrast FLAIR" in reason

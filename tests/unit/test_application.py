@@ -212,6 +212,65 @@ def test_two_contrasts_of_one_name_cannot_both_be_enhanced(resolved, trained):
     assert reasons == ["sub-01_ses-2_T1w.nii.gz has the same entities"]
 
 
+def test_a_model_of_several_contrasts_is_shown_those_of_one_session(resolved, trained):
+    study = Application(resolved(model=trained(channels=["T2w", "T1w"])))
+    (group,) = study.groups
+    assert [(scan.name, scan.suffix) for scan in group] == [("sub-01_ses-2", "T2w"), ("sub-01_ses-2_rec-T1w", "T1w")]
+    reasons = {Path(row.path).name: row.reason for row in study.excluded}
+    assert "contrast T1w" in reasons["sub-01_ses-1_T2w.nii.gz"] and "contrast T1w" in reasons["sub-02_run-1_T2w.nii.gz"]
+    assert "cannot be read" in reasons["sub-02_run-2_T2w.nii.gz"]
+    like = {
+        "RobustRange": [0.0, 250.0], "IntensityProfile": [0.15, 0.35, 0.55, 0.75, 0.85],
+        "NativeVoxelSize": [2.0, 2.0, 4.0], "BrainVolume": 110.0, "IntensityOffset": 0.0, "IntensityScale": 250.0,
+    }  # fmt: skip
+    for scan in group:
+        write_json(bids.sidecar(study.preprocessed(scan)), like | {"BrainVolume": 500.0 if scan.channel else 110.0})
+    table = study.screened().set_index("scan")
+    assert set(table.index) == {"sub-01_ses-1_T2w", "sub-01_ses-2_T2w", "sub-02_run-1_T2w", "sub-02_run-2_T2w"}
+    warnings = table.loc["sub-01_ses-2_T2w", "warnings"]
+    assert table.loc["sub-01_ses-2_T2w", "status"] == "applied"
+    assert "sub-01_ses-2_rec-T1w_T1w: brain of 500 cm3" in warnings and "contrast T1w" in warnings
+    write_json(bids.sidecar(study.preprocessed(group[1])), {"Excluded": "no brain"})
+    assert study.screened().set_index("scan").loc["sub-01_ses-2_T2w", "reason"] == "no brain"
+
+
+def test_an_unusable_contrast_leaves_its_whole_group_out(resolved, trained, bids_tree):
+    names = ("T2w", "T1w")
+    root = bids_tree(
+        {f"sub-0{n}/anat/sub-0{n}_{name}.nii.gz": b"no image" if (n, name) == (1, "T1w") else None
+         for n in (1, 2) for name in names} | {"sub-03/anat/sub-03_T1w.nii.gz": None}, "contrasts"
+    )  # fmt: skip
+    study = Application(resolved(model=trained(channels=list(names)), bids_dir=str(root)))
+    assert [group[0].participant for group in study.groups] == ["sub-02"]
+    reasons = {Path(row.path).name: row.reason for row in study.excluded}
+    assert reasons["sub-01_T2w.nii.gz"] == reasons["sub-03_T1w.nii.gz"] == "the scan it belongs with cannot be used"
+    assert "cannot be read" in reasons["sub-01_T1w.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("channels", "given", "words"),
+    [
+        (["T1w", "T2w"], [{"suffix": "T1w"}], ["names 1 contrasts", "2 contrasts, T1w, T2w"]),
+        (["T1w"], [{"suffix": "T1w"}, {"suffix": "T2w"}], ["names 2 contrasts", "one contrast"]),
+        (["T2w axi", "T2w cor"], [], ["say in source.channels", "'T2w axi' is no suffix"]),
+    ],
+)
+def test_contrasts_are_as_many_as_the_model_takes(resolved, trained, refused, channels, given, words):
+    with refused("config", *words):
+        resolved(model=trained(channels=channels), source={"channels": given})
+
+
+def test_acquisitions_are_enhanced_each_or_as_one(resolved, trained, bids_tree, refused):
+    root = bids_tree({f"sub-01/anat/sub-01_run-{n}_T2w.nii.gz": None for n in (1, 2)}, "runs")
+    given = {"model": trained(), "bids_dir": str(root)}
+    assert len(Application(resolved(**given)).groups) == 2
+    study = Application(resolved(**given, duplicates="average"))
+    ((scan,),) = study.groups
+    assert len(scan.further) == 1 and "desc-average" in study.native(scan)
+    with refused("duplicates is newest", "every scan is enhanced"):
+        resolved(**given, duplicates="newest")
+
+
 def test_no_scan_at_all_is_a_mistake(resolved, trained, refused):
     with refused("no scan was found", "no scan matches"):
         Application(resolved(model=trained(), source={"entities": {"session": "9"}}))
@@ -338,7 +397,7 @@ def test_output_lies_on_the_native_grid_divided_to_the_models_resolution(
     folder = trained(method=method, scale=scale, over=over)
     output = tmp_path / "out.nii.gz"
     weights = [f"{folder}/model.safetensors"] * 2
-    enhance_alone(image, mask, prepared, weights, str(output), ON_CPU, adds_change=False)
+    enhance_alone(image, mask, [prepared], weights, str(output), ON_CPU, adds_change=False)
     made, native = nifti.load(output), nifti.load(image)
     assert made.grid.matches(nifti.refine(native.grid, parts))
     # In its place, on the scale of the card: networks start near interpolation. Far from the brain there is nothing.
@@ -363,7 +422,7 @@ def test_a_model_of_heads_leaves_nothing_of_the_head_out(scan, trained, tmp_path
     settings = {"spacing": 2.0, "normalize": {"method": "percentile"}}
     standardize.prepare(image, mask, prepared, settings, [1, 1, 1], (1, 1, 1), region=head)
     weights, output = [f"{trained(over={'base': 2, 'levels': 1})}/model.safetensors"], str(tmp_path / "out.nii.gz")
-    enhance_alone(image, mask, prepared, weights, output, ON_CPU, adds_change=False, region=head)
+    enhance_alone(image, mask, [prepared], weights, output, ON_CPU, adds_change=False, region=head)
     made = nifti.load(output)
     far = nifti.mask_on(brain.with_data(~nifti.dilated(brain, 18.0)), made.grid)
     rim = nifti.mask_on(brain.with_data(nifti.dilated(brain, 9.0) & ~nifti.dilated(brain, 7.0)), made.grid)
@@ -387,7 +446,7 @@ def test_a_model_that_works_in_the_space_of_a_template_gives_the_same_at_its_pla
         standardize.prepare(image, mask, prepared, settings, [1, 1, 1], (1, 1, 1), template_mask, there)
         output = str(tmp_path / "out.nii.gz")
         weights = [f"{folder}/model.safetensors"]
-        enhance_alone(image, mask, prepared, weights, output, ON_CPU, adds_change=False, from_template=back)
+        enhance_alone(image, mask, [prepared], weights, output, ON_CPU, adds_change=False, from_template=back)
         made.append(nifti.load(output))
     assert nifti.load(prepared).affine[0, 3] > 10, "on the grid of the template"
     assert made[0].grid.matches(made[1].grid)
@@ -407,7 +466,7 @@ def test_a_model_of_unpaired_scans_adds_its_change_and_interpolates_no_scan(scan
     weights[last] = torch.full((1,), 0.2)  # of [-1, 1], so 0.1 of the robust range, everywhere
     model.save(Path(folder), weights, read_json(f"{folder}/model.json"))
     output = str(tmp_path / "out.nii.gz")
-    enhance_alone(image, mask, prepared, [f"{folder}/model.safetensors"], output, ON_CPU, adds_change=True)
+    enhance_alone(image, mask, [prepared], [f"{folder}/model.safetensors"], output, ON_CPU, adds_change=True)
     made, native, brain = nifti.load(output), nifti.load(image), nifti.load_mask(mask)
     assert made.grid.matches(native.grid) and not made.data[~brain.data].any()
     core = ndimage.binary_erosion(brain.data, iterations=3)

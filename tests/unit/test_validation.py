@@ -76,7 +76,7 @@ def test_a_model_that_enlarges_keeps_the_scale_of_its_card(given, trained):
     model = trained("srgan3d", scale=(2, 2, 2), seen=SEEN, over={"factor": 2, "filters": 4, "blocks": 1})
     study = kinds.of(given(model=model))
     assert study.methods.scale == {"identity": (1, 1, 1), "spline": (1, 1, 1), "srgan3d": (2, 2, 2)}
-    assert "res-2x2x2" in study.prepared("sub-01", "srgan3d") and study.methods.multiple == (2, 2, 2)
+    assert "res-2x2x2" in study.prepared("sub-01", "srgan3d")[0] and study.methods.multiple == (2, 2, 2)
 
 
 def test_sources_are_simulated_as_the_card_says_where_that_is_asked_for(given, trained):
@@ -196,7 +196,7 @@ def test_the_table_of_sources_says_what_sets_them_apart_and_who_is_left_out(give
     for participant in study.tested:
         for path in study.judged_by(participant):
             write_json(path, within)
-    write_json(sidecar(study.prepared("sub-02", "unet3d")), within | {"NativeVoxelSize": [1, 1, 1]})
+    write_json(sidecar(study.prepared("sub-02", "unet3d")[0]), within | {"NativeVoxelSize": [1, 1, 1]})
     write_json(sidecar(study.preprocessed(study.pairs["sub-03"].target)), {"Excluded": "no brain found"})
     table = study.screened().set_index("participant_id")
     assert table["status"].to_dict() == {"sub-01": "applied", "sub-02": "applied", "sub-03": "excluded"}

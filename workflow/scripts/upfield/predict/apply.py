@@ -27,7 +27,7 @@ from upfield.step import step
 def enhance_alone(
     image: str,
     mask: str,
-    preprocessed: str,
+    preprocessed: Sequence[str],
     models: Sequence[str],
     enhanced: str,
     inference: Mapping[str, Any],
@@ -40,12 +40,12 @@ def enhance_alone(
     """The mean output of trained models for a scan that has no target.
 
     It lies on the native grid of `image`, each voxel divided into as many as it takes to keep the resolution of the
-    output: by the models' scale where they enlarge, else by the ratio of voxel sizes, rounded. Intensities are
-    on the scale that the training targets had, the median of their normalizations: there is no target to ask.
-    What is farther from the brain (or `region`, the head) than what the networks were shown is 0. `models` are files of
-    weights; `from_template` leads back from the space of a template, where they work in one. With `adds_change` the
-    output is the scan with what the networks change of it, as for `harmonize`. A scan that files it is `judged_by`
-    exclude is written as it is.
+    output: by the models' scale where they enlarge, else by the ratio of voxel sizes, rounded. Intensities are on the
+    scale that the training targets had, the median of their normalizations: there is no target to ask. What is farther
+    from the brain (or `region`, the head) than what the networks were shown is 0. `preprocessed` is the scan and its
+    further contrasts as networks see them, on one grid, `models` are files of weights; `from_template` leads back from
+    the space of a template, where they work in one. With `adds_change` the output is the scan with what the networks
+    change of it, as for `harmonize`. A scan that files it is `judged_by` exclude is written as it is.
     """
     if why_excluded(judged_by) is not None:
         method = read_json(Path(models[0]).with_name("model.json"))["method"]
@@ -54,23 +54,25 @@ def enhance_alone(
     from upfield.predict.inference import enhance
 
     networks, cards = trained.load(models)
-    source = trained.network_input(preprocessed, cards[0])
-    data = enhance(networks, source.data, **Inference(**inference, memory=memory).options())
+    contrasts = [trained.network_input(path, cards[0]) for path in preprocessed]
+    source = contrasts[0]
+    shown = np.stack([contrast.data for contrast in contrasts])
+    data = enhance(networks, shown, **Inference(**inference, memory=memory).options())
     kept = nifti.load_mask(region or mask)
     typical = training_range.joined([card["domain"] for card in cards])["target"]
     scaling = Scaling(typical["offset"], typical["scale"])
     if adds_change:
         change = source.with_data(data - source.data)
-        moved = changed(nifti.load(image), kept, change, preprocessed, cards[0], scaling)
-        shown = kept.data
+        moved = changed(nifti.load(image), kept, change, preprocessed[0], cards[0], scaling)
+        inside = kept.data
     else:
         fine = nifti.refine(source.grid, networks[0].scale)
         grid = _divided(kept.grid, fine, networks[0].scale)
         back = template_to_target(from_template)
         moved = nifti.resample(Volume(scaling.invert(data), fine.affine), grid, back, order=3)
-        shown = mask_on(kept.with_data(nifti.dilated(kept, SOURCE_MARGIN)), grid)
+        inside = mask_on(kept.with_data(nifti.dilated(kept, SOURCE_MARGIN)), grid)
     metadata = {
-        "Sources": [image, mask, preprocessed],
+        "Sources": [image, mask, *preprocessed],
         "SkullStripped": region is None,
         "Method": cards[0]["method"],
         "Models": [trained.summary(weights, card) for weights, card in zip(models, cards, strict=True)],
@@ -78,7 +80,7 @@ def enhance_alone(
         "IntensityScale": scaling.scale,
         "Intensity": "intensities on the median scale of the targets that the model was trained on",
     }
-    save_prediction(moved.with_data(np.where(shown, moved.data, 0)), enhanced, metadata)
+    save_prediction(moved.with_data(np.where(inside, moved.data, 0)), enhanced, metadata)
 
 
 @step(version=0, memory=(290, 30), minutes=(0.2, 0.03))

@@ -32,6 +32,16 @@ def register(
     _onto((source, source_mask), (target, target_mask), (forward, inverse), settings, ("source", "target"))
 
 
+@step(version=0, memory=(330, 15), minutes=(0.4, 0.02))
+def register_contrast(
+    image: str, mask: str, first: str, first_mask: str, forward: str, inverse: str, settings: Mapping[str, Any]
+) -> None:
+    """The same of a further contrast and the first of its session: rigid, or none where `settings` say so."""
+    kind = "none" if settings["transform"] == "none" else "rigid"
+    names = ("source", "first")
+    _onto((image, mask), (first, first_mask), (forward, inverse), {**settings, "transform": kind}, names)
+
+
 @step(version=4, memory=(330, 15), minutes=(0.4, 0.02))
 def register_to_template(
     image: str,

@@ -1,6 +1,7 @@
 """The steps that bring a scan to the grid and the intensities that networks see."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,22 +93,24 @@ def prepare(
     template_mask: str | None = None,
     to_template: str | None = None,
     region: str | None = None,
+    first: str | None = None,
+    transform: str | None = None,
 ) -> None:
     """A scan that has no target, as a trained model wants it: on a working grid of its own, normalized.
 
     Where the study's `settings["spacing"]` was `native`, the target's, the voxels are `typical` of the targets (mm
     along right, anterior, superior), or the scan's own if those are alike. A model that enlarges by `scale` takes the
-    scan's own voxels as they are. In a template's space the grid is that of the study. Written like what `standardize`
-    writes.
+    scan's own voxels as they are. In a template's space the grid is that of the study. A further contrast lies on the
+    grid of the first, whose brain (or head) is the mask `first` and to which `transform` moves it; `to_template` is
+    that of the first. Written like what `standardize` writes.
     """
     scale = _three(scale)
+    on_grid = partial(standardize, transform=transform, multiple=scale, scale=scale, alone=True)
     if template_mask is not None:
-        standardize(
-            image, mask, template_mask, preprocessed, settings, None, scale, scale, alone=True, to_template=to_template
-        )
+        on_grid(image, mask, template_mask, preprocessed, settings, to_template=to_template)
         return
     spacing = settings["spacing"]
-    own = nifti.reorient(nifti.load_mask(mask)).grid.spacing
+    own = nifti.reorient(nifti.load_mask(first or mask)).grid.spacing
     if spacing == "native":
         alike = np.allclose(own, typical, rtol=0.05)
         spacing = (own / scale).tolist() if scale != SAME else ("native" if alike else list(typical))
@@ -115,7 +118,7 @@ def prepare(
         # Slices that are thick for the network's input are kept there.
         spacing = np.where(own > THICK * spacing * np.array(scale), own / scale, spacing).tolist()
     settings = {**settings, "spacing": spacing}
-    standardize(image, mask, region or mask, preprocessed, settings, None, scale, scale, alone=True, region=region)
+    on_grid(image, mask, first or region or mask, preprocessed, settings, region=region)
 
 
 def _three(scale: Sequence[int]) -> Scale:

@@ -12,7 +12,7 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 
 from upfield import bids
-from upfield.bids import Exclusion, Scan, label, sidecar
+from upfield.bids import Exclusion, Pair, Scan, label, sidecar
 from upfield.catalogue.methods import facts
 from upfield.catalogue.rules import raise_first, strict
 from upfield.catalogue.weights import require_own
@@ -22,15 +22,16 @@ from upfield.image.nifti import Scale
 from upfield.predict import training_range
 from upfield.preprocess import template
 from upfield.preprocess.brain.tool import tools
+from upfield.preprocess.derivatives import why_excluded
 from upfield.step import step
 from upfield.study import config, designs, places, seen
 from upfield.study.requirements import check_region
 from upfield.study.scans import Scans
 
 # What a user may say beside `model`; everything else stands in the model card.
-OWN = ("model", "bids_dir", "out_of_range", "study", "output_dir", "participants", "report", "predict.overlap",
-       "predict.tta", "source.entities", "source.metadata", "source.brain", "train.device",
-       "train.precision")  # fmt: skip
+OWN = ("model", "bids_dir", "out_of_range", "study", "output_dir", "participants", "duplicates", "report",
+       "predict.overlap", "predict.tta", "source.entities", "source.metadata", "source.channels", "source.brain",
+       "train.device", "train.precision")  # fmt: skip
 # A number in a card is smaller than this, whatever it means.
 GREATEST = 1e30
 COLUMNS = ("participant_id", "session", "scan", "path", "status", "warnings", "reason", "output")
@@ -46,9 +47,15 @@ def resolve(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
     other = without_effect(given, OWN)
     if other is not None:
         raise UpfieldError(f"config: {other} has no effect with model; expected {', '.join(OWN)} and nothing else")
+    if settings["duplicates"] == "newest":
+        raise UpfieldError(
+            "config: duplicates is newest, but every scan is enhanced; expected first (each by itself), average or"
+            " combine"
+        )
     cards = read_cards(settings["model"])
     suffix = {"suffix": cards[0]["domain"]["source"]["suffix"]}
-    source = {**settings["source"], "bids_dir": settings["bids_dir"]}
+    channels = contrasts_of(cards[0], given)
+    source = {**settings["source"], "bids_dir": settings["bids_dir"], "channels": channels}
     return {
         **settings,
         "study": settings["study"] if "study" in given else f"apply-{cards[0]['method']}",
@@ -58,6 +65,34 @@ def resolve(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
         "preprocess": merged(settings["preprocess"], cards[0]["preprocess"]),
         "methods": [],
     }
+
+
+def contrasts_of(card: Mapping[str, Any], given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """`source.channels` of a run with a model: as `given`, or by the suffixes of the contrasts that its card names.
+
+    Raises UpfieldError for another number of contrasts than the model takes, or names in the card that are no suffix.
+    """
+    names = card.get("channels", [])
+    said: list[dict[str, Any]] = given.get("source", {}).get("channels", [])
+    if said and len(said) != max(len(names), 1):
+        takes = f"{len(names)} contrasts, {', '.join(names)}" if len(names) > 1 else "one contrast"
+        raise UpfieldError(f"config: source.channels names {len(said)} contrasts; the model takes {takes}")
+    if said or len(names) < 2:
+        return said
+    other = next((name for name in names if not name.isalnum()), None)
+    if other is not None:
+        raise UpfieldError(
+            f"config: the model takes {len(names)} contrasts, {', '.join(names)}; say in source.channels which scans"
+            f" they are here ({other[:40]!r} is no suffix)"
+        )
+    return [{"suffix": name} for name in names]
+
+
+def warnings_of(shown: Sequence[tuple[Scan, str]], trained_on: Mapping[str, Any]) -> list[str]:
+    """What sets the contrasts that a model is shown apart from its training scans; each with its preprocessed image."""
+    found = [(scan, training_range.check(scan, read_json(sidecar(path)), trained_on)) for scan, path in shown]
+    first = shown[0][0]
+    return [text if scan is first else f"{scan.key}: {text}" for scan, texts in found for text in texts]
 
 
 def without_effect(given: Mapping[str, Any], allowed: Sequence[str]) -> str | None:
@@ -99,10 +134,6 @@ def read_card(folder: str) -> dict[str, Any]:
         document = facts(card["method"]).document
     except UpfieldError:
         raise UpfieldError(f"{path}: its method {card['method']} is none of those in config/methods/") from None
-    if len(card.get("channels", [])) > 1:
-        raise UpfieldError(
-            f"{path}: the model takes {', '.join(card['channels'])} side by side; apply takes models of one contrast"
-        )
     different = sorted(set(document["settings"]) ^ set(card["settings"]))
     if document["module"] != card["module"] or different:
         what = f"settings {', '.join(different)[:160]}" if different else f"code in {card['module'][:80]}"
@@ -176,8 +207,8 @@ def check_weights(folder: str) -> None:
 def _same(folders: Sequence[str], cards: Sequence[Mapping[str, Any]]) -> None:
     """Models whose outputs are averaged agree in everything that the scans are prepared by."""
     for folder, card in zip(folders, cards, strict=True):
-        for key in ("method", "scale", "pairing", "preprocess"):
-            if card[key] != cards[0][key]:
+        for key in ("method", "scale", "pairing", "preprocess", "channels"):
+            if card.get(key) != cards[0].get(key):
                 raise UpfieldError(f"config: model names {folders[0]} and {folder}, which differ in {key}")
 
 
@@ -204,14 +235,18 @@ class Application(Scans):
         check_region(settings["preprocess"], brain["method"], "preprocess.brain")
         self.training_range = training_range.joined([card["domain"] for card in self.cards])
         every = bids.read_scans(settings, ["source"], Path(self.paths("index")), rescan)
-        self.found = bids.choose(every, settings["participants"], "first")
-        self.excluded = _unusable(self.found)
+        found = _whole(bids.choose(every, settings["participants"], settings["duplicates"]))
+        self.groups, self.excluded = _groups(found, bids.contrast_names(settings["source"]))
+        self.scans = {scan.name: scan for group in self.groups for scan in group}
+        # Further contrasts have no row of their own unless they are left out.
         left_out = {row.path for row in self.excluded}
-        self.scans = {scan.name: scan for scan in self.found if scan.path not in left_out}
+        self.found = [scan for scan in found if scan.channel == 0 or scan.path in left_out]
+        self._contrasts = {scan.name: group for group in self.groups for scan in group}
+        self._groups_by_path = {group[0].path: group for group in self.groups}
 
-    def native(self, scan: Scan) -> str:
-        """The scan as acquired."""
-        return scan.path
+    def contrasts(self, scan: Scan) -> Sequence[Scan]:
+        """The scan and those of the other contrasts that are of its session."""
+        return self._contrasts[scan.name]
 
     @property
     def method(self) -> str:
@@ -249,38 +284,65 @@ class Application(Scans):
         """
         reasons = {row.path: row.reason for row in self.excluded}
         rows = []
-        for scan in self.found:
-            reason, warnings = reasons.get(scan.path), []
+        for found in self.found:
+            reason, warnings = reasons.get(found.path), list[str]()
+            group = [found] if reason else self._groups_by_path[found.path]
+            scan = group[0]
             if reason is None:
-                sidecar_of = read_json(sidecar(self.preprocessed(scan)))
-                reason = sidecar_of.get("Excluded")
-                warnings = [] if reason else training_range.check(scan, sidecar_of, self.training_range)
+                shown = [(one, self.preprocessed(one)) for one in group]
+                reason = why_excluded(path for _, path in shown)
+                warnings = [] if reason else warnings_of(shown, self.training_range)
             if warnings and self.config["out_of_range"] == "refuse":
                 reason = "out of the model's range"
-            known = None if reason else seen.why(scan, self.cards)
+            told = (seen.why(one, self.cards) for one in group)
+            known = None if reason else next((why for why in told if why is not None), None)
             if known is not None:
                 warnings = [*warnings, f"the model has seen this participant or scan in training: {known}"]
             output = None if reason else str(Path(self.enhanced(scan)).relative_to(self.root))
             rows.append(
-                (scan.participant, scan.session, scan.key, scan.path, "excluded" if reason else "applied",
+                (found.participant, scan.session, scan.key, scan.path, "excluded" if reason else "applied",
                  "; ".join(warnings) or None, reason, output)
             )  # fmt: skip
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _unusable(found: Sequence[Scan]) -> list[Exclusion]:
-    """The scans that cannot be read, or that have the names of others. Raises UpfieldError if no other is left."""
+def _whole(scans: Sequence[Scan]) -> list[Scan]:
+    """The scans without those that are averaged or combined with another."""
+    parts = {path for scan in scans for path in scan.further}
+    return [scan for scan in scans if scan.path not in parts]
+
+
+def _groups(found: Sequence[Scan], names: Sequence[str]) -> tuple[list[tuple[Scan, ...]], list[Exclusion]]:
+    """What is enhanced, each with its further contrasts, and why the rest is not; `names` are those of the contrasts.
+
+    Left out are scans that cannot be read, that have the names of others, or lack a contrast. Raises UpfieldError if
+    nothing is left.
+    """
+    # Each scan of the first contrast is of a pair of its own, as in a study, without a target.
+    visits = bids.as_visits(found, "scan", "source") if len(names) > 1 else found
+    leads = [scan for scan in visits if scan.channel == 0]
     excluded = []
     taken: dict[str, str] = {}
-    for scan in found:
+    usable = []
+    for scan in leads:
         first = taken.setdefault(scan.name, scan.path) if not scan.problem else scan.path
         reason = scan.problem or (f"{Path(first).name} has the same entities" if first != scan.path else "")
         if reason:
-            excluded.append(Exclusion(scan.participant, "source", scan.path, "ingest", reason))
-    if len(excluded) == len(found):
+            excluded.append(_left_out(scan, reason))
+        else:
+            usable.append(Pair(scan.participant, scan, scan))
+    whole, incomplete = bids.with_contrasts(usable, visits, names)
+    excluded += incomplete
+    kept = {scan.path for pair in whole for scan in pair.sources} | {row.path for row in excluded}
+    excluded += [_left_out(scan, "the scan it belongs with cannot be used") for scan in found if scan.path not in kept]
+    if not whole:
         why = "; ".join(f"{row.participant}: {row.reason}" for row in excluded[:3]) or "no scan matches the filters"
         raise UpfieldError(f"config: no scan was found to apply the model to ({why})")
-    return excluded
+    return [pair.sources for pair in whole], excluded
+
+
+def _left_out(scan: Scan, reason: str) -> Exclusion:
+    return Exclusion(scan.participant, "source", scan.path, "ingest", reason)
 
 
 @step(version=0, memory=(1500, 0.2), minutes=(0.2, 0.02))

@@ -1,7 +1,7 @@
 """Scans that belong together, and what methods made of those who are tested: what kinds of study share."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,14 @@ class Cohort(Scans):
         """Brain masks and registration of a pair, to look at."""
         return [self.paths("picture", store=store, picture=picture) for picture in PICTURES]
 
+    def contrasts(self, scan: Scan) -> Sequence[Scan]:
+        """The contrasts of a source, in their order."""
+        return self._contrasts.get(scan.name, (scan,))
+
+    @cached_property
+    def _contrasts(self) -> dict[str, Sequence[Scan]]:
+        return {scan.name: pair.sources for pair in self.index.pairs for scan in pair.sources}
+
     # -- files -----------------------------------------------------------------------------------------------------
 
     def acquired(self, scan: Scan) -> Scan:
@@ -163,13 +171,15 @@ class Cohort(Scans):
         assert target is not None
         return self.paths("sample", source, suffix=target.suffix, method=method)
 
-    def prepared(self, participant: str, method: str) -> str:
-        """A test participant's source as `apply` prepares it for a method: on its own grid, or in the template's space.
+    def prepared(self, participant: str, method: str) -> list[str]:
+        """A test participant's source as `apply` prepares it for a method, a file for each contrast.
 
-        In a template's space the name has that space, else `orig`.
+        On the grid of the first, or in the template's space; the name has that space, else `orig`.
         """
         source, space = self.contents[participant].source, "orig" if self.template is None else self.space
-        return self.paths("prepared", source, space=space, scale="x".join(map(str, self.methods.scale[method])))
+        assert source is not None
+        scale = "x".join(map(str, self.methods.scale[method]))
+        return [self.paths("prepared", scan, space=space, scale=scale) for scan in self.contrasts(source)]
 
     def enhanced(self, method: str, participant: str) -> str:
         """A method's output for a test participant as `apply` would deliver it."""

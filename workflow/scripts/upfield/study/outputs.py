@@ -80,6 +80,8 @@ def _of_scans(study: Kind) -> Iterator[str]:
         for kind in (kind for kind, wanted in made.items() if wanted):
             yield from study.paths.both(kind, scan)
         yield from _both(study.preprocessed(scan))
+        if scan.channel > 0:
+            yield from (path for way in (study.to_first(scan), study.from_first(scan)) for path in _both(way))
         if study.template is not None:
             yield from _both(study.to_template(scan))
             yield from _both(study.from_template(scan))
@@ -87,7 +89,7 @@ def _of_scans(study: Kind) -> Iterator[str]:
 
 def _of_application(study: Application) -> Iterator[str]:
     yield from _of_scans(study)
-    for scan in study.scans.values():
+    for scan, *_ in study.groups:
         yield from _both(study.enhanced(scan))
 
 
@@ -132,7 +134,8 @@ def _of_cohort(study: Cohort) -> Iterator[str]:
         for method in methods.samplers:
             yield from _both(study.sample(method, participant))
         for method in study.as_applied:
-            yield from _both(study.prepared(participant, method))
+            for path in study.prepared(participant, method):
+                yield from _both(path)
             yield from _both(study.enhanced(method, participant))
         yield from paths.both("tissues", study.judged_scans(participant)[0])
         yield from (paths(kind, participant=participant) for kind in MEASURED)

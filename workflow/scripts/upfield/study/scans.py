@@ -1,6 +1,6 @@
 """What is asked of single scans, in studies and by `snakemake apply` alike."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,18 @@ class Scans:
         if settings["method"] != "mask":
             return []
         return bids.brain_masks(acquired, self.config[acquired.role]["bids_dir"], settings["derivatives"])
+
+    def contrasts(self, scan: Scan) -> Sequence[Scan]:
+        """The scans that networks are shown beside a source scan, itself among them: the first is what is enhanced."""
+        return (scan,)
+
+    def to_first(self, scan: Scan) -> str:
+        """Transform of a further contrast to the first, found without a target: rigid, or the identity."""
+        return self.paths("transform", scan, start="source", end="first", extension=EXTENSIONS["rigid"])
+
+    def from_first(self, scan: Scan) -> str:
+        """And back."""
+        return self.paths("transform", scan, start="first", end="source", extension=EXTENSIONS["rigid"])
 
     def acquired(self, scan: Scan) -> Scan:
         """The scan that a scan is made from, if it is; else the scan."""

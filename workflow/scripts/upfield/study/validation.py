@@ -14,14 +14,14 @@ import pandas as pd
 from upfield.bids import sidecar
 from upfield.catalogue.methods import NEED_A_GRID
 from upfield.errors import UpfieldError
-from upfield.files import merged, read_json, write_json, write_tsv
+from upfield.files import merged, write_json, write_tsv
 from upfield.foreign import read_object, warn
 from upfield.predict import training_range
 from upfield.preprocess import template
 from upfield.preprocess.derivatives import why_excluded
 from upfield.step import step
 from upfield.study import config, designs, places, requirements, seen
-from upfield.study.application import COLUMNS, check_weights, read_cards, without_effect
+from upfield.study.application import COLUMNS, check_weights, contrasts_of, read_cards, warnings_of, without_effect
 from upfield.study.cohort import Cohort
 from upfield.study.methods import Methods
 
@@ -29,7 +29,7 @@ from upfield.study.methods import Methods
 OWN = ("model", "samples", "pairing", "simulate", "participants", "duplicates", "pair_per", "study", "output_dir",
        "site", "qc", "statistics", "report", "preprocess.registration", "predict.overlap", "predict.tta",
        "train.device", "train.precision", *(f"{side}.{key}" for side in ("source", "target")
-                            for key in ("bids_dir", "entities", "metadata", "brain")),
+                            for key in ("bids_dir", "entities", "metadata", "brain")), "source.channels",
        *(f"evaluate.{key}" for key in
          ("metrics", "lpips_weights", "regions", "atlas", "segmentation", "as_others_count", "audit",
           "seed")))  # fmt: skip
@@ -63,6 +63,7 @@ def resolve(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
         )
     cards = read_cards(settings["model"])
     method = cards[0]["method"]
+    channels = contrasts_of(cards[0], given)
     sides = {
         side: {
             **settings[side],
@@ -75,6 +76,7 @@ def resolve(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
     return {
         **settings,
         **sides,
+        "source": {**sides["source"], "channels": channels},
         "study": settings["study"] if "study" in given else f"evaluate-{method}",
         "simulate": settings["simulate"] | (cards[0].get("simulate") or {}) | given.get("simulate", {}),
         "preprocess": merged(settings["preprocess"], cards[0]["preprocess"]) | own,
@@ -146,7 +148,7 @@ class Validation(Cohort):
 
     def judged_by(self, participant: str) -> list[str]:
         """Also the sidecars of the source as models are shown it."""
-        alone = dict.fromkeys(self.prepared(participant, method) for method in self.methods.alone)
+        alone = dict.fromkeys(path for method in self.methods.alone for path in self.prepared(participant, method))
         return [*super().judged_by(participant), *(str(sidecar(path)) for path in alone)]
 
     def screened(self) -> pd.DataFrame:
@@ -157,9 +159,9 @@ class Validation(Cohort):
         (method,) = self.methods.networks
         rows = []
         for participant, pair in self.pairs.items():
-            said = read_json(sidecar(self.prepared(participant, method)))
+            shown = list(zip(pair.sources, self.prepared(participant, method), strict=True))
             reason = why_excluded(self.judged_by(participant))
-            warnings = [] if reason else training_range.check(pair.source, said, self.training_range)
+            warnings = [] if reason else warnings_of(shown, self.training_range)
             output = None if reason else str(Path(self.enhanced(method, participant)).relative_to(self.root))
             scan = pair.source
             rows.append((participant, scan.session, scan.key, scan.path, "excluded" if reason else "applied",

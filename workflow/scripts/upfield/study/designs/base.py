@@ -168,8 +168,6 @@ class Design:
         """Why nothing is measured as `apply` would deliver it, a clause; empty if it is."""
         if not config["evaluate"]["as_applied"]:
             return "evaluate.as_applied is false"
-        if len(config["source"]["channels"]) > 1:
-            return "these models take several contrasts side by side, and apply takes models of one"
         return ""
 
     def measured(self, config: Mapping[str, Any]) -> dict[str, str]:
