@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -69,6 +70,7 @@ try:
     config.update(kinds.resolved(config, GIVEN))
     STUDY = kinds.of(config, rescan=workflow.is_main_process)
     # One that trains, a model on scans without a target, or else a model that is measured on pairs.
+    config["preprocess"] = dict(STUDY.config["preprocess"])
     TRAINING_STUDY, APPLYING = isinstance(STUDY, Study), isinstance(STUDY, Application)
     if TRAINING_STUDY:
         # Who is where is known, or refused, before anything runs.

@@ -111,6 +111,9 @@ def training_images(role):
 
 def plans_foreseen():
     """A line for the plan of each method and fold: what it says, or what is known of it before it is made."""
+    if STUDY.grid is not None:
+        unit = "" if STUDY.grid.spacing == "native" else " mm"
+        yield f"working grid: {STUDY.grid.spacing}{unit}: {STUDY.grid.because}"
     for method in STUDY.methods.planned:
         for fold in STUDY.folds.names:
             path = Path(PATHS("plan", method=method, fold=fold))

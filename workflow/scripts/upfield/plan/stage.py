@@ -27,13 +27,14 @@ def write_plan(
     cores: int,
     method: str,
     fold: str,
+    grid: Mapping[str, Any] | None = None,
 ) -> None:
     """Write what a method is trained with in a fold.
 
     `train_stores` are patch stores of the training pairs, `sources` and `targets` their preprocessed images, `settings`
-    the method's (those that are None are planned), `train` the study's block, `job` the bytes that a training without
-    a card may hold, and `cores` how many compute in it. Raises UpfieldError if memory does not suffice, or if no pair
-    can be used.
+    the method's (those that are None are planned), `train` the study's block, `job` the bytes that a training without a
+    card may hold, `cores` how many compute in it, and `grid` the working grid, where that was planned. Raises
+    UpfieldError if memory does not suffice, or if no pair can be used.
     """
     stores = usable(train_stores)
     spacings = [nifti.load(path).grid.spacing for path in targets if excluded(path) is None]
@@ -46,4 +47,4 @@ def write_plan(
     )
     where = device.of(train["device"], train["memory"], cores, job, train["precision"], train["processes"])
     planned = decide.plan(found, where, settings, facts(method).defaults, train["hours"])
-    write_json(plan, {"method": method, "fold": fold, **planned})
+    write_json(plan, {"method": method, "fold": fold, **({"grid": grid} if grid else {}), **planned})

@@ -12,7 +12,7 @@ from upfield.files import read_json
 from upfield.image.nifti import SAME, Scale
 from upfield.preprocess.derivatives import MARK, excluded
 from upfield.quality import PICTURES, judging
-from upfield.study import phantoms
+from upfield.study import phantoms, spacing
 from upfield.study.designs.base import Content, Design
 from upfield.study.index import build_index, planned_index
 from upfield.study.methods import Methods
@@ -38,6 +38,9 @@ class Cohort(Scans):
             self.index = planned_index(settings)
         else:
             self.index = build_index(settings, Path(self.paths("index")), rescan)
+        self.grid = self._grid()
+        if self.grid is not None:
+            self.config = spacing.laid_over(settings, self.grid)
         self.pairs: dict[str, Pair] = {pair.participant: pair for pair in self.index.pairs}
         self.scans: dict[str, Scan] = {scan.name: scan for scan in self.index.used}
         atlas.check(settings, self.pairs)
@@ -50,6 +53,14 @@ class Cohort(Scans):
     def models(self, method: str, participant: str) -> dict[str, list[str]]:
         """Weights and cards (`model`, `card`) of a method's models for a test participant; none for interpolation."""
         raise NotImplementedError
+
+    def _grid(self) -> spacing.WorkingGrid | None:
+        """The working grid that the scans decide, where the study leaves it to them."""
+        if self.config["preprocess"]["spacing"] != spacing.AUTO:
+            return None
+        may_be_native = self.template is None and self.design.has_reference
+        roles = ("target",) if self.design.has_reference else ("source", "target")
+        return spacing.planned([scan for scan in self.index.used if scan.role in roles], may_be_native)
 
     def described(self) -> Index:
         """The index with every scan's geometry; a planned dataset, and what is converted, must exist by now."""
@@ -220,8 +231,9 @@ class Cohort(Scans):
     @property
     def size_spacing(self) -> float | str:
         """A phantom's own grid is known before it exists."""
-        spacing = super().size_spacing
-        return phantoms.settings(self.config).spacing if self.config["phantom"] and spacing == "native" else spacing
+        size = super().size_spacing
+        own = self.config["phantom"] and size == spacing.NATIVE
+        return phantoms.settings(self.config).spacing if own else size
 
     @property
     def template_atlas(self) -> bool:

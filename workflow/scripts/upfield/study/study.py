@@ -23,6 +23,7 @@ class Study(Cohort):
         requirements.check(settings)
         template.check(settings)
         super().__init__(settings, designs.of(settings), rescan)
+        settings = self.config
         self.methods = Methods(settings, self.design.has_reference)
         if rescan:
             # By labels; trainings compare images, which may not be there yet.
