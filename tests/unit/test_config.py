@@ -101,7 +101,7 @@ def test_every_default_has_its_schema_entry(study):
             {"preprocess": {"brain": {"method": "robex"}}},
             ["preprocess.brain.method", "'robex'", "bet, deepbet, hdbet"],
         ),
-        ({"preprocess": {"spacing": "nativ"}}, ["preprocess.spacing", "'nativ'", "expected number or one of native, auto"]),
+        ({"preprocess": {"spacing": "nativ"}}, ["preprocess.spacing", "'nativ'", "number or one of native, auto"]),
         ({"preprocess": {"spacing": "1,5"}}, ["preprocess.spacing", "'1,5'", "expected number or one of native, auto"]),
         ({"STUDY": "a"}, ["STUDY is not a known key", "did you mean study?"]),
         ({"Study": "a"}, ["Study is not a known key", "did you mean study?"]),
