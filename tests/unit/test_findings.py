@@ -51,10 +51,8 @@ def test_ranks_follow_the_metrics_order_and_the_best_comes_first(table):
     assert [(row["metric"], row["method"]) for row in found["rows"]] == [
         ("psnr", "spline"), ("psnr", "unet3d"), ("mae", "unet3d"), ("mae", "spline"),
     ]  # fmt: skip
-    light, dark = found["chart"]
-    assert (
-        light.startswith(b"\x89PNG") and light != dark and leaderboard.ranking(table, METHODS)["chart"] == [light, dark]
-    )
+    assert found["chart"].startswith(b"\x89PNG")
+    assert leaderboard.ranking(table, METHODS)["chart"] == found["chart"], "the same bytes"
 
 
 def test_outliers_are_sorted_by_how_far_they_are(table):
@@ -68,7 +66,7 @@ def test_agreement_names_regions_and_draws_volumes(table):
     assert [(row["method"], row["named"], row["bias"]) for row in found["rows"]] == [
         ("unet3d", "grey matter", 1.0), ("spline", "grey matter", -30.0),
     ]  # fmt: skip
-    assert found["notes"] == [NOTE] and len(found["chart"]) == 2 and found["left_out"] == []
+    assert found["notes"] == [NOTE] and found["chart"].startswith(b"\x89PNG") and found["left_out"] == []
     # A method that is ranked low is left out of the chart, and named.
     many = {f"m{n}": n for n in range(agreement.ROWS + 2)}
     for name in ("quantities", "agreement"):

@@ -108,7 +108,7 @@ def test_seeds_of_which_one_is_perfect():
 def test_charts_are_drawn(over):
     values = study(**over)
     board = tables(values)[0]
-    drawn = figures.subject_values(statistics.subject_table(values), board, ["unet3d"], "PSNR (dB)", figures.LIGHT)
+    drawn = figures.subject_values(statistics.subject_table(values), board, ["unet3d"], "PSNR (dB)")
     assert drawn[:4] == b"\x89PNG"
 
 

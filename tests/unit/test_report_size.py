@@ -34,7 +34,7 @@ def html(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(section, "VIEWER_VOXELS", section.VIEWER_VOXELS / SHARE)
         patch.setattr(section, "PANEL_PIXELS", section.PANEL_PIXELS / SHARE)
-        patch.setattr(drawn, "_curves", lambda run: [b"curves of " + run["name"].encode()] * 2)
+        patch.setattr(drawn, "_curves", lambda run: b"curves of " + run["name"].encode())
         images = [replace(person, participant_id=name) for name in PEOPLE]
         config = CONFIG | {"report": {"subjects": len(PEOPLE)}}
         build(root, root / "page.html", config=config, provenance=PROVENANCE, images=images, narrative=Narrative())

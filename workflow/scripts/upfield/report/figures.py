@@ -1,12 +1,11 @@
 """The charts of the report and the previews of training, as PNG bytes; the same inputs give the same bytes.
 
-Drawn by matplotlib through `Figure` (no pyplot, no display), charts once per colour theme. seaborn is imported only
-where a chart is drawn, so that the training loop can import `triptych` for little.
+Drawn by matplotlib through `Figure` (no pyplot, no display). seaborn is imported only where a chart is drawn, so that
+the training loop can import `triptych` for little.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -21,32 +20,16 @@ from upfield.evaluate.metrics import LABELS
 from upfield.image.nifti import Array
 from upfield.image.pictures import png
 
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours of a chart: `paper` behind, `ink` for text, `rule` for grid lines, `network` and `baseline` marks."""
-
-    paper: str
-    ink: str
-    rule: str
-    network: str
-    baseline: str
-    cycle: tuple[str, ...]
-
-
-# The papers equal --paper in style.css, so that a chart has no visible edge on the page.
-LIGHT = Theme("#ffffff", "#22262b", "#e3e5e8", "#0b5c9e", "#6b7178", ("#0b5c9e", "#b4541a", "#2b7d4f", "#7a4b9c"))
-DARK = Theme("#16191d", "#dde1e6", "#31363d", "#74b3ea", "#9aa2ab", ("#74b3ea", "#eb9a62", "#79c99a", "#c29be0"))
-
-THEMES = (LIGHT, DARK)
+# Behind, for text, for grid lines, for marks of networks and of baselines, and for curves in turn. On a dark page
+# style.css turns them over: a chart is drawn once.
+PAPER, INK, RULE, NETWORK, BASELINE = "#ffffff", "#22262b", "#e3e5e8", "#0b5c9e", "#6b7178"
+CYCLE = (NETWORK, "#b4541a", "#2b7d4f", "#7a4b9c")
 
 # The density of fewer values would be invented.
 VIOLIN = 5
 
 
-def subject_values(
-    values: pd.DataFrame, summary: pd.DataFrame, networks: Sequence[str], label: str, theme: Theme
-) -> bytes:
+def subject_values(values: pd.DataFrame, summary: pd.DataFrame, networks: Sequence[str], label: str) -> bytes:
     """PNG of one metric: a row per method, a point per subject, a line joining each subject, mean and interval.
 
     From five subjects on the points of a method lie on a violin, their smoothed density. What is infinite has no place
@@ -67,14 +50,14 @@ def subject_values(
     methods = list(values.columns)
     infinite = [place for place, method in enumerate(methods) if np.isinf(values[method]).any()]
     values = values.where(np.isfinite(values))
-    with canvas(theme, (5.4, 0.8 + 0.42 * len(methods))) as figure:
+    with canvas((5.4, 0.8 + 0.42 * len(methods))) as figure:
         axis = figure.subplots()
         for row in values.to_numpy():
-            axis.plot(row, range(len(methods)), color=theme.baseline, linewidth=0.7, alpha=0.45, zorder=1)
+            axis.plot(row, range(len(methods)), color=BASELINE, linewidth=0.7, alpha=0.45, zorder=1)
         for place in infinite:
             axis.annotate("∞", (1, place), xycoords=("axes fraction", "data"), ha="right", va="center", fontsize=11)
         long = values.melt(var_name="method", value_name="value").dropna()
-        palette = {m: theme.network if m in networks else theme.baseline for m in methods}
+        palette = {m: NETWORK if m in networks else BASELINE for m in methods}
         if len(values) >= VIOLIN and len(long):
             seaborn.violinplot(
                 long, x="value", y="method", order=methods, hue="method", palette=palette, inner=None, cut=0,
@@ -93,7 +76,7 @@ def subject_values(
             level = place + 0.22
             axis.plot([low, high], [level, level], color=palette[method], linewidth=1.8, zorder=3)
             shape = "D" if method in networks else "s"
-            face = palette[method] if method in networks else theme.paper
+            face = palette[method] if method in networks else PAPER
             axis.plot(mean, level, shape, markersize=6, color=palette[method], markerfacecolor=face, zorder=4)
         axis.set(xlabel=label, ylabel="", ylim=(len(methods) - 0.45, -0.5))
         axis.grid(visible=False, axis="y")
@@ -103,7 +86,7 @@ def subject_values(
         return png(figure)
 
 
-def training_curves(history: pd.DataFrame, best_epoch: int | None, theme: Theme) -> bytes:
+def training_curves(history: pd.DataFrame, best_epoch: int | None) -> bytes:
     """PNG of a `history.tsv`: training losses, each validation metric and the learning rates against the epoch.
 
     A dashed line marks the best epoch. Positive quantities that span more than a factor of 30 get a log axis.
@@ -115,7 +98,7 @@ def training_curves(history: pd.DataFrame, best_epoch: int | None, theme: Theme)
     groups += [("Learning rate", [c for c in history if c.startswith("lr_")])]
     groups = [(title, columns) for title, columns in groups if columns]
     rows = max((len(groups) + 1) // 2, 1)
-    with canvas(theme, (5.8, 2.0 * rows)) as figure:
+    with canvas((5.8, 2.0 * rows)) as figure:
         axes = figure.subplots(rows, 2, squeeze=False).ravel()
         for axis in axes[len(groups) :]:
             axis.set_axis_off()
@@ -131,13 +114,13 @@ def training_curves(history: pd.DataFrame, best_epoch: int | None, theme: Theme)
             else:
                 axis.ticklabel_format(axis="y", scilimits=(-3, 4))
             if best_epoch is not None:
-                axis.axvline(best_epoch, color=theme.ink, linewidth=0.9, linestyle=(0, (4, 3)))
+                axis.axvline(best_epoch, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
             axis.set_title(title, loc="left", fontsize=9.5)
             axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             if len(columns) > 1:
                 _headroom(axis, 0.13 * ((len(columns) + 1) // 2))
                 axis.legend(
-                    loc="upper right", ncols=2, fontsize=8, labelcolor=theme.ink, facecolor=theme.paper,
+                    loc="upper right", ncols=2, fontsize=8, labelcolor=INK, facecolor=PAPER,
                     edgecolor="none", columnspacing=1, handlelength=1.2, borderpad=0.1,
                 )  # fmt: skip
         for axis in axes[max(len(groups) - 2, 0) : len(groups)]:
@@ -146,22 +129,22 @@ def training_curves(history: pd.DataFrame, best_epoch: int | None, theme: Theme)
         return png(figure)
 
 
-def scanner_auc(rows: Sequence[Mapping[str, Any]], networks: Sequence[str], theme: Theme) -> bytes:
+def scanner_auc(rows: Sequence[Mapping[str, Any]], networks: Sequence[str]) -> bytes:
     """PNG of the scanner classifier's AUC: a row per method, point and interval, a dashed line at chance.
 
     `rows` have a `method` and `cells["scanner_auc"]` with value, ci_low, ci_high; see `report.sections.harmonization`.
     """
     import seaborn
 
-    with canvas(theme, (5.4, 0.9 + 0.42 * len(rows))) as figure:
+    with canvas((5.4, 0.9 + 0.42 * len(rows))) as figure:
         axis = figure.subplots()
-        axis.axvline(0.5, color=theme.ink, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        axis.axvline(0.5, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
         lowest = 0.45
         for place, row in enumerate(rows):
             cell, network = row["cells"]["scanner_auc"], row["method"] in networks
-            colour = theme.network if network else theme.baseline
+            colour = NETWORK if network else BASELINE
             axis.plot([cell.ci_low, cell.ci_high], [place, place], color=colour, linewidth=1.8, zorder=2)
-            face = colour if network else theme.paper
+            face = colour if network else PAPER
             axis.plot(cell.value, place, "D" if network else "s", markersize=6.5, color=colour, markerfacecolor=face)
             lowest = min(lowest, np.nanmin([cell.value, cell.ci_low]) - 0.03)
         axis.set(xlabel="scanner AUC (0.5: cannot tell, 1: always right)", ylim=(len(rows) - 0.5, -0.5))
@@ -172,7 +155,7 @@ def scanner_auc(rows: Sequence[Mapping[str, Any]], networks: Sequence[str], them
         return png(figure)
 
 
-def intensity_densities(intensities: pd.DataFrame, methods: Sequence[str], theme: Theme) -> bytes:
+def intensity_densities(intensities: pd.DataFrame, methods: Sequence[str]) -> bytes:
     """PNG of intensity distributions in the brain: per method, the source after it beside the target as it is.
 
     `intensities` are rows of `scanner`, `method`, `participant_id` and `value`, equally likely values of each scan;
@@ -185,20 +168,20 @@ def intensity_densities(intensities: pd.DataFrame, methods: Sequence[str], theme
     grid = np.linspace(low - 0.08 * (high - low), high + 0.08 * (high - low), 200)
     columns = min(len(methods), 2)
     rows = -(-len(methods) // columns)
-    with canvas(theme, (5.4, 2.0 * rows + 0.3)) as figure:
+    with canvas((5.4, 2.0 * rows + 0.3)) as figure:
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
         for axis in axes[len(methods) :]:
             axis.set_axis_off()
         for axis, method in zip(axes, methods, strict=False):
             source = intensities[(intensities.scanner == "source") & (intensities.method == method)]
-            for part, colour, name in ((target, theme.cycle[1], "target"), (source, theme.network, "source")):
+            for part, colour, name in ((target, CYCLE[1], "target"), (source, NETWORK, "source")):
                 for _, values in part.groupby("participant_id"):
                     axis.plot(grid, _density(values, grid), color=colour, linewidth=0.5, alpha=0.35)
                 axis.plot(grid, _density(part, grid), color=colour, linewidth=1.9, label=name)
             axis.set_title("before" if method == "identity" else f"after {method}", loc="left", fontsize=9.5)
             axis.set(yticks=[], ylim=(0, None))
             axis.grid(visible=False, axis="y")
-        axes[0].legend(fontsize=8, labelcolor=theme.ink, facecolor=theme.paper, edgecolor="none", borderpad=0.1)
+        axes[0].legend(fontsize=8, labelcolor=INK, facecolor=PAPER, edgecolor="none", borderpad=0.1)
         for axis in axes[max(len(methods) - columns, 0) : len(methods)]:
             axis.set_xlabel("normalized intensity")
             axis.xaxis.set_tick_params(labelbottom=True)
@@ -224,15 +207,15 @@ def _headroom(axis: Axes, share: float) -> None:
 
 
 @contextmanager
-def canvas(theme: Theme, size: tuple[float, float]) -> Iterator[Figure]:
-    """A figure of `size` inches, in the theme's colours, under settings that hold only inside the block."""
+def canvas(size: tuple[float, float]) -> Iterator[Figure]:
+    """A figure of `size` inches, in the colours above, under settings that hold only inside the block."""
     import seaborn
 
     style = seaborn.axes_style("ticks") | {
-        "figure.facecolor": theme.paper, "axes.facecolor": theme.paper, "savefig.facecolor": theme.paper,
-        "text.color": theme.ink, "axes.labelcolor": theme.ink, "axes.edgecolor": theme.baseline,
-        "xtick.color": theme.ink, "ytick.color": theme.ink, "grid.color": theme.rule, "axes.grid": True,
-        "axes.prop_cycle": cycler(color=theme.cycle), "font.size": 9.5, "font.family": "DejaVu Sans",
+        "figure.facecolor": PAPER, "axes.facecolor": PAPER, "savefig.facecolor": PAPER,
+        "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": BASELINE,
+        "xtick.color": INK, "ytick.color": INK, "grid.color": RULE, "axes.grid": True,
+        "axes.prop_cycle": cycler(color=CYCLE), "font.size": 9.5, "font.family": "DejaVu Sans",
         "axes.linewidth": 0.8, "xtick.major.width": 0.8, "ytick.major.width": 0.8,
         # Names of others may have two $ in them, which is no formula.
         "text.parse_math": False,

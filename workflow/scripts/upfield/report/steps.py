@@ -20,7 +20,7 @@ from upfield.study.provenance import record
 from upfield.study.validation import Validation
 
 
-@step(version=0, memory=(600, 1), minutes=(0.3, 0.01))
+@step(version=1, memory=(600, 1), minutes=(0.3, 0.01))
 def html_report(report: str, images: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> None:
     """Write the report of a study; `images` are the files of each test participant to show, by the names of them.
 
@@ -91,7 +91,7 @@ def applied_report(table: str, report: str, config: Mapping[str, Any]) -> None:
     )
 
 
-@step(version=0, memory=(600, 1), minutes=(0.3, 0.01))
+@step(version=1, memory=(600, 1), minutes=(0.3, 0.01))
 def validation_report(
     applied: str, report: str, images: Sequence[Mapping[str, Any]], config: Mapping[str, Any]
 ) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from upfield.report import charts, figures, tables
+from upfield.report import charts, tables
 from upfield.report.context import MeasuredContext
 from upfield.report.sections import Section
 
@@ -36,7 +36,7 @@ def agreement(table: Mapping[str, pd.DataFrame], methods: Sequence[str]) -> dict
     drawn = [method for method in order if (volumes["method"] == method).any()][:ROWS]
     shown = volumes[volumes["method"].isin(drawn)]
     return {
-        "chart": [charts.bland_altman(shown, limits, drawn, theme) for theme in figures.THEMES] if drawn else [],
+        "chart": charts.bland_altman(shown, limits, drawn) if drawn else None,
         "left_out": [method for method in order if (volumes["method"] == method).any()][ROWS:],
         "rows": rows.to_dict("records"),
         "notes": sorted(set(found["note"].dropna())),

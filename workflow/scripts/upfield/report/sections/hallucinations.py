@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from upfield.evaluate import statistics
-from upfield.report import charts, figures, tables
+from upfield.report import charts, tables
 from upfield.report.context import MeasuredContext
 from upfield.report.sections import Section
 
@@ -49,7 +49,7 @@ def hallucinations(table: Mapping[str, pd.DataFrame], methods: Sequence[str]) ->
                     for method in order if method in recovered],
         "radii": sorted(lesions["radius_mm"].unique()),
         "participants": statistics.of_people(lesions)["participant_id"].nunique(),
-        "chart": [charts.lesions(lesions, order, theme) for theme in figures.THEMES] if len(lesions) else [],
+        "chart": charts.lesions(lesions, order) if len(lesions) else None,
     }  # fmt: skip
 
 

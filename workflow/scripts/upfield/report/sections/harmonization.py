@@ -35,7 +35,7 @@ def harmonization(table: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
 
     `rows`: methods with `n` of both sides and `cells` by metric, which are rows of the table, before first,
     then by how near the AUC is to 0.5; `metrics`: those with a value anywhere; `sentences`; `auc` and `densities`:
-    charts in both themes or empty.
+    charts or None.
     """
     values = table["metrics/harmonisation"]
     board = table["metrics/leaderboard"]
@@ -56,8 +56,8 @@ def harmonization(table: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         "metrics": [name for name in (*DISTANCES, *ANATOMY) if any(name in row["cells"] for row in rows)],
         "distances": DISTANCES,
         "sentences": _sentences(rows),
-        "auc": [figures.scanner_auc(aucs, networks, theme) for theme in figures.THEMES] if aucs else [],
-        "densities": [figures.intensity_densities(shown, drawn, theme) for theme in figures.THEMES] if drawn else [],
+        "auc": figures.scanner_auc(aucs, networks) if aucs else None,
+        "densities": figures.intensity_densities(shown, drawn) if drawn else None,
     }
 
 

@@ -81,15 +81,13 @@ def _charts(scores: Mapping[str, pd.DataFrame], board: pd.DataFrame, methods: Se
         values = values[[m for m in methods if m in values]]
         part = board[(board.split == "test") & (board.region == "brain") & (board.metric == metric)]
         networks = [m for m in values if m not in MODEL_FREE]
-        draw = [figures.subject_values(values, part.set_index("method"), networks, label(metric), theme)
-                for theme in (figures.LIGHT, figures.DARK)]  # fmt: skip
+        picture = figures.subject_values(values, part.set_index("method"), networks, label(metric))
         drawn.append(
             {
                 "metric": metric,
                 "n": len(values),
                 "violins": len(values) >= figures.VIOLIN,
-                "light": draw[0],
-                "dark": draw[1],
+                "chart": picture,
             }
         )
     return drawn
@@ -120,7 +118,7 @@ def outliers(table: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:
 
 
 def ranking(table: Mapping[str, pd.DataFrame], methods: Sequence[str]) -> dict[str, Any] | None:
-    """Mean ranks: `chart` in both themes, `rows` of the table by metric and rank; None without any."""
+    """Mean ranks: `chart`, `rows` of the table by metric and rank; None without any."""
     found = table["metrics/ranks"]
     if found.empty:
         return None
@@ -130,7 +128,7 @@ def ranking(table: Mapping[str, pd.DataFrame], methods: Sequence[str]) -> dict[s
     shown.index = pd.Index([tables.LABELS.get(metric, metric.replace("_", " ")) for metric in metrics])
     rows = found.assign(place=found["metric"].map(metrics.index)).sort_values(["place", "mean_rank"], kind="stable")
     return {
-        "chart": [charts.ranks(shown, theme) for theme in figures.THEMES],
+        "chart": charts.ranks(shown),
         "rows": rows.to_dict("records"),
         "n": int(found["n"].max()),
     }

@@ -21,13 +21,12 @@ def _trained(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Trained models, the first `DRAWN` with their curves and preview: `drawn`."""
     networks = [run for run in runs if run["method"] not in MODEL_FREE]
     first = [{**run, "drawn": True, "curves": _curves(run)} for run in networks[:DRAWN]]
-    return [*first, *({**run, "drawn": False, "curves": [], "last": None} for run in networks[DRAWN:])]
+    return [*first, *({**run, "drawn": False, "curves": None, "last": None} for run in networks[DRAWN:])]
 
 
-def _curves(run: Mapping[str, Any]) -> list[bytes]:
-    """A run's training curves in both themes; empty without a history."""
-    themes = figures.THEMES if len(run["history"]) else ()
-    return [figures.training_curves(run["history"], run.get("best_epoch"), theme) for theme in themes]
+def _curves(run: Mapping[str, Any]) -> bytes | None:
+    """A run's training curves; None without a history."""
+    return figures.training_curves(run["history"], run.get("best_epoch")) if len(run["history"]) else None
 
 
 SECTION = Section(id="training", title="Training", order=1200, of=StudyContext, build=build)

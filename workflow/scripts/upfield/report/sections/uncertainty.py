@@ -8,7 +8,7 @@ import pandas as pd
 
 from upfield.catalogue.methods import MODEL_FREE
 from upfield.evaluate.statistics import of_people
-from upfield.report import charts, figures
+from upfield.report import charts
 from upfield.report.context import MeasuredContext
 from upfield.report.sections import Section
 
@@ -34,8 +34,7 @@ def calibration(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, Any]:
         pairs = values.groupby("participant_id")[["spearman", "ence"]].first().reset_index()
         participants = of_people(pairs).groupby("participant_id").mean()
         rows.append({"method": method, "n": len(participants), **whole, **participants.mean()})
-    draw = [charts.reliability(table, order, theme) for theme in figures.THEMES]
-    return {"rows": rows, "light": draw[0], "dark": draw[1]}
+    return {"rows": rows, "chart": charts.reliability(table, order)}
 
 
 def perception(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, Any] | None:
@@ -53,8 +52,7 @@ def perception(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, Any] | 
         for image, part in ((image, found.loc[(method, image)]) for image in ("output", "sample")
                             if (method, image) in known)
     ]  # fmt: skip
-    draw = [charts.perception(table, order, networks, theme) for theme in figures.THEMES]
-    return {"rows": rows, "light": draw[0], "dark": draw[1]}
+    return {"rows": rows, "chart": charts.perception(table, order, networks)}
 
 
 def _whole(table: pd.DataFrame, column: str) -> float:
