@@ -31,14 +31,10 @@ def average(images: Sequence[str], averaged: str, seed: int) -> None:
     (a DICOM series that could not be converted), so is the mean. Where most are 0, as around a brain that was cut out,
     so is the mean.
     """
-    first = nifti.load(images[0])
-    others, left_out = _others(first, images, seed)
-    total, count = first.data.astype(np.float64), np.ones(first.data.shape)
-    for other in others:
-        total[other.there] += other.data[other.there]
-        count[other.there] += 1
-    made = _emptied(total / count, [_filled(first, first.grid), *(other.filled for other in others)], count)
-    _save(first.with_data(made.astype(np.float32)), averaged, images, others, left_out)
+    acquired, left_out = _on_one_grid(nifti.load(images[0]), images, seed)
+    total = sum(np.where(one.there, one.data, 0.0).astype(np.float64) for one in acquired)
+    made = _emptied(total / _reached(acquired), acquired)
+    _save(acquired[0].volume.with_data(made.astype(np.float32)), averaged, acquired, left_out)
 
 
 @step(version=1, memory=(600, 400), minutes=(0.5, 0.3))
@@ -50,16 +46,14 @@ def combine(images: Sequence[str], averaged: str, seed: int) -> None:
     they are taken from there: of all images the one whose stacks, each averaged over its voxels, differ least from
     those that were acquired, in squares and with a small penalty (Wiener's filter of several channels).
     """
-    first = nifti.load(images[0])
-    others, left_out = _others(first, images, seed, finest=True)
-    fine = nifti.regrid(first, _finest([first, *(other.volume for other in others)]))
-    data, everywhere = nifti.resample(first, fine, order=3).data, np.ones(fine.shape, dtype=bool)
-    stacks = [Moved(first, np.eye(4), data, everywhere, _filled(first, fine)), *others]
+    stacks, left_out = _on_one_grid(nifti.load(images[0]), images, seed, finest=True)
+    first = stacks[0].volume
+    fine = nifti.regrid(first, _finest([stack.volume for stack in stacks]))
     made = _combined(stacks, fine)
     if first.data.min() >= 0:
         made = np.clip(made, 0, None)
-    made = _emptied(made, [stack.filled for stack in stacks], np.sum([stack.there for stack in stacks], axis=0))
-    _save(Volume(made.astype(np.float32), fine.affine), averaged, images, others, left_out)
+    made = _emptied(made, stacks)
+    _save(Volume(made.astype(np.float32), fine.affine), averaged, stacks, left_out)
 
 
 @dataclass(frozen=True)
@@ -71,16 +65,17 @@ class Moved:
 
     volume: Volume
     matrix: Array
+    grid: Grid
     data: Array
     there: Array
     filled: Array
     path: str = ""
 
 
-def _others(
+def _on_one_grid(
     first: Volume, images: Sequence[str], seed: int, finest: bool = False
 ) -> tuple[list[Moved], dict[str, str]]:
-    """All images but the first on its grid, or, `finest`, on that of `combine`; and why some are left out."""
+    """All images on the grid of the first, or, `finest`, on that of `combine`; and why some are left out."""
     usable, left_out = {}, {}
     for path in images[1:]:
         try:
@@ -88,24 +83,27 @@ def _others(
             usable[str(path)] = nifti.load(path)
         except ScanError as error:
             left_out[Path(path).name] = str(error)
-    grid = nifti.regrid(first, _finest([first, *usable.values()])) if finest else first.grid
+
+    def grid_of(volumes: Sequence[Volume]) -> Grid:
+        return nifti.regrid(first, _finest(volumes)) if finest else first.grid
+
+    own = _first(first, grid_of([first, *usable.values()]), str(images[0]))
     others = []
     for path, volume in usable.items():
         try:
-            others.append(replace(_onto(first, volume, seed, grid), path=path))
+            others.append(replace(_onto(own, volume, seed), path=path))
         except ScanError as error:
             left_out[Path(path).name] = str(error)
-    if finest and len(others) < len(usable):
+    grid = grid_of([first, *(other.volume for other in others)])
+    if not grid.matches(own.grid):
         # The grid is that of what is used.
-        grid = nifti.regrid(first, _finest([first, *(other.volume for other in others)]))
-        others = [replace(_placed(first, other.volume, other.matrix, grid), path=other.path) for other in others]
-    return others, left_out
+        own = _first(first, grid, own.path)
+        others = [replace(_placed(own, other.volume, other.matrix), path=other.path) for other in others]
+    return [own, *others], left_out
 
 
-def _save(made: Volume, path: str, images: Sequence[str], others: Sequence[Moved], left_out: Mapping[str, str]) -> None:
-    metadata: dict[str, Any] = {
-        "Sources": [str(images[0]), *(other.path for other in others)], "Averaged": len(others) + 1,
-    }  # fmt: skip
+def _save(made: Volume, path: str, acquired: Sequence[Moved], left_out: Mapping[str, str]) -> None:
+    metadata: dict[str, Any] = {"Sources": [one.path for one in acquired], "Averaged": len(acquired)}
     if left_out:
         metadata["LeftOut"] = dict(left_out)
     save_image(made, path, metadata)
@@ -115,23 +113,28 @@ def _finest(volumes: Sequence[Volume]) -> float:
     return float(min(volume.grid.spacing.min() for volume in volumes))
 
 
-def _onto(first: Volume, other: Volume, seed: int, grid: Grid) -> Moved:
-    """`other` on a grid over the field of view of `first`. Raises ScanError if it is another head."""
-    matrix, _ = registration.register(first, other, "rigid", seed)
+def _first(first: Volume, grid: Grid, path: str) -> Moved:
+    data = first.data if grid.matches(first.grid) else nifti.resample(first, grid, order=3).data
+    return Moved(first, np.eye(4), grid, data, np.ones(grid.shape, dtype=bool), _filled(first, grid), path)
+
+
+def _onto(first: Moved, other: Volume, seed: int) -> Moved:
+    """`other` on the grid of `first`. Raises ScanError if it is another head."""
+    matrix, _ = registration.register(first.volume, other, "rigid", seed)
     assert isinstance(matrix, np.ndarray)
-    return _placed(first, other, matrix, grid)
+    return _placed(first, other, matrix)
 
 
-def _placed(first: Volume, other: Volume, matrix: Array, grid: Grid) -> Moved:
+def _placed(first: Moved, other: Volume, matrix: Array) -> Moved:
+    grid = first.grid
     moved = nifti.resample(other, grid, matrix, order=3).data
     there = nifti.mask_on(other.with_data(np.ones(other.data.shape, dtype=bool)), grid, matrix)
-    own = first.data if grid.matches(first.grid) else nifti.resample(first, grid, order=3).data
-    here, them = own[there], moved[there]
+    here, them = first.data[there], moved[there]
     alike = float(np.corrcoef(here, them)[0, 1]) if len(here) > 1 and np.ptp(here) > 0 and np.ptp(them) > 0 else 0.0
     if alike < ALIKE:
         raise ScanError(f"correlates with the first acquisition by {alike:.2f}; expected at least {ALIKE:g}")
     scaled = moved * float((here * them).sum() / (them * them).sum())
-    return Moved(other, matrix, scaled, there, _filled(other, grid, matrix))
+    return Moved(other, matrix, grid, scaled, there, _filled(other, grid, matrix))
 
 
 def _filled(volume: Volume, grid: Grid, matrix: Array | None = None) -> Array:
@@ -139,9 +142,15 @@ def _filled(volume: Volume, grid: Grid, matrix: Array | None = None) -> Array:
     return nifti.mask_on(volume.with_data(volume.data != 0), grid, matrix)
 
 
-def _emptied(made: Array, filled: Sequence[Array], reached: Array) -> Array:
+def _reached(acquired: Sequence[Moved]) -> Array:
+    """How many acquisitions reach each voxel: the first reaches all."""
+    return np.sum([one.there for one in acquired], axis=0)
+
+
+def _emptied(made: Array, acquired: Sequence[Moved]) -> Array:
     """`made` with 0 where fewer than half of what reaches there is not 0."""
-    return np.asarray(np.where(2 * np.sum(filled, axis=0) >= reached, made, 0.0))
+    filled = np.sum([one.filled for one in acquired], axis=0)
+    return np.asarray(np.where(2 * filled >= _reached(acquired), made, 0.0))
 
 
 def _combined(stacks: Sequence[Moved], grid: Grid) -> Array:
