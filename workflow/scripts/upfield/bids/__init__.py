@@ -19,12 +19,11 @@ from upfield.bids.tables import (
     write_description,
 )
 from upfield.bids.validate import validation_table
-from upfield.bids.visits import PAIR_PER, as_visits
+from upfield.bids.visits import as_visits
 
 __all__ = [
     "ENTITY_KEYS",
     "IGNORED",
-    "PAIR_PER",
     "SIMULATED",
     "Exclusion",
     "Index",

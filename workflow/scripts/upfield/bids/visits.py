@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from upfield.bids.names import label, reconstructed
 from upfield.bids.scan import Scan, changed
 
-# What gets a pair of its own.
-PARTICIPANT, SESSION, SCAN = "participant", "session", "scan"
-PAIR_PER = (PARTICIPANT, SESSION, SCAN)
+# What gets a pair of its own, if not each scan.
+PARTICIPANT, SESSION = "participant", "session"
 
 
 def as_visits(scans: Sequence[Scan], per: str, lead: str) -> list[Scan]:
