@@ -23,7 +23,11 @@ def run_here(path: str, basedir: str, *said: Any) -> None:
     from upfield import step
 
     with benchmarked(os.getpid(), said[len(SAID) + RECORD]):
-        step.run(SimpleNamespace(**dict(zip(SAID, said, strict=False))))
+        try:
+            step.run(SimpleNamespace(**dict(zip(SAID, said, strict=False))))
+        except SystemExit as ended:
+            # Of a thread that exits Snakemake hears nothing, and waits for it for ever.
+            raise RuntimeError(f"the step ended with {ended.code}") from ended
 
 
 def main(arguments: Sequence[str]) -> None:
