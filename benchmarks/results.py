@@ -55,7 +55,8 @@ def section(root: Path) -> str:
 
 def _column(context: StudyContext, column: Sequence[object]) -> pd.DataFrame:
     board, region, metric, _ = column
-    rows = context.table[f"metrics/{board}"]
+    # A score that nobody has, such as a challenge's that asks for more voxels, has no column.
+    rows = context.table[f"metrics/{board}"].dropna(subset=["mean"])
     return rows[(rows["split"] == "test") & (rows["region"] == region) & (rows["metric"] == metric)].set_index("method")
 
 
