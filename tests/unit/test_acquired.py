@@ -1,5 +1,7 @@
 """When scans were acquired: tables of sessions as people and spreadsheets leave them, and which scan is the newest."""
 
+from dataclasses import replace
+
 import pytest
 from upfield import bids, foreign
 from upfield.bids.acquired import _times, acquisition_time, is_later, moment
@@ -177,5 +179,12 @@ def test_a_newest_scan_that_is_not_certain_is_said(caplog, times, said):
         for number, time in enumerate(times)
     ]
     chosen = bids.choose(scans, {"include": [], "exclude": []}, "newest")
+    bids.say_uncertain(chosen)
     assert [scan.acquired for scan in chosen] == sorted(times, reverse=True)
     assert ("not certain" in caplog.text) == bool(said) and said in caplog.text
+    # Where each session is a pair nothing is chosen among sessions.
+    caplog.clear()
+    foreign.warn.cache_clear()
+    apart = [replace(scan, session=str(number)) for number, scan in enumerate(chosen)]
+    bids.say_uncertain(bids.as_visits(apart, "session", "source"))
+    assert caplog.text == ""

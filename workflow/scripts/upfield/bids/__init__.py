@@ -1,6 +1,6 @@
 """BIDS in and out: which scans there are, which belong together, how derivatives are called."""
 
-from upfield.bids.choose import choose
+from upfield.bids.choose import choose, say_uncertain
 from upfield.bids.cohorts import assemble_cohorts, cohort_label, companions, read_links
 from upfield.bids.contrasts import contrast_names, contrasts, with_contrasts
 from upfield.bids.find import ENTITY_KEYS, brain_masks, find, inspect
@@ -53,6 +53,7 @@ __all__ = [
     "read_samples",
     "read_scans",
     "reconstructed",
+    "say_uncertain",
     "sidecar",
     "simulated_sources",
     "uri",

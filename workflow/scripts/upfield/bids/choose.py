@@ -59,8 +59,6 @@ def choose(
     if duplicates == "newest":
         result = sorted(result, key=_age, reverse=True)
     result = sorted(result, key=lambda scan: (scan.role, scan.participant))
-    if duplicates == "newest":
-        _say_uncertain(result)
     if one_person is not None:
         result = without_copies(result, one_person)
     if one_person is not None and participants["near_copies"] == "exclude":
@@ -156,8 +154,11 @@ def _age(scan: Scan) -> tuple[str, str]:
     return scan.acquired, scan.path
 
 
-def _say_uncertain(scans: Iterable[Scan]) -> None:
-    """Name in the log whose newest scan is not certainly it, though a time is known; `scans` as they are chosen."""
+def say_uncertain(scans: Iterable[Scan]) -> None:
+    """Name in the log whose newest scan is not certainly it, though a time is known; `scans` as they are chosen.
+
+    Those of one label are compared: of a participant, or of a pair of one (`visits`).
+    """
     kinds: dict[tuple[str, str, int], list[Scan]] = {}
     for scan in scans:
         if not scan.problem:

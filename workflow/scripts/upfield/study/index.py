@@ -26,5 +26,7 @@ def assemble(config: Mapping[str, Any], scans: list[bids.Scan]) -> Index:
     """What belongs together of the scans that are wanted."""
     travelling = config["pairs"] is not None
     chosen = bids.choose(scans, config["participants"], config["duplicates"], designs.of(config).one_person, travelling)
-    sides = designs.of(config).sides
-    return designs.of(config).assemble(bids.as_visits(chosen, config["pair_per"], sides[0]), config)
+    visits = bids.as_visits(chosen, config["pair_per"], designs.of(config).sides[0])
+    if config["duplicates"] == "newest":
+        bids.say_uncertain(visits)
+    return designs.of(config).assemble(visits, config)
