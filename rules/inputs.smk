@@ -125,6 +125,11 @@ def plans_foreseen():
             yield depth.foreseen(method, fold, len(people), PREPROCESS["region"], *STUDY.working_grid(scan))
 
 
+def planned_grid():
+    """The working grid as a parameter of plans, where it is planned: one more is a reason to plan and train again."""
+    return {} if STUDY.grid is None else {"grid": asdict(STUDY.grid)}
+
+
 def model_files(**names):
     """The files of a model, by the names of a training's outputs."""
     return {kind: PATHS(kind, **names) for kind in ("model", "card", "history")}

@@ -31,8 +31,7 @@ rule write_plan:
         train={key: config["train"][key] for key in ("device", "memory", "hours", "precision", "processes")},
         cores=lambda wildcards: TRAIN.computes_with(config),
         job=lambda wildcards: steps.own_memory(TRAIN.mem_mb(size(wildcards))),
-        # Only where it is planned: a parameter more would be a reason to plan, and to train, again.
-        **({} if STUDY.grid is None else {"grid": asdict(STUDY.grid)}),
+        **planned_grid(),
     script:
         "../workflow/scripts/step.py"
 
