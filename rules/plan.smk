@@ -27,11 +27,11 @@ rule write_plan:
         **STEP.resources,
     params:
         **STEP.params,
+        **planned_grid(),
         settings=lambda wildcards: STUDY.methods.settings(wildcards.method),
         train={key: config["train"][key] for key in ("device", "memory", "hours", "precision", "processes")},
         cores=lambda wildcards: TRAIN.computes_with(config),
         job=lambda wildcards: steps.own_memory(TRAIN.mem_mb(size(wildcards))),
-        **planned_grid(),
     script:
         "../workflow/scripts/step.py"
 
