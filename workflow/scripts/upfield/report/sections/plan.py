@@ -35,7 +35,8 @@ def _shown(plan: Mapping[str, Any]) -> dict[str, Any]:
         for name, words in WORDS.items()
         if name in plan["settings"]
     ]
-    return {**plan, "rows": rows}
+    # A working grid that the study named has no place in the plan.
+    return {"grid": None, **plan, "rows": rows}
 
 
 def _text(value: Any) -> str:
