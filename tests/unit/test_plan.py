@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from upfield import methods
 from upfield.catalogue.methods import facts
 from upfield.files import read_json, write_json
@@ -15,7 +18,11 @@ from upfield.patches import usable, write_store
 from upfield.plan import cost, decide, depth, device, fingerprint, shape, stage
 from upfield.plan.device import CORE, Device
 from upfield.plan.fingerprint import Fingerprint
+from upfield.report.render import number
+from upfield.report.sections import plan as section
 from upfield.study import config
+
+REPORT = Path(section.__file__).parents[1]
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -255,6 +262,17 @@ def test_a_plan_is_a_file_and_leaves_excluded_pairs_out(store, tmp_path):
     assert (found["fingerprint"]["spacing"], found["fingerprint"]["voxel"]) == ([2.0, 2.0, 2.0], [1.5, 1.5, 5.0])
     line = depth.summary(found)
     assert "upfield, fold 0" in line and "4 channels" in line and "\n" not in line
+    # On the page, with a working grid that was planned and without.
+    environment = Environment(
+        loader=FileSystemLoader([REPORT, REPORT / "sections"]), undefined=StrictUndefined, autoescape=True
+    )
+    environment.filters |= {"number": number, "uri": str, "label": str, "duration": str}
+    environment.globals |= {"kinds": {}, "model_free": ()}
+    grid = {"spacing": 1.2, "because": "as fine as the median voxel"}
+    for plans, shown in (([found], False), ([found | {"grid": grid}], True)):
+        page = environment.get_template("plan.html").render(section.build(SimpleNamespace(plans=plans)))
+        assert ("1.2 mm: as fine as the median voxel" in page) is shown
+        assert "4 channels" in page or "<td>4</td>" in page
 
 
 def test_what_is_known_before_scans_are_prepared():
