@@ -201,11 +201,6 @@ if STUDY.template is not None:
 
 
 if len(config["source"]["channels"]) > 1:
-    BETWEEN = [
-        PATHS("transform", start=start, end=end, extension=".txt")
-        for start, end in (("source", "first"), ("first", "source"))
-    ]
-
     STEP = step("preprocess.register.register_contrast", "preprocess/{folder}/{scan}_contrast")
 
     rule contrast:
@@ -216,9 +211,9 @@ if len(config["source"]["channels"]) > 1:
             first=lambda wildcards: PATHS("corrected", STUDY.contrasts(scan_of(wildcards))[0]),
             first_mask=lambda wildcards: PATHS("mask", STUDY.contrasts(scan_of(wildcards))[0]),
         output:
-            [sidecar(path) for path in BETWEEN],
-            forward=BETWEEN[0],
-            inverse=BETWEEN[1],
+            [sidecar(path) for path in (STUDY.to_first(), STUDY.from_first())],
+            forward=STUDY.to_first(),
+            inverse=STUDY.from_first(),
         log:
             STEP.log,
         benchmark:

@@ -69,13 +69,13 @@ class Scans:
 
     def contrasts(self, scan: Scan) -> Sequence[Scan]:
         """The scans that networks are shown beside a source scan, itself among them: the first is what is enhanced."""
-        return (scan,)
+        raise NotImplementedError
 
-    def to_first(self, scan: Scan) -> str:
-        """Transform of a further contrast to the first, found without a target: rigid, or the identity."""
+    def to_first(self, scan: Scan | None = None) -> str:
+        """Transform of a further contrast to the first, found without a target; without a scan the pattern of it."""
         return self.paths("transform", scan, start="source", end="first", extension=EXTENSIONS["rigid"])
 
-    def from_first(self, scan: Scan) -> str:
+    def from_first(self, scan: Scan | None = None) -> str:
         """And back."""
         return self.paths("transform", scan, start="first", end="source", extension=EXTENSIONS["rigid"])
 
