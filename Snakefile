@@ -36,6 +36,7 @@ from upfield.errors import UpfieldError, closed, of_machine
 from upfield.files import merged, read_tsv, read_yaml, remove_abandoned
 from upfield.image.nifti import SAME
 from upfield.plan import depth
+from upfield.simulation import degradation
 from upfield.study import kinds, outputs, phantoms
 from upfield.study.application import Application
 from upfield.study.config import check_files, reading_pairs, typed

@@ -30,9 +30,9 @@ from upfield.files import read_yaml
 from upfield.image import nifti
 from upfield.image.nifti import Volume
 from upfield.preprocess import bias, registration
-from upfield.preprocess import simulation as degrade
 from upfield.preprocess.brain.extraction import extract
 from upfield.quality import judging, pair
+from upfield.simulation import degradation as degrade
 from upfield.study import config
 
 SETTINGS = read_yaml(config.ROOT / "config" / "config.yaml")

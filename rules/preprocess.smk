@@ -36,7 +36,7 @@ rule simulate:
         **STEP.resources,
     params:
         **STEP.params,
-        settings=config["simulate"],
+        settings=degradation.used(config["simulate"]),
         participant=lambda wildcards: scan_of(wildcards).participant,
     script:
         "../workflow/scripts/step.py"

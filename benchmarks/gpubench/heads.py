@@ -16,7 +16,7 @@ from upfield.image.intensity import robust_range
 from upfield.image.nifti import Array, Scale, Volume
 from upfield.patches import write_store
 from upfield.preprocess.grid import SOURCE_MARGIN, normalized, working_grid
-from upfield.preprocess.simulation import degrade
+from upfield.simulation.degradation import degrade
 from upfield.study import config
 
 from gpubench.bench import Bench

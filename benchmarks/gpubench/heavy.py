@@ -8,6 +8,6 @@ import upfield.plan.decide
 import upfield.plan.fingerprint
 import upfield.predict.inference
 import upfield.preprocess.grid
-import upfield.preprocess.simulation
+import upfield.simulation.degradation
 import upfield.study.config
 import upfield.training.run  # noqa: F401

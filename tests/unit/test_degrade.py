@@ -4,10 +4,12 @@ import pytest
 from scipy import ndimage
 from upfield.image import nifti
 from upfield.image.nifti import Volume
-from upfield.preprocess import derivatives, masks
-from upfield.preprocess import simulation as degrade
+from upfield.preprocess import derivatives, masks, simulation
+from upfield.simulation import degradation as degrade
+from upfield.simulation import simple
 
 CLEAN = {"kind": "lowfield", "factor": 1, "thickness": 1, "contrast": 1.0, "bias": 0.0, "noise": 0.0, "seed": 42}
+CLEAN["ranges"] = {}
 USUAL = {**CLEAN, "factor": 2, "thickness": 5.0, "contrast": 0.7, "bias": 0.2, "noise": 0.03}
 
 
@@ -96,11 +98,11 @@ def test_contrast_is_reduced_and_level_kept():
 
 
 def test_field_is_smooth_and_has_the_amplitude_asked_for():
-    field = degrade.smooth_field((40, 50, 60), 0.3, np.random.default_rng(0))
+    field = simple.smooth_field((40, 50, 60), 0.3, np.random.default_rng(0))
     assert field.shape == (40, 50, 60)
     assert np.abs(np.log(field)).max() == pytest.approx(0.3, rel=1e-4)
     assert max(np.abs(np.diff(field, axis=axis)).max() for axis in range(3)) < 0.05
-    assert (degrade.smooth_field((4, 4, 4), 0, np.random.default_rng(0)) == 1).all()
+    assert (simple.smooth_field((4, 4, 4), 0, np.random.default_rng(0)) == 1).all()
 
 
 # -- kinds that put one voxel in the place of a block ---------------------------------------------------------------
@@ -117,7 +119,7 @@ def scale_of(kind, factor):
 @pytest.mark.parametrize("kind", AXES)
 def test_reduced_scan_lies_on_the_coarse_grid_where_it_was(awkward, centroid, kind, factor):
     result = run(awkward, base=REDUCING, kind=kind, factor=factor)
-    scale = degrade.reduction({**REDUCING, "kind": kind, "factor": factor})
+    scale = simple.reduction({**REDUCING, "kind": kind, "factor": factor})
     assert scale == scale_of(kind, factor)
     assert result.grid.matches(nifti.coarsen(nifti.reorient(awkward).grid, scale))
     assert result.data.dtype == np.float32
@@ -227,7 +229,7 @@ def _brain(values):
 def test_what_is_no_magnitude_is_not_simulated(values, kind, tmp_path):
     nifti.save(Volume(_brain(values), np.diag([4.0, 4, 4, 1])), tmp_path / "target.nii.gz")
     settings = {"kind": kind, "seed": 1}
-    degrade.simulate(str(tmp_path / "target.nii.gz"), str(tmp_path / "source.nii.gz"), settings, "sub-01")
+    simulation.simulate(str(tmp_path / "target.nii.gz"), str(tmp_path / "source.nii.gz"), settings, "sub-01")
     assert "below 0" in derivatives.excluded(tmp_path / "source.nii.gz")
 
 
@@ -246,7 +248,7 @@ def stripped_pair(target, folder, kind, factor):
     )
     nifti.save(target, target_path)
     settings = {**USUAL, "kind": kind, "factor": factor, "blur": 0.5}
-    degrade.simulate(target_path, source, settings, "sub-01")
+    simulation.simulate(target_path, source, settings, "sub-01")
     masks.extract_brain(target_path, target_mask, {"method": "none"})
     masks.extract_brain(source, source_mask, {"method": "none"}, [target_mask])
     return target_mask, source_mask

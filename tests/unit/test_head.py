@@ -6,8 +6,9 @@ from upfield.bids import sidecar
 from upfield.files import read_json
 from upfield.image import nifti
 from upfield.patches import Store, store
-from upfield.preprocess import derivatives, head, simulation, standardize
+from upfield.preprocess import derivatives, head, standardize
 from upfield.quality.pair import dice
+from upfield.simulation import degradation
 from upfield.study.requirements import check_region
 
 SETTINGS = {"spacing": 2.0, "normalize": {"method": "percentile"}}
@@ -30,7 +31,7 @@ def test_a_head_is_all_that_is_not_air(scanned):
 
 def test_noise_in_the_air_is_no_head(scanned):
     scan, truth, brain = scanned
-    noisy = nifti.resample(simulation.degrade(scan, NOISY, "sub-01"), scan.grid)
+    noisy = nifti.resample(degradation.degrade(scan, NOISY, "sub-01"), scan.grid)
     assert dice(head.head_mask(noisy, brain.data > 0), truth) > 0.95
 
 

@@ -29,6 +29,7 @@ ORDER = [
     "step",
     "program",
     "image",
+    "simulation",
     "catalogue",
     "cluster",
     "bids",

@@ -7,6 +7,7 @@ from upfield.bids import Scan, sidecar
 from upfield.files import read_json
 from upfield.predict import training_range
 from upfield.preprocess.derivatives import MARK, why_excluded
+from upfield.simulation import degradation
 from upfield.study import seen
 from upfield.study.study import Study
 
@@ -22,7 +23,7 @@ def card_of(study: Study, fold: str) -> dict[str, Any]:
         "phantom": config["phantom"] is not None,
         "pairing": study.design.name,
         "channels": bids.contrast_names(config["source"]),
-        "simulate": config["simulate"] if any(scan.simulated for scan, _ in sources) else None,
+        "simulate": degradation.used(config["simulate"]) if any(scan.simulated for scan, _ in sources) else None,
         # Of a source: a side may have brains of its own kind.
         "preprocess": {**config["preprocess"], "brain": study.brain(sources[0][0])},
         "domain": training_range.describe(sources, targets),

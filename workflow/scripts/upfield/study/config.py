@@ -34,13 +34,13 @@ def schema() -> dict[str, Any]:
     from upfield.evaluate.metrics import registry
     from upfield.image import intensity, transforms
     from upfield.phantom.scanner import SCANNERS
-    from upfield.preprocess import simulation
     from upfield.preprocess.brain.tool import tools
     from upfield.quality import judging
+    from upfield.simulation import degradation
 
     choices = {
         "pairings": designs.known(),
-        "simulations": simulation.KINDS,
+        "simulations": degradation.KINDS,
         "brain tools": tools(),
         "registrations": transforms.EXTENSIONS,
         "template registrations": [kind for kind in transforms.EXTENSIONS if kind != "none"],

@@ -11,8 +11,9 @@ from upfield.catalogue.rules import hint
 from upfield.errors import UpfieldError
 from upfield.image.intensity import UNIT
 from upfield.image.nifti import SAME, Scale
-from upfield.preprocess import simulation, template
+from upfield.preprocess import template
 from upfield.preprocess.brain.tool import tools
+from upfield.simulation import protocol, simple
 from upfield.study import designs
 from upfield.study.config import method_settings, networks
 
@@ -179,9 +180,10 @@ def _check_method(config: Mapping[str, Any], name: str) -> None:
 
 
 def _check_simulation(config: Mapping[str, Any]) -> None:
-    """A kind of simulation that puts one voxel in the place of a block has whole blocks."""
+    """A kind of simulation that puts one voxel in the place of a block has whole blocks; ranges make sense."""
     simulate = config["simulate"]
-    if simulate["kind"] in simulation.DECIMATING and simulate["factor"] != int(simulate["factor"]):
+    protocol.pairs(simulate["ranges"])
+    if simulate["kind"] in simple.DECIMATING and simulate["factor"] != int(simulate["factor"]):
         raise UpfieldError(
             f"config: simulate.factor is {simulate['factor']:g}; expected a whole number for kind {simulate['kind']}"
         )

@@ -9,7 +9,7 @@ from upfield.bids import Index, Scan
 from upfield.bids.layout import Layout
 from upfield.errors import UpfieldError
 from upfield.image.nifti import SAME, Scale
-from upfield.preprocess import simulation
+from upfield.simulation import simple
 from upfield.study.designs.base import Design
 from upfield.study.designs.narrative import Narrative
 
@@ -24,7 +24,7 @@ class Simulated(Design):
     def check_scale(self, config: Mapping[str, Any], method: str, scale: Scale) -> None:
         """Degradation reduces by as much as a method enlarges, or by what does not matter to it."""
         simulate = config["simulate"]
-        reduced = simulation.reduction(simulate)
+        reduced = simple.reduction(simulate)
         if scale != SAME and reduced not in (None, scale):
             by, times = (" x ".join(map(str, factors)) for factors in (reduced or SAME, scale))
             raise UpfieldError(
