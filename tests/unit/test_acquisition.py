@@ -16,6 +16,7 @@ from upfield.simulation.protocol import Acquisition
 from upfield.study import config
 
 SIZE = 48
+SOFT = {"readout_filter": 1.0, "phase_filter": 1.0}
 
 
 def ball(centre=(20.0, 26.0, 23.0), radius=9.0, size=SIZE):
@@ -72,8 +73,8 @@ def test_voxels_are_as_large_as_asked():
 
 def test_the_signal_stays_whatever_the_voxels():
     anatomy = ball()
-    poor = Acquisition(readout=3.0, phase=3.0, thickness=3.0, volume=True, window=1.0)
-    for how in (poor, Acquisition(thickness=5.0, window=1.0)):
+    poor = Acquisition(readout=3.0, phase=3.0, thickness=3.0, volume=True, **SOFT)
+    for how in (poor, Acquisition(thickness=5.0, **SOFT)):
         found = acquire(anatomy, 1.0, how, seeded()).on(anatomy.shape)
         assert float(found[18:23, 24:29, 21:26].mean()) == pytest.approx(100, rel=0.05)
     gained = acquire(anatomy, 1.0, Acquisition(gain=7.0), seeded()).data

@@ -127,8 +127,8 @@ def _reconstructed(
     spectrum = spectrum * lines
     level = noise / math.sqrt(acquired[0] * acquired[1])
     parts = [spectrum / math.sqrt(acquisition.coils)] * acquisition.coils if acquisition.coils > 1 else [spectrum]
-    kept = _kept(acquired[1], acquisition, generator).to(device) * _window(kp, acquisition.window)
-    kept = kept[None, None, :] * _window(kr, acquisition.window)[None, :, None]
+    across, along = _window(kr, acquisition.readout_filter), _window(kp, acquisition.phase_filter)
+    kept = across[:, None] * (_kept(acquired[1], acquisition, generator).to(device) * along)
     squares = torch.zeros(())
     for part in parts:
         if level:

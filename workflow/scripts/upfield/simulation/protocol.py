@@ -33,8 +33,8 @@ class Acquisition:
         Share of the phase lines that are acquired, 0.5 to 1; the others are 0.
     undersampling
         Share of the outer phase lines that are left out.
-    window
-        Filter of k-space: 0 none, 1 falls to 0 at its edge.
+    readout_filter, phase_filter
+        Of k-space, noise included: 0 none, 1 falls to 0 at the edge.
     decay
         T2 blur: by which exponent the signal has fallen at the edge of k-space along the phase axis.
     noise
@@ -69,7 +69,8 @@ class Acquisition:
     zero_filling: float = 1.0
     partial_fourier: float = 1.0
     undersampling: float = 0.0
-    window: float = 0.0
+    readout_filter: float = 0.0
+    phase_filter: float = 0.0
     decay: float = 0.0
     noise: float = 0.0
     coils: int = 1
@@ -88,9 +89,9 @@ LOGARITHMIC = frozenset({"readout", "phase", "thickness", "gain", "noise"})
 LIMITS: Mapping[str, tuple[float, float]] = {
     "axis": (0, 2), "turned": (0, 1), "volume": (0, 1), "readout": (0.2, 10), "phase": (0.2, 10),
     "thickness": (0.2, 30), "gap": (-5, 30), "softness": (0, 1), "zero_filling": (1, 4), "partial_fourier": (0.5, 1),
-    "undersampling": (0, 0.9), "window": (0, 1), "decay": (0, 5), "noise": (0, 2), "coils": (1, 64),
-    "interference": (0, 100), "bias": (0, 2), "phase_range": (0, 6.3), "shift": (0, 20), "motion": (0, 20),
-    "shots": (1, 512), "gain": (1e-6, 1e6),
+    "undersampling": (0, 0.9), "readout_filter": (0, 1), "phase_filter": (0, 1), "decay": (0, 5), "noise": (0, 2),
+    "coils": (1, 64), "interference": (0, 100), "bias": (0, 2), "phase_range": (0, 6.3), "shift": (0, 20),
+    "motion": (0, 20), "shots": (1, 512), "gain": (1e-6, 1e6),
 }  # fmt: skip
 Ranges = Mapping[str, Sequence[float]]
 
@@ -149,8 +150,9 @@ ULTRA_LOW_FIELD: Ranges = {
     "softness": (0.3, 1.0),
     "zero_filling": (1.0, 2.0),
     "partial_fourier": (0.9, 1.0),
-    "window": (0.0, 0.5),
-    "noise": (0.02, 0.07),
+    "readout_filter": (0.0, 0.55),
+    "phase_filter": (0.0, 0.7),
+    "noise": (0.025, 0.08),
     "bias": (0.0, 0.2),
     "phase_range": (0.0, 1.5),
 }
