@@ -10,7 +10,7 @@ from upfield.simulation.degradation import degrade, require_magnitudes
 from upfield.step import step
 
 
-@step(version=4, memory=(300, 45), minutes=(0.1, 0.02))
+@step(version=4, memory=(500, 45), minutes=(0.2, 0.03))
 def simulate(target: str, simulated: str, settings: Mapping[str, Any], participant: str) -> None:
     """Make the source scan of `pairing: simulated` from a target scan.
 
