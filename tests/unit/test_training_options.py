@@ -16,11 +16,13 @@ from upfield.methods import model
 from upfield.methods.unet3d import SupervisedUNet
 from upfield.patches import Store, write_store
 from upfield.study.config import method_settings
+from upfield.training import checkpoint
 from upfield.training.average import Average
 from upfield.training.loop import Stopped
 from upfield.training.optimisers import Optimisers
+from upfield.training.validation import Validation
 
-from tests.unit.test_training import SMALL, assert_same, train, write
+from tests.unit.test_training import SIZES, SMALL, assert_same, train, write
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -185,6 +187,21 @@ def test_training_stops_when_validation_no_longer_improves(stores, tmp_path):
     checkpoint = (tmp_path / "still" / "checkpoint.safetensors").stat().st_mtime_ns
     train(tmp_path / "still", "unet3d", stores, epochs=9, patience=2, overrides=still)
     assert (tmp_path / "still" / "checkpoint.safetensors").stat().st_mtime_ns == checkpoint, "it stays stopped"
+
+
+@pytest.mark.parametrize(("last", "kept"), [(True, 3), (False, 1)])
+def test_the_last_epoch_is_kept_where_a_method_wants_that(last, kept, stores, tmp_path, monkeypatch):
+    """The error rises from epoch to epoch; patience counts from the lowest all the same."""
+    monkeypatch.setitem(SMALL, "upfield", {"preset": "default", "base": 2, "levels": 2})
+    monkeypatch.setitem(SIZES, "upfield", SIZES["unet3d"])
+    errors = iter([0.1, 0.2, 0.3])
+    monkeypatch.setattr(Validation, "measure", lambda self: {"val_mae": next(errors), "val_psnr": 20.0})
+    train(tmp_path, "upfield", stores, epochs=9, patience=2, overrides={"keep_last": last})
+    card = read_json(tmp_path / "model.json")
+    assert (card["best_epoch"], card["epochs"], card["best_val_mae"]) == (kept, 3, kept / 10)
+    final = checkpoint.load(tmp_path / "checkpoint.safetensors")["method"]
+    same = all(torch.equal(final[name], value) for name, value in load_file(tmp_path / "model.safetensors").items())
+    assert same is last
 
 
 # -- a trained start -----------------------------------------------------------------------------------------------

@@ -64,6 +64,8 @@ class Method(nn.Module):
     divisor: int = 1
     # The smallest edge of a training patch, voxels.
     smallest_patch: int = 1
+    # Whether the weights of the last epoch are kept, in the place of those with the lowest validation error.
+    keep_last: bool = False
     # Submodules that matter for going on with a training alone: a checkpoint holds them, a saved model does not.
     transient: ClassVar[frozenset[str]] = frozenset()
     # Every method has these two settings; the loop reads them.

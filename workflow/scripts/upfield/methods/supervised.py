@@ -40,6 +40,7 @@ class Supervised(Method):
         outputs: int = 1,
         start: Start | None = None,
         optimiser: str = "adam",
+        keep_last: bool = False,
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
@@ -49,6 +50,7 @@ class Supervised(Method):
             _silence(last)
         self.matrices = _matrices(network, last) if optimiser == "muon" else []
         self.input_residual = input_residual and start is None
+        self.keep_last = keep_last
         self.lr, self.betas, self.decay = lr, (betas[0], betas[1]), decay
         self.schedule = schedules.make(**schedule)
         self.content, self.outside = Content(content), outside

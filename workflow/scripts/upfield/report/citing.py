@@ -15,6 +15,7 @@ from upfield.preprocess import bias, grid, registration, template
 from upfield.preprocess.brain import said as brain
 from upfield.quality import scan
 from upfield.study import external, splits
+from upfield.study.config import resolved
 from upfield.study.designs.narrative import Narrative
 from upfield.training import said as training
 
@@ -98,11 +99,13 @@ def _paragraphs(
     ]
     yield _joined(*map(_sentence, prepared)) if prepared[0] else ""
     others = {*MODEL_FREE, "combat", *external.of(config)}
-    networks = [f"{says(name)} ({name})" for name in methods if name not in others]
+    trained = [name for name in methods if name not in others]
+    networks = [f"{says(name)} ({name})" for name in trained]
     if narrative.trained:
         yield _joined(*map(_sentence, narrative.trained))
     elif networks:
-        learned = training.methods_sentence(config, versions, networks)
+        last = [name for name in trained if _keeps_last(config, name)]
+        learned = training.methods_sentence(config, versions, networks, last)
         yield _joined(_sentence(learned), _sentence(splits.methods_sentence(config, versions)))
         yield _sentence(predictions.methods_sentence(config, versions))
     evaluation = [clause for clause in narrative.evaluation if clause]
@@ -124,3 +127,8 @@ def _sentence(clause: str) -> str:
 
 def _joined(*sentences: str) -> str:
     return " ".join(filter(None, sentences))
+
+
+def _keeps_last(config: Mapping[str, Any], method: str) -> bool:
+    """Whether the last epoch of a method is kept, whatever the validation says."""
+    return bool(resolved(facts(method), config.get("method_overrides", {}).get(method, {})).get("keep_last", False))

@@ -104,7 +104,7 @@ def runs(root: Path, methods: Sequence[str]) -> list[dict[str, Any]]:
     """Every fitted model in the order of `methods`: its card, `name`, `history` (a table), `last` preview.
 
     `last` is a text, PNG bytes and whether it is more than a triptych, or None. `kept` is the validation metric that
-    decided which epoch is kept, with its value: one pair, or none.
+    decided which epoch is kept, with its value: one pair, or none; `keeps_last` says that none did.
     """
     result = []
     for card in sorted((root / "models").glob("*/*/model.json"), key=lambda p: (place(p.parts[-3], methods), p)):
@@ -113,9 +113,9 @@ def runs(root: Path, methods: Sequence[str]) -> list[dict[str, Any]]:
         last = _preview(triptychs[-1]) if triptychs else None
         name = f"{run['method']}, fold {run.get('fold', 'n/a')}, seed {run.get('seed', 'n/a')}"
         kept = [(key[9:], value) for key, value in run.items() if key.startswith("best_val_")]
-        result.append(
-            {**run, "name": name, "kept": kept, "history": _table(card.with_name("history.tsv")), "last": last}
-        )
+        history = _table(card.with_name("history.tsv"))
+        keeps_last = bool(run.get("settings", {}).get("keep_last", False))
+        result.append({**run, "name": name, "kept": kept, "keeps_last": keeps_last, "history": history, "last": last})
     return result
 
 

@@ -135,8 +135,14 @@ class Trainer:
 
     def _finished(self) -> bool:
         patience = self.options.patience
-        waited = patience is not None and self.run.epoch - self.run.best_epoch >= patience
+        waited = patience is not None and self.run.epoch - self._lowest_epoch() >= patience
         return waited or self.run.step >= self._total_steps()
+
+    def _lowest_epoch(self) -> int:
+        """The first epoch whose validation error no other has undercut; 0 if none was finite."""
+        values = {int(row["epoch"]): row[self.validation.criterion] for row in self.run.history}
+        finite = [epoch for epoch, value in values.items() if math.isfinite(value)]
+        return min(finite, key=lambda epoch: values[epoch], default=0)
 
     def _epoch(self, bar: Bar, preview: Preview | None) -> None:
         run, options = self.run, self.options
@@ -199,7 +205,7 @@ class Trainer:
                 write_history(self.folder / "history.tsv", run.history)
 
     def _close_epoch(self, bar: Bar, rates: dict[str, float], started: float, preview: Preview | None) -> None:
-        """Validate, remember the best weights, draw; with averaged weights these are what is looked at and kept."""
+        """Validate, remember the weights to keep, draw; with averaged weights these are what is looked at and kept."""
         run, options = self.run, self.options
         criterion = self.validation.criterion
         measured = self.validation.measure() if processes.rank() == 0 else {criterion: 0.0}
@@ -217,7 +223,7 @@ class Trainer:
         run.history.append({"epoch": run.epoch, "step": run.step, "seconds": round(run.seconds, 3), **row})
         run.position, run.means = 0, RunningMean()
         # What is not finite is never better, and the first epoch that is finite is better than none.
-        if finite and (row[criterion] < run.best_value or not run.best):
+        if finite and (row[criterion] < run.best_value or not run.best or self.method.keep_last):
             run.best_epoch, run.best_value = run.epoch, row[criterion]
             run.best = {name: value.detach().cpu().clone() for name, value in self.method.state_dict().items()}
         bar.set_postfix(epoch=run.epoch, value=f"{row[criterion]:.4f}", best=f"{run.best_value:.4f}")
@@ -237,15 +243,15 @@ class Trainer:
             raise self._diverged(f"the weight {name}")
 
     def _diverged(self, what: str, epoch: int | None = None) -> Diverged:
-        """The error that says so, once the weights of the best epoch so far are kept in a file.
+        """The error that says so, once the weights to be kept so far are in a file.
 
         `epoch` is the one that is running by default.
         """
         run = self.run
         epoch = run.epoch + 1 if epoch is None else epoch
-        kept = "no epoch before it is of use"
+        kept, which = "no epoch before it is of use", "last" if self.method.keep_last else "best"
         if run.best:
-            kept = f"the weights of epoch {run.best_epoch}, the best before it, are in {self.best_path.name}"
+            kept = f"the weights of epoch {run.best_epoch}, the {which} before it, are in {self.best_path.name}"
             if processes.rank() == 0:
                 model.save_weights(self.best_path, run.best)
         smaller = "" if self.dtype == torch.float32 else ", or train.precision fp32"
