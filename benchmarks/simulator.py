@@ -27,10 +27,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from upfield.evaluate.harmonization import classifier  # noqa: E402
-from upfield.image import nifti  # noqa: E402
+from upfield.image import histograms, nifti  # noqa: E402
 from upfield.image.nifti import Array, Volume  # noqa: E402
 from upfield.simulation import protocol, simple  # noqa: E402
-from upfield.simulation.acquisition import acquire  # noqa: E402
+from upfield.simulation.acquisition import acquire, window  # noqa: E402
 
 PATIENTS = ("HKU6A", "HKU6B", "HKU7A")
 # Names of a contrast in the raw data and in BIDS.
@@ -99,7 +99,7 @@ def _fall(power: Array, axis: int) -> float:
 
 def _passed(strength: float) -> float:
     """How much of white noise such a filter lets through, by standard deviation."""
-    return float(np.sqrt(np.mean((1 - strength * (1 - np.cos(np.linspace(-np.pi / 2, np.pi / 2, 99)) ** 2)) ** 2)))
+    return float(window(torch.arange(-49, 50), strength).square().mean().sqrt())
 
 
 def _inverse(kspace: Array) -> Array:
@@ -140,18 +140,16 @@ def head(image: Array) -> Array:
 
 def curve(images: Sequence[Array]) -> Array:
     """The mean quantiles of the heads in some images, by their 99th percentile, noise filtered away."""
-    levels = np.linspace(0, 1, 101)
-    smooth = [ndimage.gaussian_filter(image, 1.5) for image in images]
-    return np.mean(
-        [np.quantile(s[head(i)], levels) / np.percentile(i, 99) for s, i in zip(smooth, images, strict=True)], axis=0
-    )
+    smooth = ((ndimage.gaussian_filter(image, 1.5) / np.percentile(image, 99), head(image)) for image in images)
+    # Hundredths will do.
+    return histograms.fit_histogram(smooth)[::10]
 
 
 def recoloured(anatomy: Array, wanted: Array) -> Array:
     """A slice whose head has some quantiles (101,), air 0."""
     inside = head(anatomy)
-    own = np.quantile(anatomy[inside], np.linspace(0, 1, len(wanted)))
-    return np.where(inside, np.interp(anatomy, own, wanted), anatomy / max(own[-1], 1e-6) * 0.1).astype(np.float32)
+    around = anatomy / max(anatomy[inside].max(), 1e-6) * 0.1
+    return np.where(inside, histograms.match_histogram(anatomy, inside, wanted), around).astype(np.float32)
 
 
 def ranges(scans: Sequence[Raw]) -> dict[str, tuple[float, float]]:
@@ -242,6 +240,35 @@ KINDS: Mapping[str, Callable[[Array, protocol.Ranges, np.random.Generator], Arra
 CLASSIFIERS = {"linear": linear, "network": convolutional}
 
 
+def judged(
+    raw: Sequence[Raw],
+    anatomies: Mapping[tuple[str, str], Array],
+    left_out: str,
+    usual: Mapping[str, tuple[Array, protocol.Ranges]],
+    generator: np.random.Generator,
+) -> dict[str, dict[bool, list[Array]]]:
+    """Squares of real images and of each kind's, of who is known to the classifiers (True) and of who is left out.
+
+    `usual` has, by contrast, the intensities of the others and the ranges of their acquisitions.
+    """
+    parts: dict[str, dict[bool, list[Array]]] = {kind: {True: [], False: []} for kind in ("real", *KINDS)}
+    for scan in sorted(raw, key=lambda scan: list(CONTRASTS.values()).index(scan.contrast)):
+        known, (wanted, drawn_from) = scan.patient != left_out, usual[scan.contrast]
+        for slice_ in _slices(scan.image()):
+            parts["real"][known] += squares(slice_, generator)
+        for slice_ in _slices(anatomies[scan.patient, scan.contrast]):
+            coloured = recoloured(slice_, wanted)
+            for kind, simulate in KINDS.items():
+                for _ in range(DRAWS):
+                    parts[kind][known] += squares(simulate(coloured, drawn_from, generator), generator)
+    return parts
+
+
+def _slices(image: Array) -> list[Array]:
+    """The axial slices of an image (X, Y, Z)."""
+    return [image[:, :, z] for z in range(image.shape[2])]
+
+
 def main() -> int:
     """Print the measurements and the AUCs; 1 if one of `acquisition` is above `BOUND`."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -258,24 +285,12 @@ def main() -> int:
         )
     found: dict[tuple[str, str], list[float]] = {}
     for left_out in PATIENTS:
+        usual = {}
+        for suffix in CONTRASTS.values():
+            others = [scan for scan in raw if scan.contrast == suffix and scan.patient != left_out]
+            usual[suffix] = curve([slice_ for scan in others for slice_ in _slices(scan.image())]), ranges(others)
         for seed in range(given.seeds):
-            generator = np.random.default_rng(seed)
-            parts: dict[str, dict[bool, list[Array]]] = {kind: {True: [], False: []} for kind in ("real", *KINDS)}
-            for suffix in CONTRASTS.values():
-                others = [scan for scan in raw if scan.contrast == suffix and scan.patient != left_out]
-                seen = [scan.image()[:, :, z] for scan in others for z in range(scan.kspace.shape[2])]
-                wanted, drawn_from = curve(seen), ranges(others)
-                for scan in (scan for scan in raw if scan.contrast == suffix):
-                    known = scan.patient != left_out
-                    image = scan.image()
-                    for z in range(image.shape[2]):
-                        parts["real"][known] += squares(image[:, :, z], generator)
-                    anatomy = anatomies[scan.patient, suffix]
-                    for z in range(anatomy.shape[2]):
-                        coloured = recoloured(anatomy[:, :, z], wanted)
-                        for kind, simulate in KINDS.items():
-                            for _ in range(DRAWS):
-                                parts[kind][known] += squares(simulate(coloured, drawn_from, generator), generator)
+            parts = judged(raw, anatomies, left_out, usual, np.random.default_rng(seed))
             for kind in KINDS:
                 known, asked = (np.stack(parts["real"][side] + parts[kind][side]) for side in (True, False))
                 labels, truth = (

@@ -8,8 +8,8 @@ from upfield.preprocess import derivatives, masks, simulation
 from upfield.simulation import degradation as degrade
 from upfield.simulation import simple
 
-CLEAN = {"kind": "lowfield", "factor": 1, "thickness": 1, "contrast": 1.0, "bias": 0.0, "noise": 0.0, "seed": 42}
-CLEAN["ranges"] = {}
+CLEAN = {"kind": "lowfield", "factor": 1, "thickness": 1, "contrast": 1.0, "bias": 0.0, "noise": 0.0,
+         "ranges": {}, "seed": 42}  # fmt: skip
 USUAL = {**CLEAN, "factor": 2, "thickness": 5.0, "contrast": 0.7, "bias": 0.2, "noise": 0.03}
 
 

@@ -15,7 +15,7 @@ from upfield.preprocess import bias, grid, registration, template
 from upfield.preprocess.brain import said as brain
 from upfield.quality import scan
 from upfield.study import external, splits
-from upfield.study.config import resolved
+from upfield.study.config import method_settings
 from upfield.study.designs.narrative import Narrative
 from upfield.training import said as training
 
@@ -104,7 +104,8 @@ def _paragraphs(
     if narrative.trained:
         yield _joined(*map(_sentence, narrative.trained))
     elif networks:
-        last = [name for name in trained if _keeps_last(config, name)]
+        known = {"method_overrides": {}, **config}
+        last = [name for name in trained if method_settings(known, name).get("keep_last", False)]
         learned = training.methods_sentence(config, versions, networks, last)
         yield _joined(_sentence(learned), _sentence(splits.methods_sentence(config, versions)))
         yield _sentence(predictions.methods_sentence(config, versions))
@@ -127,8 +128,3 @@ def _sentence(clause: str) -> str:
 
 def _joined(*sentences: str) -> str:
     return " ".join(filter(None, sentences))
-
-
-def _keeps_last(config: Mapping[str, Any], method: str) -> bool:
-    """Whether the last epoch of a method is kept, whatever the validation says."""
-    return bool(resolved(facts(method), config.get("method_overrides", {}).get(method, {})).get("keep_last", False))

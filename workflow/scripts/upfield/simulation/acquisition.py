@@ -123,22 +123,20 @@ def _reconstructed(
     kr, kp = (torch.arange(count, device=device) - count // 2 for count in acquired)
     if acquisition.motion and acquisition.shots > 1:
         spectrum = spectrum * _moves(kr / sizes[0], kp / sizes[1], spacing, acquisition, generator)
-    lines = torch.exp(-acquisition.decay * kp.abs() / (acquired[1] / 2))
-    spectrum = spectrum * lines
+    spectrum = spectrum * torch.exp(-acquisition.decay * kp.abs() / (acquired[1] / 2)) / math.sqrt(acquisition.coils)
     level = noise / math.sqrt(acquired[0] * acquired[1])
-    parts = [spectrum / math.sqrt(acquisition.coils)] * acquisition.coils if acquisition.coils > 1 else [spectrum]
-    across, along = _window(kr, acquisition.readout_filter), _window(kp, acquisition.phase_filter)
+    across, along = window(kr, acquisition.readout_filter), window(kp, acquisition.phase_filter)
     kept = across[:, None] * (_kept(acquired[1], acquisition, generator).to(device) * along)
-    squares = torch.zeros(())
-    for part in parts:
+    squares = torch.zeros((), device=device)
+    for _ in range(acquisition.coils):
+        part = spectrum
         if level:
             part = part + level * torch.complex(*(randn(part.shape, generator, device) for _ in range(2)))
             if acquisition.interference:
                 part = part + _line(part.shape, level * acquisition.interference, generator, device)
         padded = _padded(_padded(part * kept, 1, written[0]), 2, written[1])
-        squares = (
-            squares.to(device) + torch.fft.ifft2(torch.fft.ifftshift(padded, dim=(1, 2)), norm="forward").abs().square()
-        )
+        image = torch.fft.ifft2(torch.fft.ifftshift(padded, dim=(1, 2)), norm="forward")
+        squares = squares + image.abs().square()
     return squares.sqrt(), (sizes[0] / written[0], sizes[1] / written[1])
 
 
@@ -159,8 +157,8 @@ def _padded(spectrum: Tensor, axis: int, count: int) -> Tensor:
     return result
 
 
-def _window(k: Tensor, strength: float) -> Tensor:
-    """A Hann window over frequencies, mixed with none of it."""
+def window(k: Tensor, strength: float) -> Tensor:
+    """A Hann window over frequencies `k` around 0, up to the highest, mixed with none: `strength` 0 none, 1 all."""
     edge = max(int(k.abs().max()), 1)
     return 1 - strength * (1 - torch.cos(math.pi / 2 * k / edge) ** 2)
 

@@ -59,7 +59,8 @@ def acquisition(volume: Volume, settings: Mapping[str, Any], generator: np.rando
     from upfield.simulation.acquisition import scanned
 
     drawn = protocol.drawn({**protocol.ULTRA_LOW_FIELD, **protocol.pairs(settings["ranges"])}, generator)
-    return scanned(volume.with_data(simple.flattened(volume.data, settings["contrast"])), drawn, generator)
+    data = simple.flattened(volume.data, settings["contrast"], simple.brightest(volume.data))
+    return scanned(volume.with_data(data), drawn, generator)
 
 
 KINDS: Mapping[str, Callable[[Volume, Mapping[str, Any], np.random.Generator], Volume]] = {

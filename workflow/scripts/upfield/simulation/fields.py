@@ -24,17 +24,3 @@ def smooth(shape: Sequence[int], knots: int, generator: np.random.Generator, dev
     coarse = functional.avg_pool3d(functional.pad(coarse, (2,) * 6, mode="replicate"), 5, stride=1)
     field = functional.interpolate(coarse, size=tuple(shape), mode="trilinear", align_corners=True)[0, 0]
     return field / field.abs().max().clamp(min=1e-6)
-
-
-def blurred(image: Tensor, sigma: float) -> Tensor:
-    """An image (X, Y, Z) convolved with a Gaussian of `sigma` voxels; beyond its edges it goes on as it ends."""
-    if sigma <= 0:
-        return image
-    reach = max(round(3 * sigma), 1)
-    line = torch.exp(-((torch.arange(-reach, reach + 1, device=image.device) / sigma) ** 2) / 2)
-    line = line / line.sum()
-    for axis in range(3):
-        moved = image.movedim(axis, -1)
-        wide = functional.pad(moved.reshape(-1, 1, moved.shape[-1]), (reach, reach), mode="replicate")
-        image = functional.conv1d(wide, line.view(1, 1, -1)).view(moved.shape).movedim(-1, axis)
-    return image

@@ -28,8 +28,8 @@ def lowfield(volume: Volume, settings: Mapping[str, Any], generator: np.random.G
     Noise is added to the reduced image, as the scanner does, so neighbouring voxels are independent
     (Gudbjartsson & Patz 1995 for the Rician distribution).
     """
-    top = float(np.percentile(np.clip(volume.data, 0, None), 99))
-    data = flattened(volume.data, settings["contrast"])
+    top = brightest(volume.data)
+    data = flattened(volume.data, settings["contrast"], top)
     data = data * smooth_field(data.shape, settings["bias"], generator)
     spacing = volume.grid.spacing * settings["factor"]
     spacing[2] = max(settings["thickness"], volume.grid.spacing[2])
@@ -38,10 +38,15 @@ def lowfield(volume: Volume, settings: Mapping[str, Any], generator: np.random.G
     return reduced.with_data(rician(reduced.data, settings["noise"] * top, generator))
 
 
-def flattened(data: Array, contrast: float) -> Array:
-    """An image of magnitudes whose tissues differ `contrast` times as much, about the mean of the head."""
+def brightest(data: Array) -> float:
+    """The 99th percentile of an image's magnitudes, by which noise is counted."""
+    return float(np.percentile(np.clip(data, 0, None), 99))
+
+
+def flattened(data: Array, contrast: float, top: float) -> Array:
+    """Magnitudes whose tissues differ `contrast` times as much, about the head's mean; `top` is the `brightest`."""
     data = np.clip(data, 0, None)
-    head = data > 0.1 * float(np.percentile(data, 99))
+    head = data > 0.1 * top
     middle = float(data[head].mean())
     return np.where(head, middle + contrast * (data - middle), data * contrast)
 
@@ -76,8 +81,7 @@ def kspace(volume: Volume, settings: Mapping[str, Any], generator: np.random.Gen
         spectrum *= wave.astype(np.complex64).reshape([-1 if a == axis else 1 for a in range(3)])
         data = fft.ifft(fft.ifftshift(spectrum, axes=axis), axis=axis)
     magnitude = np.abs(data).astype(np.float32)
-    top = float(np.percentile(np.clip(volume.data, 0, None), 99))
-    return Volume(rician(magnitude, settings["noise"] * top, generator), grid.affine)
+    return Volume(rician(magnitude, settings["noise"] * brightest(volume.data), generator), grid.affine)
 
 
 def inplane(volume: Volume, settings: Mapping[str, Any], generator: np.random.Generator) -> Volume:
