@@ -1,5 +1,6 @@
-"""Fields that vary slowly over a volume, and random numbers on any device."""
+"""Fields that vary slowly over a volume, blur, and random numbers on any device."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,3 +25,17 @@ def smooth(shape: Sequence[int], knots: int, generator: np.random.Generator, dev
     coarse = functional.avg_pool3d(functional.pad(coarse, (2,) * 6, mode="replicate"), 5, stride=1)
     field = functional.interpolate(coarse, size=tuple(shape), mode="trilinear", align_corners=True)[0, 0]
     return field / field.abs().max().clamp(min=1e-6)
+
+
+def blurred(image: Tensor, sigma: float) -> Tensor:
+    """An image (X, Y, Z) after a Gaussian of `sigma` voxels, at least 0.1; beyond its edges it goes on as it ends."""
+    reach = math.ceil(3 * sigma)
+    offsets = torch.arange(-reach, reach + 1, device=image.device, dtype=image.dtype)
+    kernel = torch.exp(-((offsets / sigma) ** 2) / 2)
+    kernel = kernel / kernel.sum()
+    for axis in range(3):
+        lines = image.movedim(axis, -1)
+        wide = functional.pad(lines.reshape(1, -1, lines.shape[-1]), (reach, reach), mode="replicate")
+        mean = functional.conv1d(wide.movedim(0, 1), kernel[None, None])
+        image = mean.reshape(lines.shape).movedim(-1, axis)
+    return image
