@@ -29,6 +29,7 @@ SMALL = {
     "cyclegan": {"width": 4, "blocks": 1, "discriminator_width": 2},
     "upfield": {"preset": "default", "base": 2, "levels": 3},
     "rectified_flow": {"preset": "default", "base": 2, "levels": 3},
+    "restore": {"base": 2, "blocks": 1},
     "dynunet": {"filters": [2, 4, 8, 16]},
     "mednext": {"init_filters": 2},
     "restormer": {"dim": 8},

@@ -1,0 +1,176 @@
+"""`restore`: a small 3-D network that says how much of each band of frequencies to keep, whatever the contrast."""
+
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from upfield.catalogue.methods import built_in
+from upfield.methods.base import Batch, Update
+from upfield.methods.gaussian import windowed
+from upfield.methods.supervised import Supervised
+
+FACTS = built_in("restore")
+# Standard deviations of the Gaussians between which the bands lie, voxels.
+SIGMAS = (0.6, 1.0, 1.6, 2.5)
+# Distances at which second differences tell of noise and resolution, voxels; below this square there is none.
+DISTANCES, FLAT = (1, 2, 4), 1e-10
+# Numbers that stand for an image, and the factor by which bands are about as large as the image.
+NUMBERS, LOUDER = 32, 4.0
+# What is added beside the bands is learned as slowly.
+BESIDE = 0.2
+SLOPE = 0.1
+# A patch whose input is nearer to its target than this (mean absolute difference) counts no more for that.
+NEAREST = 0.03
+
+
+class Restorer(Supervised):
+    """Learns to undo acquisitions without a change of contrast.
+
+    The output is the input, with each of its bands of frequencies as strong as the network says for every voxel, and a
+    difference. Mixing bands alone cannot invent a structure. Noise and resolution of the whole image steer every layer
+    (FiLM: Perez et al. 2018): second differences along each axis say what they are, so that the network is told what
+    would have to be tuned for each scanner. Without norms: no value depends on the other images of a batch.
+
+    In training, a patch counts by how little is wrong with its input: else noisy ones would decide alone.
+    """
+
+    def __init__(self, *, base: int, blocks: int, in_channels: int = 1, **shared: Any) -> None:
+        network = BandMixer(base, blocks, in_channels)
+        super().__init__(network, input_residual=True, in_channels=in_channels, outputs=len(SIGMAS) + 1, **shared)
+        self.divisor = FACTS.divisor({})
+
+    def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
+        """The terms of the content loss, each patch by the inverse of how far its input is from its target."""
+        source, target = batch["source"], batch["target"]
+        counted = torch.where(batch["mask"] > 0, 1.0, self.outside)
+        axes = tuple(range(1, counted.ndim))
+        wrong = ((source[:, :1] - target).abs() * counted).sum(axes, keepdim=True) / counted.sum(axes, keepdim=True)
+        terms = self.content.terms(self(source), target, counted / (wrong + NEAREST))
+        update(generator=self.content.weighted(terms))
+        return {name: term.detach() for name, term in terms.items()}
+
+
+class BandMixer(nn.Module):
+    """What is to be added to the first channel of (B, C, X, Y, Z): a U-Net of three halvings over bands of it.
+
+    Further contrasts are shown to it as they are.
+    """
+
+    def __init__(self, base: int, blocks: int, in_channels: int) -> None:
+        super().__init__()
+        widths = [base, 2 * base, 4 * base, 8 * base]
+        bands = len(SIGMAS) + 1
+        self.numbers = nn.Sequential(
+            nn.Linear(3 * len(DISTANCES), NUMBERS),
+            nn.LeakyReLU(SLOPE),
+            nn.Linear(NUMBERS, NUMBERS),
+            nn.LeakyReLU(SLOPE),
+        )
+        self.stem = nn.Conv3d(bands + in_channels - 1, base, 3, padding=1)
+        self.steer = _Steered(base)
+        self.encoder = nn.ModuleList(_Level(a, b, blocks) for a, b in itertools.pairwise(widths))
+        self.up = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in itertools.pairwise(widths))
+        self.decoder = nn.ModuleList(_Block(width) for width in widths[1:-1])
+        self.fine = nn.Conv3d(base, base, 3, padding=1)
+        self.everywhere = nn.Linear(NUMBERS, bands)
+        nn.init.zeros_(self.everywhere.weight)
+        nn.init.zeros_(self.everywhere.bias)
+        self.last = nn.Conv3d(base, bands, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, X, Y, Z) -> (B, 1, X, Y, Z), sizes multiples of 8."""
+        image = x[:, :1]
+        numbers = self.numbers(fingerprint(image))
+        smooth = [image, *(_blurred(image, sigma) for sigma in SIGMAS)]
+        bands = torch.cat([fine - coarse for fine, coarse in itertools.pairwise(smooth)], dim=1)
+        shown = torch.cat([LOUDER * bands, smooth[-1], x[:, 1:]], dim=1)
+        first = functional.leaky_relu(self.steer(self.stem(shown), numbers), SLOPE)
+        levels, here = [first], first
+        for level in self.encoder:
+            here = level(here, numbers)
+            levels.append(here)
+        for depth in (2, 1):
+            raised = functional.interpolate(self.up[depth](here), scale_factor=2, mode="nearest")
+            here = self.decoder[depth - 1](levels[depth] + raised, numbers)
+        raised = functional.interpolate(self.up[0](here), scale_factor=2, mode="trilinear", align_corners=False)
+        here = functional.leaky_relu(first + raised, SLOPE)
+        here = here + functional.leaky_relu(self.fine(here), SLOPE)
+        more = self.last(here) + self.everywhere(numbers)[:, :, None, None, None]
+        return (bands * more[:, :-1]).sum(dim=1, keepdim=True) + BESIDE * more[:, -1:]
+
+
+class _Steered(nn.Module):
+    """Scale and shift of each channel by what the image as a whole is like; none at the start of training."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(NUMBERS, 2 * width)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: Tensor, numbers: Tensor) -> Tensor:
+        """(B, C, X, Y, Z) with numbers (B, `NUMBERS`)."""
+        gain, shift = self.linear(numbers)[:, :, None, None, None].chunk(2, dim=1)
+        return x * (1 + gain) + shift
+
+
+class _Block(nn.Module):
+    """Two convolutions whose sum with the input starts as the input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Conv3d(width, width, 3, padding=1) for _ in range(2))
+        self.steer = _Steered(width)
+        nn.init.kaiming_normal_(self.first.weight, SLOPE)
+        for parameter in (self.first.bias, self.second.weight, self.second.bias):
+            nn.init.zeros_(parameter)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, numbers: Tensor) -> Tensor:
+        """(B, C, X, Y, Z), same shape."""
+        inner = self.steer(functional.leaky_relu(self.first(x), SLOPE), numbers)
+        return x + self.second(functional.leaky_relu(inner, SLOPE))
+
+
+class _Level(nn.Module):
+    """Half the size along each axis, then blocks."""
+
+    def __init__(self, given: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.down = nn.Conv3d(given, width, 2, 2)
+        self.blocks = nn.ModuleList(_Block(width) for _ in range(blocks))
+
+    def forward(self, x: Tensor, numbers: Tensor) -> Tensor:
+        """(B, C, X, Y, Z) -> (B, width, X/2, Y/2, Z/2)."""
+        x = self.down(x)
+        for block in self.blocks:
+            x = block(x, numbers)
+        return x
+
+
+def fingerprint(image: Tensor) -> Tensor:
+    """Noise and resolution of images (B, 1, X, Y, Z) as numbers (B, 9).
+
+    Natural logarithms of the root mean square of second differences along X, Y and Z over each distance, where the
+    image is not flat: outside the brain it often is.
+    """
+    found = []
+    for distance in DISTANCES:
+        for axis in range(2, 5):
+            size = image.shape[axis] - 2 * distance
+            left, middle, right = (image.narrow(axis, step * distance, size) for step in range(3))
+            square = (middle - (left + right) / 2).square().flatten(1)
+            rough = (square > FLAT).to(square.dtype)
+            mean = (square * rough).sum(dim=1) / rough.sum(dim=1).clamp(min=1)
+            found.append(torch.log(mean + 1e-6) / 2 + 3)
+    return torch.stack(found, dim=1)
+
+
+def _blurred(image: Tensor, sigma: float) -> Tensor:
+    reach = round(3 * sigma + 0.5)
+    return windowed(functional.pad(image, (reach,) * 6, mode="replicate"), (2 * reach + 1,) * 3, (sigma,) * 3)
+
+
+METHOD = Restorer
