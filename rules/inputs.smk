@@ -81,6 +81,7 @@ def store_images(wildcards):
         "target": PATHS("preprocessed", content.target),
         "mask": STUDY.region(content.target),
         **moved_to_template(content.target, "to_template"),
+        **({} if STUDY.methods.redraw is None else {"anatomy": PATHS("corrected", content.target)}),
     }
 
 

@@ -24,6 +24,7 @@ rule train_model:
         val_stores=stores("val"),
         splits=PATHS("splits"),
         start=lambda wildcards: STUDY.methods.start(wildcards.method),
+        maps=STUDY.methods.maps,
         features=lambda wildcards: STUDY.methods.features(wildcards.method),
         plan=lambda wildcards: (
             PATHS("plan", **dict(wildcards.items())) if wildcards.method in STUDY.methods.planned else []

@@ -42,7 +42,7 @@ STEPS_PER_EPOCH = 6
 PATIENCE = 120
 
 
-def train(folder, name, stores, *, version=1, start=None, preview=None, overrides=None, **options):
+def train(folder, name, stores, *, version=1, start=None, preview=None, overrides=None, maps=(), **options):
     """Train a small model on one thread (the published promise: same machine, same number of threads)."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -57,6 +57,7 @@ def train(folder, name, stores, *, version=1, start=None, preview=None, override
             stores=stores,
             card={"fold": "0", "split_sha": "abc"},
             start=start,
+            maps=maps,
             preview=preview,
         )
     finally:

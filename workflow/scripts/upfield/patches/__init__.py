@@ -1,7 +1,17 @@
 """Patch stores, and the drawing of patches from them."""
 
 from upfield.patches.draw import Patches, Sampling, UnpairedPatches, draw, require
-from upfield.patches.store import SOURCE, TARGET, Store, extract, source_key, standardised, usable, write_store
+from upfield.patches.store import (
+    SOURCE,
+    TARGET,
+    Store,
+    contents,
+    extract,
+    source_key,
+    standardised,
+    usable,
+    write_store,
+)
 
 __all__ = [
     "SOURCE",
@@ -10,6 +20,7 @@ __all__ = [
     "Sampling",
     "Store",
     "UnpairedPatches",
+    "contents",
     "draw",
     "extract",
     "require",

@@ -1,4 +1,4 @@
-"""Patch stores: a pair, or one scan of an unpaired study, on its working grid in a memory-mapped file."""
+"""Patch stores: a pair, or one scan of an unpaired study, on its working grid, in a memory-mapped file or in memory."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +21,10 @@ from upfield.step import step
 
 # The two sides of a study, as the tensors of a store are called.
 SOURCE, TARGET = "source", "target"
+# The target with all that is around it, where sources are drawn anew while training.
+ANATOMY, SPACING = "anatomy", "spacing"
+# Voxels whose edges differ by no more than this share are cubes.
+CUBES = 0.01
 # How many brain voxels of a volume can be the centre of a patch: plenty, and the store stays small.
 CENTRES = 20_000
 
@@ -38,8 +42,24 @@ def write_store(
     range_: float,
     downsampled: Mapping[Scale, Array] | None = None,
     landmarks: Mapping[str, Sequence[float]] | None = None,
+    anatomy: tuple[Array, float] | None = None,
 ) -> None:
-    """Write the store of a pair, or of one scan, atomically.
+    """Write the store of a pair, or of one scan, atomically; see `contents`."""
+    tensors = contents(source, target, mask, range_, downsampled, landmarks, anatomy)
+    with atomic(path) as temporary:
+        save_file(tensors, temporary)
+
+
+def contents(
+    source: Array | None,
+    target: Array | None,
+    mask: Array,
+    range_: float,
+    downsampled: Mapping[Scale, Array] | None = None,
+    landmarks: Mapping[str, Sequence[float]] | None = None,
+    anatomy: tuple[Array, float] | None = None,
+) -> dict[str, Tensor]:
+    """What a store holds, by name.
 
     Parameters
     ----------
@@ -56,6 +76,9 @@ def write_store(
         The source on coarser grids, by scale, with the same channels: sizes times scale are those of the target.
     landmarks
         Of the images, by side, where Nyúl's method wants them.
+    anatomy
+        (X, Y, Z) magnitudes of the target with all that is around it, from which sources are drawn anew, and the edge
+        of their voxels, mm.
 
     """
     where = np.argwhere(mask)
@@ -73,8 +96,9 @@ def write_store(
         tensors[source_key(scale)] = _channels(image)
     for side, values in (landmarks or {}).items():
         tensors[f"landmarks_{side}"] = torch.tensor(values, dtype=torch.float64)
-    with atomic(path) as temporary:
-        save_file(tensors, temporary)
+    if anatomy is not None:
+        tensors[ANATOMY], tensors[SPACING] = _channels(anatomy[0]), torch.tensor([anatomy[1]])
+    return tensors
 
 
 def _channels(image: Array) -> Tensor:
@@ -83,17 +107,44 @@ def _channels(image: Array) -> Tensor:
     return tensor if tensor.ndim == 4 else tensor[None]
 
 
+class _Slice:
+    """A tensor in memory as safetensors hand out one on disk."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def get_shape(self) -> list[int]:
+        """Its shape."""
+        return list(self.tensor.shape)
+
+    def __getitem__(self, box: Any) -> Tensor:
+        return self.tensor[box]
+
+
+class _Held(dict[str, Tensor]):
+    """Tensors in memory, read like an open file of safetensors."""
+
+    get_tensor = dict.__getitem__
+
+    def get_slice(self, name: str) -> _Slice:
+        """One tensor, of which parts are asked for."""
+        return _Slice(self[name])
+
+
 class Store:
-    """Read access to one store; patches are read from disk as they are asked for.
+    """Read access to one store; patches are read from disk as they are asked for, or from tensors that are `held`.
+
+    What is held is that of `contents`, and `path` names it then.
 
     `sides` names the images it holds, source, target or both, and `channels` says how many contrasts its source has.
     `landmarks` has those of each side for Nyúl's method; with `curves` for them, images are read on the standard scale.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, held: Mapping[str, Tensor] | None = None) -> None:
         self.path = Path(path)
         self.name = self.path.stem
-        self._file = safe_open(path, framework="pt")
+        self._held = None if held is None else _Held(held)
+        self._file = self._open()
         self.shape = tuple(self._file.get_slice("mask").get_shape()[1:])
         self.centres = self._file.get_tensor("centres").numpy()
         self.range = float(self._file.get_tensor("range"))
@@ -110,13 +161,16 @@ class Store:
         }
         self.curves: dict[str, Curve] = {}
 
+    def _open(self) -> Any:
+        return safe_open(self.path, framework="pt") if self._held is None else self._held
+
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the open file: processes that read patches may be started anew, and open it themselves."""
         return {name: value for name, value in vars(self).items() if name != "_file"}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         vars(self).update(state)
-        self._file = safe_open(self.path, framework="pt")
+        self._file = self._open()
 
     @property
     def paired(self) -> bool:
@@ -164,6 +218,15 @@ class Store:
         """The images and the mask of the whole volume."""
         return self.read((0, 0, 0), self.shape)
 
+    def anatomy(self) -> tuple[Tensor, float]:
+        """The target's magnitudes with all that is around it, (X, Y, Z), and the edge of its voxels, mm.
+
+        Raises UpfieldError if it holds none.
+        """
+        if ANATOMY not in self._file.keys():  # noqa: SIM118
+            raise UpfieldError(f"{self.path} holds no anatomy to draw sources from; rerun the stage patches")
+        return self._file.get_tensor(ANATOMY)[0], float(self._file.get_tensor(SPACING))
+
 
 def usable(paths: Sequence[str | Path]) -> list[Store]:
     """Open stores; those of excluded pairs (no brain) are left out. Raises UpfieldError if none is left."""
@@ -197,14 +260,16 @@ def extract(
     downsampled: Sequence[Sequence[str]] = (),
     target: str | None = None,
     to_template: str | None = None,
+    anatomy: str | None = None,
 ) -> None:
     """Write the store of a preprocessed pair, or of one preprocessed scan.
 
     `source` names an image for each contrast, `target` one; all are on one working grid, and a scan without a
     counterpart leaves the other side empty. `mask` is the native mask of the target, or of the only scan, brain or
     head; `downsampled` names the source on coarser grids, a list of contrasts for each of `scales`; `to_template` moves
-    the target to the space of the images, if that is a template's. An excluded pair or scan gets a store without brain.
-    Raises UpfieldError if the grids do not belong together.
+    the target to the space of the images, if that is a template's. `anatomy` is the native target, where sources are
+    drawn anew from it while training. An excluded pair or scan gets a store without brain. Raises UpfieldError if the
+    grids do not belong together.
     """
     paths = [*source] if target is None else [target, *source]
     images = [nifti.load(path) for path in paths]
@@ -238,4 +303,14 @@ def extract(
     single = {SOURCE: source[0] if len(source) == 1 else None, TARGET: target}
     marks = {side: landmarks_of(path) for side, path in single.items() if path is not None}
     known = {side: values for side, values in marks.items() if values is not None}
-    write_store(store, a, b, inside, (high - low) / metadata["IntensityScale"], small, known)
+    whole = None
+    if anatomy is not None:
+        if np.ptp(grid.spacing) > CUBES * grid.spacing.min():
+            edges = " x ".join(f"{edge:g}" for edge in grid.spacing)
+            raise UpfieldError(
+                f"{target} has voxels of {edges} mm; simulate.redraw draws sources on cubes alone: leave the scan out,"
+                " or set preprocess.spacing to what suits every target"
+            )
+        around = nifti.resample(nifti.load(anatomy), grid, moves, order=3)
+        whole = (np.clip(around.data, 0, None), float(grid.spacing.min()))
+    write_store(store, a, b, inside, (high - low) / metadata["IntensityScale"], small, known, whole)

@@ -22,9 +22,10 @@ NEGATIVE = 0.05
 def used(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The `simulate` block of a study, without the ranges where its kind draws nothing from them.
 
-    What a kind does not look at is then no reason to make its sources anew.
+    Nor what is drawn while training: what a source does not depend on is no reason to make it anew.
     """
-    return {key: value for key, value in settings.items() if key != "ranges" or settings["kind"] == "acquisition"}
+    left = {"redraw"} if settings["kind"] == "acquisition" else {"redraw", "ranges"}
+    return {key: value for key, value in settings.items() if key not in left}
 
 
 def require_magnitudes(volume: Volume) -> None:
@@ -58,7 +59,7 @@ def acquisition(volume: Volume, settings: Mapping[str, Any], generator: np.rando
     # Imported here: it pulls in torch, which planning does not need.
     from upfield.simulation.acquisition import scanned
 
-    drawn = protocol.drawn({**protocol.ULTRA_LOW_FIELD, **protocol.pairs(settings["ranges"])}, generator)
+    drawn = protocol.one_of(protocol.protocols(settings["ranges"]), generator)
     data = simple.flattened(volume.data, settings["contrast"], simple.brightest(volume.data))
     return scanned(volume.with_data(data), drawn, generator)
 

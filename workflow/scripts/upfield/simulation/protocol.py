@@ -94,6 +94,9 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "motion": (0, 20), "shots": (1, 512), "gain": (1e-6, 1e6),
 }  # fmt: skip
 Ranges = Mapping[str, Sequence[float]]
+# As a configuration gives them: a number for a range that has one value, and a list of several kinds of acquisition.
+Kind = Mapping[str, float | Sequence[float]]
+Given = Kind | Sequence[Kind]
 
 
 def drawn(ranges: Ranges, generator: np.random.Generator) -> Acquisition:
@@ -119,7 +122,7 @@ def drawn(ranges: Ranges, generator: np.random.Generator) -> Acquisition:
     return Acquisition(**values)  # type: ignore[arg-type]
 
 
-def pairs(settings: Mapping[str, float | Sequence[float]]) -> dict[str, list[float]]:
+def pairs(settings: Kind) -> dict[str, list[float]]:
     """Ranges of which some are given as one number, which is then always taken.
 
     Raises UpfieldError, one line, for a name that `Acquisition` has not, or a value out of its limits.
@@ -137,6 +140,21 @@ def pairs(settings: Mapping[str, float | Sequence[float]]) -> dict[str, list[flo
             )
         ranges[name] = [float(value) for value in values]
     return ranges
+
+
+def protocols(ranges: Given) -> list[Ranges]:
+    """The kinds of acquisition that `simulate.ranges` describes, each with the usual ranges where it names none.
+
+    Raises UpfieldError as `pairs`.
+    """
+    kinds = [ranges] if isinstance(ranges, Mapping) else ranges
+    return [{**ULTRA_LOW_FIELD, **pairs(kind)} for kind in kinds]
+
+
+def one_of(kinds: Sequence[Ranges], generator: np.random.Generator) -> Acquisition:
+    """An acquisition of one of several kinds, each as likely."""
+    which = int(generator.integers(len(kinds))) if len(kinds) > 1 else 0
+    return drawn(kinds[which], generator)
 
 
 # A head scanner of 0.055 T without shielding, T1w, T2w and FLAIR in slices (Liu et al. 2021,

@@ -73,7 +73,25 @@ class Methods:
         others = {"seeds", "init_from", *PLANNING, *RUNTIME_OPTIONS}
         block = self.config["train"]
         kept = {key: value for key, value in block.items() if key not in others}
-        return kept | {"layer_lr": block["layer_lr"].get(method, {})}
+        kept |= {"layer_lr": block["layer_lr"].get(method, {})}
+        # One more key would be a reason to train again.
+        return kept | ({} if self.redraw is None else {"redraw": self.redraw})
+
+    @cached_property
+    def redraw(self) -> dict[str, Any] | None:
+        """What `training.redraw.Settings` says, but for the seed, where sources are drawn anew; else None."""
+        simulate = self.config["simulate"]
+        if simulate["redraw"] is None:
+            return None
+        own = {key: simulate["redraw"].get(key, 0) for key in ("contrasts", "lesions")}
+        normalize = self.config["preprocess"]["normalize"]["method"]
+        return {"ranges": simulate["ranges"], "contrast": simulate["contrast"], **own, "normalize": normalize}
+
+    @cached_property
+    def maps(self) -> list[str]:
+        """Files of label maps that images are drawn from while training."""
+        folder = None if self.redraw is None else self.config["simulate"]["redraw"].get("labels")
+        return [] if folder is None else list(map(str, requirements.label_maps(folder)))
 
     def start(self, method: str) -> list[str]:
         """Files of the trained model that a method's training starts from, if any."""

@@ -20,6 +20,8 @@ from upfield.study.config import method_settings, networks
 MODEL_PARTS = ("model.safetensors", "model.json")
 # Terms of a content loss that compare features of a network whose weights the user gives.
 OF_FEATURES = ("perceptual", "gram")
+# Normalizations that a drawn image can have by itself, whatever its contrast.
+REDRAWN = ("percentile", "minmax", "zscore")
 
 
 @dataclass(frozen=True)
@@ -182,11 +184,48 @@ def _check_method(config: Mapping[str, Any], name: str) -> None:
 def _check_simulation(config: Mapping[str, Any]) -> None:
     """A kind of simulation that puts one voxel in the place of a block has whole blocks; ranges make sense."""
     simulate = config["simulate"]
-    protocol.pairs(simulate["ranges"])
+    protocol.protocols(simulate["ranges"])
     if simulate["kind"] in simple.DECIMATING and simulate["factor"] != int(simulate["factor"]):
         raise UpfieldError(
             f"config: simulate.factor is {simulate['factor']:g}; expected a whole number for kind {simulate['kind']}"
         )
+    _check_redraw(config)
+
+
+def _check_redraw(config: Mapping[str, Any]) -> None:
+    """Sources can be drawn anew: an acquisition can, on cubes of one size, for brains, on a scale of one image."""
+    simulate, preprocess = config["simulate"], config["preprocess"]
+    redraw = simulate["redraw"]
+    if redraw is None:
+        return
+    wanted = {
+        "pairing": (config["pairing"], ("simulated",)),
+        "simulate.kind": (simulate["kind"], ("acquisition",)),
+        "preprocess.region": (preprocess["region"], ("brain",)),
+        "preprocess.normalize.method": (preprocess["normalize"]["method"], REDRAWN),
+    }
+    for key, (found, allowed) in wanted.items():
+        if found not in allowed:
+            raise UpfieldError(f"config: {key} is {found}; simulate.redraw needs {' or '.join(allowed)}")
+    if config["source"]["channels"]:
+        raise UpfieldError("config: source.channels names contrasts; simulate.redraw draws one")
+    if preprocess["spacing"] == "native":
+        raise UpfieldError("config: preprocess.spacing is native; simulate.redraw needs a number of mm, or auto")
+    larger = next((name for name in networks(config) if of(config, name).scale != SAME), None)
+    if larger is not None:
+        raise UpfieldError(
+            f"config: methods names {larger}, which enlarges; simulate.redraw draws sources as large as targets"
+        )
+    if redraw.get("labels") is not None:
+        label_maps(redraw["labels"])
+
+
+def label_maps(folder: str) -> list[Path]:
+    """The label maps in a folder, sorted by name. Raises UpfieldError if there is none."""
+    found = sorted(path for path in Path(folder).glob("*.nii*") if path.name.endswith((".nii", ".nii.gz")))
+    if not found:
+        raise UpfieldError(f"config: simulate.redraw.labels is {folder}, where no label map (.nii, .nii.gz) is")
+    return found
 
 
 def check_region(settings: Mapping[str, Any], tool: str, key: str) -> None:

@@ -68,13 +68,14 @@ def train_model(
     fold: str,
     seed: str,
     config: Mapping[str, Any],
+    maps: Sequence[str] = (),
 ) -> None:
     """Train one method on the stores of a fold and write its model, card and history, all in one folder.
 
     `settings` are those of the method, `train` and `patches` these blocks of the study; `start` are files of the model
     that training starts from, `features` those of weights that its losses use, `plan` that of its plan, if it
-    has one, whose settings take the place of these. Where the study asks for several
-    processes, each runs the script that called this.
+    has one, whose settings take the place of these; `maps` are label maps to draw images from. Where the study asks for
+    several processes, each runs the script that called this.
     """
     from upfield.training import preview, processes
     from upfield.training import run as training
@@ -97,6 +98,7 @@ def train_model(
         card={"fold": fold, **card_of(study, fold), **_provenance(config, splits), **known},
         start=Path(start[0]).parent if start else None,
         features=[Path(path) for path in features],
+        maps=[Path(path) for path in maps],
         preview=lambda epoch, panels: preview.write(folder / "figures" / f"epoch-{epoch:04d}.png", panels),
     )
 

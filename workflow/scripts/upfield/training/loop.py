@@ -32,6 +32,7 @@ from upfield.training.device import autocast, choose, precision
 from upfield.training.log import RunningMean, write_history
 from upfield.training.optimisers import Optimisers
 from upfield.training.progress import Bar, progress
+from upfield.training.redraw import Redraw
 from upfield.training.unpaired import UnpairedValidation
 from upfield.training.validation import Validation
 
@@ -70,9 +71,19 @@ class Trainer:
     """Trains one method on patch stores; everything it writes goes to `folder`."""
 
     def __init__(
-        self, method: Method, train: Sequence[Store], val: Sequence[Store], options: Options, folder: Path, key: str
+        self,
+        method: Method,
+        train: Sequence[Store],
+        val: Sequence[Store],
+        options: Options,
+        folder: Path,
+        key: str,
+        redraw: Redraw | None = None,
     ) -> None:
-        """Restore the checkpoint in `folder` if it is of the same run: `key` stands for settings and data."""
+        """Restore the checkpoint in `folder` if it is of the same run: `key` stands for settings and data.
+
+        With `redraw` what is learned from is drawn anew in every epoch, in the place of `train`.
+        """
         if options.accumulate % processes.count():
             raise UpfieldError(
                 f"config: train.accumulate is {options.accumulate}; expected a multiple of {processes.count()},"
@@ -86,7 +97,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.optimisers = Optimisers(self.method, self.scaler, options.layer_lr, options.accumulate)
         self.average = Average(self.method, options.ema) if options.ema else None
-        self.train_stores = list(train)
+        self.train_stores, self.redraw = list(train), redraw
         looked_at = (self.method, val, options, self.device, self.dtype)
         paired = all(store.paired for store in val)
         self.validation = Validation(*looked_at) if paired else UnpairedValidation(*looked_at, train)
@@ -126,7 +137,8 @@ class Trainer:
         self._stop = True
 
     def _steps_per_epoch(self) -> int:
-        total = sum(SOURCE in store.sides for store in self.train_stores) * self.options.per_volume
+        sources = sum(SOURCE in store.sides for store in self.train_stores)
+        total = (len(self.redraw) if self.redraw else sources) * self.options.per_volume
         return max(total // (self.method.batch_size * self.options.accumulate), 1)
 
     def _total_steps(self) -> int:
@@ -149,9 +161,10 @@ class Trainer:
         sampling = Sampling(
             options.patch, options.per_volume, options.foreground, options.seed, self.method.scale, options.brain_share
         )
-        patches = draw(self.train_stores, sampling, run.epoch)
-        parts = options.accumulate
         started = time.monotonic()
+        stores = self.redraw.drawn(run.epoch) if self.redraw else self.train_stores
+        patches = draw(stores, sampling, run.epoch)
+        parts = options.accumulate
         self.method.train()
         rates = self._set_learning_rates()
         # This process's part of the batches of every step.

@@ -17,8 +17,10 @@ from upfield.patches import TARGET, standardised, usable
 from upfield.training import processes
 from upfield.training.calibrating import std_scale
 from upfield.training.data import Options
+from upfield.training.device import choose
 from upfield.training.log import write_history
 from upfield.training.loop import Preview, Trainer
+from upfield.training.redraw import Redraw, Settings
 from upfield.training.start import fit_starts
 
 
@@ -34,6 +36,7 @@ def train_model(
     card: Mapping[str, Any],
     start: Path | None = None,
     features: Sequence[Path] = (),
+    maps: Sequence[Path] = (),
     preview: Preview | None = None,
 ) -> None:
     """Train one method and write its model folder; continues from a checkpoint of the same run if there is one.
@@ -45,7 +48,8 @@ def train_model(
     settings
         Resolved settings of the method (`module`, `preset` and one entry per setting).
     train, patches
-        These blocks of a study; `train` with one `seed` and the `layer_lr` of this method, without `init_from`.
+        These blocks of a study; `train` with one `seed` and the `layer_lr` of this method, without `init_from`, and
+        with what `redraw.Settings` wants under `redraw`, if sources are drawn anew while training.
     stores
         Paths of the patch stores of `train` and `val` participants.
     card
@@ -54,10 +58,14 @@ def train_model(
         Folder of the model whose weights to start from.
     features
         Files of weights that the method's losses use.
+    maps
+        Label maps that images are drawn from as well.
 
     """
     processes.join()
     torch.manual_seed(train["seed"])
+    drawn = train.get("redraw")
+    train = {name: value for name, value in train.items() if name != "redraw"}
     data = {part: usable(paths) for part, paths in stores.items()}
     network = methods.build(settings, max(store.channels for store in data["train"]))
     own = {name: settings[name] for name in COURSE if settings.get(name) is not None}
@@ -86,8 +94,12 @@ def train_model(
     shas = [digest(path) for path in features]
     fit_starts(network, data["train"])
     origin = model.transfer(network, start) if start is not None else None
-    key = digest([version, settings, card["split_sha"], contents, origin, shas])
-    trainer = Trainer(network, data["train"], data["val"], options, folder, key)
+    known = [version, settings, card["split_sha"], contents, origin, shas]
+    redraw = None
+    if drawn is not None:
+        known += [drawn, [digest(path) for path in maps]]
+        redraw = Redraw(Settings(**drawn, seed=options.seed), data["train"], maps, choose(options.device))
+    trainer = Trainer(network, data["train"], data["val"], options, folder, digest(known), redraw)
     run = trainer.fit(preview)
     if processes.rank() > 0:
         return
@@ -121,6 +133,7 @@ def train_model(
         "perceptual_sha": shas,
         "patch": options.patch,
         "participants": {part: [store.name for store in found] for part, found in data.items()},
+        **({} if drawn is None else {"redrawn": {**drawn, "maps": [path.name for path in maps]}}),
     }
     weights = {name: value for name, value in run.best.items() if name.split(".")[0] not in network.transient}
     model.save(folder, weights, description | dict(card))

@@ -52,8 +52,18 @@ class Simulated(Design):
             super().narrative(config),
             notices=[notice],
             input="made from the target",
-            source=f"Source images were simulated from the target images ({kind}).",
+            source=f"Source images were simulated from the target images ({kind}){_redrawn(config['simulate'])}.",
         )
+
+
+def _redrawn(simulate: Mapping[str, Any]) -> str:
+    """What is drawn anew while training, to go on a sentence with; empty if nothing is."""
+    redraw = simulate.get("redraw")
+    if redraw is None:
+        return ""
+    what = {"contrasts": "with random contrasts", "lesions": "with random lesions", "labels": "from label maps as well"}
+    more = [text for key, text in what.items() if redraw.get(key)]
+    return ", for training anew in every epoch" + "".join(f", {text}" for text in more)
 
 
 DESIGN = Simulated()
