@@ -26,7 +26,7 @@ rule prepare:
         **STEP.resources,
     params:
         **STEP.params,
-        settings={key: PREPROCESS[key] for key in ("spacing", "normalize")},
+        settings=STUDY.grid_alone,
         typical=STUDY.training_range["target"]["voxel"],
         scale=STUDY.scale,
     script:

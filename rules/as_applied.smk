@@ -34,7 +34,7 @@ if STUDY.as_applied:
             **STEP.resources,
         params:
             **STEP.params,
-            settings=GRID_AND_INTENSITY,
+            settings=STUDY.grid_alone,
             scale=lambda wildcards: [int(factor) for factor in wildcards.scale.split("x")],
         script:
             "../workflow/scripts/step.py"

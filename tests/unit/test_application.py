@@ -19,6 +19,11 @@ from upfield.study.application import Application, resolve
 
 ON_CPU = {"overlap": 0.5, "tta": False, "device": "cpu", "precision": "fp32"}
 
+PREPROCESS = {
+    "spacing": 1.0, "n4": False, "brain": {"method": "none"}, "registration": {"transform": "none", "seed": 42},
+    "normalize": {"method": "percentile"},
+}  # fmt: skip
+
 
 @pytest.fixture
 def dataset(bids_tree):
@@ -411,6 +416,42 @@ def test_output_lies_on_the_native_grid_divided_to_the_models_resolution(
     # Which model it is, without where the machine keeps it.
     assert all(Path(folder).match(entry["Folder"]) and entry["Folder"] != folder for entry in facts["Models"])
     assert len(facts["Models"][0]["Digest"]) == 16 and facts["Models"][0]["TrainingParticipants"] == 2
+
+
+def test_what_keeps_the_contrast_gives_thin_slices_on_the_scale_of_the_scan(scan, trained, tmp_path):
+    """`restore`, which starts as the identity: what comes back is the scan, with slices as thin as the model's."""
+    image, mask, prepared = scan()
+    settings = {"spacing": [1.0, 1.0, 1.0], "normalize": {"method": "percentile"}}
+    standardize.prepare(image, mask, prepared, settings, [1, 1, 1], (1, 1, 1))
+    assert nifti.load(prepared).grid.spacing == pytest.approx([1, 1, 1])
+    assert read_json(bids.sidecar(prepared))["Resolution"] == "1.0 x 1.0 x 1.0 mm"
+    folder = trained(method="restore", over={"base": 2, "blocks": 1}, keeps_contrast=True)
+    output = str(tmp_path / "out.nii.gz")
+    enhance_alone(image, mask, [prepared], [f"{folder}/model.safetensors"], output, ON_CPU, adds_change=False)
+    made, native = nifti.load(output), nifti.load(image)
+    assert made.grid.matches(nifti.refine(native.grid, (2, 2, 4)))
+    inside = nifti.load_mask(mask).data
+    back = nifti.resample(made, native.grid, order=1).data
+    assert np.abs(back - native.data)[inside].mean() < 0.1 * np.ptp(native.data[inside])
+    facts = read_json(bids.sidecar(output))
+    own = read_json(bids.sidecar(prepared))
+    assert (facts["IntensityOffset"], facts["IntensityScale"]) == (own["IntensityOffset"], own["IntensityScale"])
+    assert "scale of the scan itself" in facts["Intensity"]
+
+
+def test_what_keeps_the_contrast_names_its_outputs_after_the_scan_and_works_on_cubes(resolved, trained):
+    over = {"base": 2, "blocks": 1}
+    domain = read_json(Path(trained()) / "model.json")["domain"]
+    domain["target"] = {**domain["target"], "suffix": ["T1w"]}
+    names, spacings = {}, {}
+    for kept in (True, False):
+        folder = trained("restore", str(kept), over=over, keeps_contrast=kept, preprocess=PREPROCESS, domain=domain)
+        run = Application(resolved(model=folder, source={"entities": {"suffix": "T2w"}}))
+        names[kept] = {Path(run.enhanced(scan)).name for scan in run.scans.values()}
+        spacings[kept] = run.grid_alone["spacing"]
+    assert "sub-01_ses-2_desc-restore_T2w.nii.gz" in names[True]
+    assert "sub-01_ses-2_desc-restore_T1w.nii.gz" in names[False], "with the contrast of what was learned"
+    assert spacings == {True: [1.0, 1.0, 1.0], False: 1.0}
 
 
 def test_a_model_of_heads_leaves_nothing_of_the_head_out(scan, trained, tmp_path):

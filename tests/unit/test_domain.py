@@ -96,3 +96,11 @@ def test_models_together_have_seen_what_one_of_them_has(seen):
     assert both["source"]["suffix"] == ["T1w"] and both["source"]["field_strength"] == [3.0]
     assert (both["target"]["offset"], both["target"]["scale"]) == (50.0, 300.0)
     assert domain.joined([seen]) == seen
+
+
+def test_of_a_model_for_all_contrasts_voxels_and_brains_are_judged(seen):
+    other = replace(SCAN, suffix="T2w", metadata={"MagneticFieldStrength": 0.064})
+    strange = {"RobustRange": [0.0, 1.0], "IntensityProfile": [0.1, 0.2, 0.3, 0.5, 0.7]}
+    assert domain.check(other, SIDECAR | strange, seen, any_contrast=True) == []
+    lines = domain.check(other, SIDECAR | {"BrainVolume": 700.0, "NativeVoxelSize": [9, 9, 9]}, seen, any_contrast=True)
+    assert [line.split()[0] for line in lines] == ["voxels", "brain"]

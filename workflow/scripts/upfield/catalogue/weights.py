@@ -20,6 +20,8 @@ HEAD = "lin{}.model.1.weight"
 Shapes = Mapping[str, Sequence[int]]
 # The key of a model card under which the digest of the weights beside it stands.
 DIGEST = "weights_sha"
+# Of a card: whether outputs have the contrast of their input, whatever it is, on its scale of intensities.
+KEEPS_CONTRAST = "keeps_contrast"
 
 
 def require_own(path: str | Path) -> None:
@@ -35,6 +37,11 @@ def require_own(path: str | Path) -> None:
             f"{path} is not what the card beside it was written with (cut, changed, or of another model); copy both"
             " files of the model again"
         )
+
+
+def keeps_contrast(card: Mapping[str, Any]) -> bool:
+    """Whether a model undoes acquisitions alone; cards that do not say are of models that give what targets are."""
+    return bool(card.get(KEEPS_CONTRAST))
 
 
 def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from upfield.bids import sidecar
 from upfield.catalogue.methods import INTERPOLATION_ORDER
+from upfield.catalogue.weights import keeps_contrast
 from upfield.files import read_json
 from upfield.image import nifti
 from upfield.image.intensity import Scaling
@@ -21,6 +22,10 @@ from upfield.preprocess.derivatives import scaling_of, why_excluded
 from upfield.preprocess.grid import SOURCE_MARGIN
 from upfield.preprocess.standardize import prepare
 from upfield.step import step
+
+# The scale of an output's intensities.
+OF_TARGETS = "intensities on the median scale of the targets that the model was trained on"
+OF_THE_SCAN = "intensities on the scale of the scan itself, whose contrast the model keeps"
 
 
 @step(version=0, memory=(2000, 500), minutes=(0.5, 0.5), threads=2)
@@ -41,7 +46,8 @@ def enhance_alone(
 
     It lies on the native grid of `image`, each voxel divided into as many as it takes to keep the resolution of the
     output: by the models' scale where they enlarge, else by the ratio of voxel sizes, rounded. Intensities are on the
-    scale that the training targets had, the median of their normalizations: there is no target to ask. What is farther
+    scale that the training targets had, the median of their normalizations: there is no target to ask; those of a model
+    that keeps the contrast are on the scan's own. What is farther
     from the brain (or `region`, the head) than what the networks were shown is 0. `preprocessed` is the scan and its
     further contrasts as networks see them, on one grid, `models` are files of weights; `from_template` leads back from
     the space of a template, where they work in one. With `adds_change` the output is the scan with what the networks
@@ -60,7 +66,8 @@ def enhance_alone(
     data = enhance(networks, shown, **Inference(**inference, memory=memory).options())
     kept = nifti.load_mask(region or mask)
     typical = training_range.joined([card["domain"] for card in cards])["target"]
-    scaling = Scaling(typical["offset"], typical["scale"])
+    kept_contrast = keeps_contrast(cards[0])
+    scaling = scaling_of(preprocessed[0]) if kept_contrast else Scaling(typical["offset"], typical["scale"])
     if adds_change:
         change = source.with_data(data - source.data)
         moved = changed(nifti.load(image), kept, change, preprocessed[0], cards[0], scaling)
@@ -78,7 +85,7 @@ def enhance_alone(
         "Models": [trained.summary(weights, card) for weights, card in zip(models, cards, strict=True)],
         "IntensityOffset": scaling.offset,
         "IntensityScale": scaling.scale,
-        "Intensity": "intensities on the median scale of the targets that the model was trained on",
+        "Intensity": OF_THE_SCAN if kept_contrast else OF_TARGETS,
     }
     save_prediction(moved.with_data(np.where(inside, moved.data, 0)), enhanced, metadata)
 

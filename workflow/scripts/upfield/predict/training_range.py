@@ -83,12 +83,26 @@ def joined(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"source": {**sources[0], **listed, **ranges}, "target": {**targets[0], **typical}}
 
 
-def check(scan: Scan, sidecar: Mapping[str, Any], training_range: Mapping[str, Any]) -> list[str]:
+def check(
+    scan: Scan, sidecar: Mapping[str, Any], trained_on: Mapping[str, Any], any_contrast: bool = False
+) -> list[str]:
     """One line (what was found, what the model has seen) for everything that sets a scan apart; empty if nothing does.
 
-    What the sidecars do not say, such as a field strength, cannot be judged and is no reason to warn.
+    What the sidecars do not say, such as a field strength, cannot be judged and is no reason to warn. `any_contrast`
+    is said of a model that was trained for all: voxels and brains are what it can be out of its range with.
     """
-    seen, found = training_range["source"], _facts(scan, sidecar)
+    seen, found = trained_on["source"], _facts(scan, sidecar)
+    warnings = [] if any_contrast else _of_contrast(found, seen)
+    if not _within(found["voxel"], seen["voxel"], 1 + SLACK):
+        warnings.append(f"voxels of {_by(found['voxel'])} mm (the model has seen {_span(seen['voxel'], _by)} mm)")
+    if not _within(found["brain_volume"], seen["brain_volume"], 1 + SLACK):
+        span = _span(seen["brain_volume"], "{:.0f}".format)
+        warnings.append(f"brain of {found['brain_volume']:.0f} cm3 (the model has seen {span})")
+    return warnings
+
+
+def _of_contrast(found: Mapping[str, Any], seen: Mapping[str, Any]) -> list[str]:
+    """The same of a scan's contrast and intensities."""
     warnings = []
     if found["suffix"] not in seen["suffix"]:
         warnings.append(f"contrast {found['suffix']} (the model has seen {', '.join(seen['suffix'])})")
@@ -97,8 +111,6 @@ def check(scan: Scan, sidecar: Mapping[str, Any], training_range: Mapping[str, A
     if known and not any(abs(field - one) <= FIELD_SLACK * one for one in known):
         fields = ", ".join(f"{one:g}" for one in known)
         warnings.append(f"field strength {field:g} T (the model has seen {fields} T)")
-    if not _within(found["voxel"], seen["voxel"], 1 + SLACK):
-        warnings.append(f"voxels of {_by(found['voxel'])} mm (the model has seen {_span(seen['voxel'], _by)} mm)")
     if not _within(found["intensity"], seen["intensity"], UNITS):
         warnings.append(
             f"intensities span {found['intensity']:.4g} in the brain (the model has seen"
@@ -113,9 +125,6 @@ def check(scan: Scan, sidecar: Mapping[str, Any], training_range: Mapping[str, A
             f"unusual contrast: {PROFILE[worst]} % of the brain is darker than {profile[worst]:.2f} of its range"
             f" (the model has seen {low[worst]:.2f} to {high[worst]:.2f})"
         )
-    if not _within(found["brain_volume"], seen["brain_volume"], 1 + SLACK):
-        span = _span(seen["brain_volume"], "{:.0f}".format)
-        warnings.append(f"brain of {found['brain_volume']:.0f} cm3 (the model has seen {span})")
     return warnings
 
 

@@ -51,7 +51,7 @@ def standardize(
         "Sources": [image, mask, *path[::-1]],
         "SkullStripped": region is None,
         "SpatialReference": target_mask,
-        "Resolution": f"{settings['spacing']} mm" if settings["spacing"] != "native" else "that of the target",
+        "Resolution": _resolution(settings["spacing"]),
         "Normalization": method,
     }
     downsampled = scale != SAME
@@ -119,6 +119,13 @@ def prepare(
         spacing = np.where(own > THICK * spacing * np.array(scale), own / scale, spacing).tolist()
     settings = {**settings, "spacing": spacing}
     on_grid(image, mask, first or region or mask, preprocessed, settings, region=region)
+
+
+def _resolution(spacing: float | str | Sequence[float]) -> str:
+    """Voxels of a working grid, as a sidecar says it."""
+    if spacing == "native":
+        return "that of the target"
+    return f"{spacing} mm" if isinstance(spacing, float | int) else f"{' x '.join(map(str, spacing))} mm"
 
 
 def _three(scale: Sequence[int]) -> Scale:

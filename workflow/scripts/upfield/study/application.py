@@ -4,6 +4,7 @@ What a model card says decides how scans are prepared; the user says which model
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from upfield import bids
 from upfield.bids import Exclusion, Pair, Scan, label, sidecar
 from upfield.catalogue.methods import facts
 from upfield.catalogue.rules import raise_first, strict
-from upfield.catalogue.weights import require_own
+from upfield.catalogue.weights import KEEPS_CONTRAST, keeps_contrast, require_own
 from upfield.errors import UpfieldError
 from upfield.files import merged, read_json, read_yaml, write_text, write_tsv
 from upfield.image.nifti import Scale
@@ -88,9 +89,15 @@ def contrasts_of(card: Mapping[str, Any], given: Mapping[str, Any]) -> list[dict
     return [{"suffix": name} for name in names]
 
 
-def warnings_of(shown: Sequence[tuple[Scan, str]], trained_on: Mapping[str, Any]) -> list[str]:
-    """What sets the contrasts that a model is shown apart from its training scans; each with its preprocessed image."""
-    found = [(scan, training_range.check(scan, read_json(sidecar(path)), trained_on)) for scan, path in shown]
+def warnings_of(
+    shown: Sequence[tuple[Scan, str]], trained_on: Mapping[str, Any], any_contrast: bool = False
+) -> list[str]:
+    """What sets the contrasts that a model is shown apart from its training scans; each with its preprocessed image.
+
+    With `any_contrast` the model keeps whatever contrast it is shown, at any field strength.
+    """
+    check = partial(training_range.check, trained_on=trained_on, any_contrast=any_contrast)
+    found = [(scan, check(scan, read_json(sidecar(path)))) for scan, path in shown]
     first = shown[0][0]
     return [text if scan is first else f"{scan.key}: {text}" for scan, texts in found for text in texts]
 
@@ -207,7 +214,7 @@ def check_weights(folder: str) -> None:
 def _same(folders: Sequence[str], cards: Sequence[Mapping[str, Any]]) -> None:
     """Models whose outputs are averaged agree in everything that the scans are prepared by."""
     for folder, card in zip(folders, cards, strict=True):
-        for key in ("method", "scale", "pairing", "preprocess", "channels"):
+        for key in ("method", "scale", "pairing", "preprocess", "channels", KEEPS_CONTRAST):
             if card.get(key) != cards[0].get(key):
                 raise UpfieldError(f"config: model names {folders[0]} and {folder}, which differ in {key}")
 
@@ -226,6 +233,7 @@ class Application(Scans):
         super().__init__(settings, designs.of(settings))
         self.folders = config.folders_of(settings["model"])
         self.cards = [read_card(folder) for folder in self.folders]
+        self.keeps_contrast = keeps_contrast(self.cards[0])
         if rescan:
             # Once, and not by every job, which reads them anyway where it uses them.
             for folder in self.folders:
@@ -275,7 +283,8 @@ class Application(Scans):
 
     def enhanced(self, scan: Scan) -> str:
         """The models' output; named after the scan, with the suffix of what the models were trained to make."""
-        return self.paths("enhanced", scan, method=self.method, suffix=self.training_range["target"]["suffix"][0])
+        made = scan.suffix if self.keeps_contrast else self.training_range["target"]["suffix"][0]
+        return self.paths("enhanced", scan, method=self.method, suffix=made)
 
     def screened(self) -> pd.DataFrame:
         """applied.tsv: every scan found, what sets it apart from the training scans, and whether it is enhanced.
@@ -291,7 +300,7 @@ class Application(Scans):
             if reason is None:
                 shown = [(one, self.preprocessed(one)) for one in group]
                 reason = why_excluded(path for _, path in shown)
-                warnings = [] if reason else warnings_of(shown, self.training_range)
+                warnings = [] if reason else warnings_of(shown, self.training_range, self.keeps_contrast)
             if warnings and self.config["out_of_range"] == "refuse":
                 reason = "out of the model's range"
             told = (seen.why(one, self.cards) for one in group)

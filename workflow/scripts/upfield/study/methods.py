@@ -87,6 +87,12 @@ class Methods:
         normalize = self.config["preprocess"]["normalize"]["method"]
         return {"ranges": simulate["ranges"], "contrast": simulate["contrast"], **own, "normalize": normalize}
 
+    @property
+    def keep_contrast(self) -> bool:
+        """Whether networks learn to undo acquisitions alone, see `training.redraw`."""
+        own = self.config["simulate"]["redraw"]
+        return own is not None and any(own.get(key) for key in ("contrasts", "lesions", "labels"))
+
     @cached_property
     def maps(self) -> list[str]:
         """Files of label maps that images are drawn from while training."""

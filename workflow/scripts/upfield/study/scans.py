@@ -24,6 +24,8 @@ class Scans:
     """The scans of a study by their names, and the files of each."""
 
     scans: dict[str, Scan]
+    # Whether networks here give the contrast that they are shown, whatever it is.
+    keeps_contrast: bool = False
 
     def __init__(self, config: Mapping[str, Any], design: Design) -> None:
         self.config, self.design = config, design
@@ -115,6 +117,17 @@ class Scans:
         """Voxels of the working grid, in mm, or `native`, by which the size of images is estimated."""
         spacing: float | str = self.config["preprocess"]["spacing"]
         return spacing
+
+    @property
+    def grid_alone(self) -> dict[str, Any]:
+        """The working grid and the intensities of a scan without its target, as `prepare` takes them.
+
+        What undoes an acquisition makes thin slices of thick ones: its voxels are cubes, where otherwise thick slices
+        stay.
+        """
+        settings = self.config["preprocess"]
+        spacing = settings["spacing"]
+        return {"spacing": [spacing] * 3 if self.keeps_contrast else spacing, "normalize": settings["normalize"]}
 
     def atlas(self, participant: str) -> list[str]:
         """The user's label image of a participant, or of the template, if there is one."""

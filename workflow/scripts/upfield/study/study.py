@@ -25,6 +25,7 @@ class Study(Cohort):
         super().__init__(settings, designs.of(settings), rescan)
         settings = self.config
         self.methods = Methods(settings, self.design.has_reference)
+        self.keeps_contrast = self.methods.keep_contrast
         if rescan:
             # By labels; trainings compare images, which may not be there yet.
             tested = [scan for scan in self.index.used if scan.participant in self.tested]

@@ -13,6 +13,7 @@ import pandas as pd
 
 from upfield.bids import sidecar
 from upfield.catalogue.methods import NEED_A_GRID
+from upfield.catalogue.weights import keeps_contrast
 from upfield.errors import UpfieldError
 from upfield.files import merged, write_json, write_tsv
 from upfield.foreign import read_object, warn
@@ -111,6 +112,7 @@ class Validation(Cohort):
         super().__init__(settings, designs.of(settings), rescan)
         self.folders = config.folders_of(settings["model"])
         self.cards = read_cards(settings["model"])
+        self.keeps_contrast = keeps_contrast(self.cards[0])
         fitted = config.fitted_beside(settings["model"])
         self.methods = _Given(settings, {name: [folder] for name, folder in fitted.items()})
         self.training_range = training_range.joined([card["domain"] for card in self.cards])
@@ -161,7 +163,7 @@ class Validation(Cohort):
         for participant, pair in self.pairs.items():
             shown = list(zip(pair.sources, self.prepared(participant, method), strict=True))
             reason = why_excluded(self.judged_by(participant))
-            warnings = [] if reason else warnings_of(shown, self.training_range)
+            warnings = [] if reason else warnings_of(shown, self.training_range, self.keeps_contrast)
             output = None if reason else str(Path(self.enhanced(method, participant)).relative_to(self.root))
             scan = pair.source
             rows.append((participant, scan.session, scan.key, scan.path, "excluded" if reason else "applied",

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from upfield import methods
 from upfield.catalogue.methods import COURSE
+from upfield.catalogue.weights import KEEPS_CONTRAST
 from upfield.errors import UpfieldError
 from upfield.files import digest, relative
 from upfield.image import histograms
@@ -133,10 +135,18 @@ def train_model(
         "perceptual_sha": shas,
         "patch": options.patch,
         "participants": {part: [store.name for store in found] for part, found in data.items()},
-        **({} if drawn is None else {"redrawn": {**drawn, "maps": [path.name for path in maps]}}),
+        **({} if redraw is None else _drawn_anew(redraw, maps)),
     }
     weights = {name: value for name, value in run.best.items() if name.split(".")[0] not in network.transient}
     model.save(folder, weights, description | dict(card))
+
+
+def _drawn_anew(redraw: Redraw, maps: Sequence[Path]) -> dict[str, Any]:
+    """What a card says of sources that were drawn anew."""
+    return {
+        KEEPS_CONTRAST: redraw.own_contrast,
+        "redrawn": {**asdict(redraw.settings), "maps": [path.name for path in maps]},
+    }
 
 
 def patch_shape(method: Method, size: int | None, volumes: Sequence[Sequence[int]]) -> tuple[int, int, int]:
