@@ -44,6 +44,7 @@ ORDER = [
     "phantom",
     "study",
     "report",
+    "commands",
 ]
 
 

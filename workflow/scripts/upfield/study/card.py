@@ -24,10 +24,18 @@ def card_of(study: Study, fold: str) -> dict[str, Any]:
         "pairing": study.design.name,
         "channels": bids.contrast_names(config["source"]),
         "simulate": degradation.used(config["simulate"]) if any(scan.simulated for scan, _ in sources) else None,
-        # Of a source: a side may have brains of its own kind.
-        "preprocess": {**config["preprocess"], "brain": study.brain(sources[0][0])},
+        "preprocess": {**config["preprocess"], "brain": _brain(study, sources[0][0])},
         "domain": training_range.describe(sources, targets),
     }
+
+
+def _brain(study: Study, source: Scan) -> dict[str, Any]:
+    """How the brain of a scan such as the sources is found: a side may have brains of its own kind.
+
+    A simulated source may have the mask of its target, which other scans have not.
+    """
+    found = study.brain(source)
+    return study.brain(study.acquired(source)) if found["method"] == "none" else found
 
 
 def domain_of(study: Study, fold: str) -> dict[str, Any]:

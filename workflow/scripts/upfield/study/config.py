@@ -54,6 +54,12 @@ def schema() -> dict[str, Any]:
     return document
 
 
+def defaults() -> dict[str, Any]:
+    """The configuration of a study that says nothing: config/config.yaml."""
+    found: dict[str, Any] = read_yaml(ROOT / "config" / "config.yaml")
+    return found
+
+
 def typed(config: Mapping[str, Any], warn: bool = True) -> dict[str, Any]:
     """The configuration with texts read as numbers, truth values or null where no text is allowed.
 

@@ -20,6 +20,15 @@ def root_of(config: Mapping[str, Any]) -> str:
     return f"{config['output_dir']}/{config['study']}"
 
 
+def grid_alone(preprocess: Mapping[str, Any], keeps_contrast: bool) -> dict[str, Any]:
+    """The working grid and the intensities of a scan without its target, as `prepare` takes them.
+
+    What undoes an acquisition makes thin slices of thick ones: its voxels are cubes, where otherwise thick slices stay.
+    """
+    spacing = preprocess["spacing"]
+    return {"spacing": [spacing] * 3 if keeps_contrast else spacing, "normalize": preprocess["normalize"]}
+
+
 class Scans:
     """The scans of a study by their names, and the files of each."""
 
@@ -120,14 +129,8 @@ class Scans:
 
     @property
     def grid_alone(self) -> dict[str, Any]:
-        """The working grid and the intensities of a scan without its target, as `prepare` takes them.
-
-        What undoes an acquisition makes thin slices of thick ones: its voxels are cubes, where otherwise thick slices
-        stay.
-        """
-        settings = self.config["preprocess"]
-        spacing = settings["spacing"]
-        return {"spacing": [spacing] * 3 if self.keeps_contrast else spacing, "normalize": settings["normalize"]}
+        """See the function of this name."""
+        return grid_alone(self.config["preprocess"], self.keeps_contrast)
 
     def atlas(self, participant: str) -> list[str]:
         """The user's label image of a participant, or of the template, if there is one."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from upfield.catalogue.weights import keeps_contrast
 from upfield.report.context import ModelContext
 from upfield.report.render import inline
 from upfield.report.sections import Section
@@ -21,14 +22,18 @@ def _model(cards: Sequence[Mapping[str, Any]], training_range: Mapping[str, Any]
     many = f", mean of {len(cards)} models" if len(cards) > 1 else ""
     prepared = {key: value for key, value in card["preprocess"].items() if key != "registration"}
     low, high = target["offset"], target["offset"] + target["scale"]
+    task = f"{' or '.join(source['suffix'])} to {' or '.join(target['suffix'])}, {card['pairing']} scans"
+    scale = f"those of a typical training target: 0 becomes {low:.4g}, 1 becomes {high:.4g}"
+    if keeps_contrast(card):
+        task, scale = "any contrast to the same contrast; learned from simulated acquisitions", "those of the scan"
     trained_on = sorted({len(card["participants"]["train"]) for card in cards})
     return [
         ("Method", f"{card['method']} ({card.get('preset', 'n/a')} preset){many}"),
-        ("Task", f"{' or '.join(source['suffix'])} to {' or '.join(target['suffix'])}, {card['pairing']} scans"),
+        ("Task", task),
         ("Trained on", f"{' or '.join(map(str, trained_on))} participants"),
         ("Output size by input size", " x ".join(map(str, card["scale"]))),
         ("Preprocessing", inline(prepared)),
-        ("Intensities", f"those of a typical training target: 0 becomes {low:.4g}, 1 becomes {high:.4g}"),
+        ("Intensities", scale),
     ]
 
 

@@ -1,0 +1,1 @@
+"""The command line: `upfield`, for what needs no study."""
