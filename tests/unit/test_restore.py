@@ -1,11 +1,13 @@
 """`restore`: what its network sees of an image as a whole, what it can do, and how patches count."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 from upfield import methods
-from upfield.methods.restore import NEAREST, fingerprint
+from upfield.methods.restore import BESIDE, NEAREST, SIGMAS, _blurred, fingerprint
 from upfield.study.config import method_settings
 from upfield.training.optimisers import Optimisers
 
@@ -59,6 +61,19 @@ def test_images_of_a_batch_do_not_see_each_other():
     with torch.no_grad():
         both, alone = method(batch), torch.cat([method(batch[:1]), method(batch[1:])])
     assert both == pytest.approx(alone, abs=1e-5)
+
+
+def test_it_cannot_run_away():
+    """Whatever the weights, each band is at most lost or doubled, and little is added."""
+    method = built()
+    for parameter in method.parameters():
+        torch.nn.init.normal_(parameter, std=0.4, generator=torch.Generator().manual_seed(2))
+    image = noisy(textured(), 0.2)
+    with torch.no_grad():
+        change = (method(image) - image).abs()
+    smooth = [image, *(_blurred(image, sigma) for sigma in SIGMAS)]
+    bands = sum((fine - coarse).abs() for fine, coarse in itertools.pairwise(smooth))
+    assert (change <= bands + BESIDE + 1e-4).all()
 
 
 def test_a_patch_with_little_wrong_counts_as_much():

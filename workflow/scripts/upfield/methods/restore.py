@@ -19,8 +19,8 @@ SIGMAS = (0.6, 1.0, 1.6, 2.5)
 DISTANCES, FLAT = (1, 2, 4), 1e-10
 # Numbers that stand for an image, and the factor by which bands are about as large as the image.
 NUMBERS, LOUDER = 32, 4.0
-# What is added beside the bands is learned as slowly.
-BESIDE = 0.2
+# What is added beside the bands is between these, normalized units.
+BESIDE = 0.25
 SLOPE = 0.1
 # A patch whose input is nearer to its target than this (mean absolute difference) counts no more for that.
 NEAREST = 0.03
@@ -29,10 +29,11 @@ NEAREST = 0.03
 class Restorer(Supervised):
     """Learns to undo acquisitions without a change of contrast.
 
-    The output is the input, with each of its bands of frequencies as strong as the network says for every voxel, and a
-    difference. Mixing bands alone cannot invent a structure. Noise and resolution of the whole image steer every layer
-    (FiLM: Perez et al. 2018): second differences along each axis say what they are, so that the network is told what
-    would have to be tuned for each scanner. Without norms: no value depends on the other images of a batch.
+    The output is the input, with each of its bands of frequencies 0 to 2 times as strong as the network says for every
+    voxel, and a difference that is as bounded: whatever is shown to it, the network cannot run away. Noise and
+    resolution of the whole image steer every layer (FiLM: Perez et al. 2018): second differences along each axis say
+    what they are, so that the network is told what would have to be tuned for each scanner. Without norms: no value
+    depends on the other images of a batch.
 
     In training, a patch counts by how little is wrong with its input: else noisy ones would decide alone.
     """
@@ -98,7 +99,7 @@ class BandMixer(nn.Module):
         raised = functional.interpolate(self.up[0](here), scale_factor=2, mode="trilinear", align_corners=False)
         here = functional.leaky_relu(first + raised, SLOPE)
         here = here + functional.leaky_relu(self.fine(here), SLOPE)
-        more = self.last(here) + self.everywhere(numbers)[:, :, None, None, None]
+        more = torch.tanh(self.last(here) + self.everywhere(numbers)[:, :, None, None, None])
         return (bands * more[:, :-1]).sum(dim=1, keepdim=True) + BESIDE * more[:, -1:]
 
 
