@@ -341,3 +341,16 @@ def test_mistakes_in_the_primary_comparison_are_one_line(study, over, words):
     with pytest.raises(UpfieldError) as caught:
         module.check(changed(study, statistics=over))
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_model_that_comes_with_upfield_is_known_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SHIPPED", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "restore").mkdir(parents=True)
+    assert module.folders_of("restore") == [str(tmp_path / "models" / "restore")]
+    assert module.folders_of(["restore", "results/a/restore"])[1] == "results/a/restore"
+    assert module.start_of({"train": {"init_from": {"unet3d": "restore"}}}, "unet3d").endswith("models/restore")
+    assert module.start_of({"train": {"init_from": {}}}, "unet3d") is None
+    assert module.folders_of("other") == ["other"]
+    (tmp_path / "restore").mkdir()
+    assert module.folders_of("restore") == ["restore"], "a folder here comes first"

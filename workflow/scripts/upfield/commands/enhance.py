@@ -14,7 +14,7 @@ MADE = ("_desc-", "_mask.", "_dseg.", "_probseg.")
 
 @click.command(short_help="Enhance scans: files, folders, DICOM series, BIDS datasets.")
 @click.argument("scans", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--model", required=True, type=click.Path(path_type=Path), help="Folder of a trained model.")
+@click.option("--model", required=True, help="Folder of a trained model, or the name of one that comes with Upfield.")
 @click.option(
     "-o",
     "--output",
@@ -27,7 +27,7 @@ MADE = ("_desc-", "_mask.", "_dseg.", "_probseg.")
 @click.option("--overwrite", is_flag=True, help="Replace outputs that are there.")
 def enhance(
     scans: tuple[Path, ...],
-    model: Path,
+    model: str,
     output: Path | None,
     skull_stripped: bool,
     tta: bool,
@@ -46,8 +46,9 @@ def enhance(
     """
     # Imported here: --help is quick then.
     from upfield.commands import single
+    from upfield.study.config import folder_of
 
-    used = single.Model.read(model)
+    used = single.Model.read(Path(folder_of(model)))
     jobs = _jobs(scans, output, str(used.card["method"]))
     inference = {"overlap": 0.5, "tta": tta, "device": device, "precision": "auto"}
     failed = 0

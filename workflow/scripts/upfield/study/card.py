@@ -9,6 +9,7 @@ from upfield.predict import training_range
 from upfield.preprocess.derivatives import MARK, why_excluded
 from upfield.simulation import degradation
 from upfield.study import seen
+from upfield.study.config import start_of
 from upfield.study.study import Study
 
 
@@ -58,7 +59,7 @@ def seen_by(study: Study, fold: str, method: str) -> dict[str, Any]:
     from has seen a test scan.
     """
     index = study.described()
-    start = study.config["train"]["init_from"].get(method)
+    start = start_of(study.config, method)
     if start is not None:
         seen.check_start(method, start, study.scans_of(fold, index, "test"), images=True)
     used = [scan for scan in study.scans_of(fold, index, "train", "val") if MARK not in _facts(study, scan)]

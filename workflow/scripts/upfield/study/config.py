@@ -14,6 +14,8 @@ from upfield.foreign import read_object
 from upfield.study import aliases, designs, external, splits, texts
 
 SCHEMAS = ROOT / "workflow" / "schemas"
+# Models that come with Upfield, by name.
+SHIPPED = ROOT / "config" / "models"
 
 # Keys under which labels stand.
 LABELS = ("entities", "channels", "include", "exclude", "trained_on")
@@ -198,8 +200,20 @@ def baselines(config: Mapping[str, Any]) -> list[str]:
 
 
 def folders_of(model: str | Sequence[str]) -> list[str]:
-    """One or several model folders as a list."""
-    return [model] if isinstance(model, str) else list(model)
+    """One or several model folders as a list; see `folder_of`."""
+    return [folder_of(one) for one in ([model] if isinstance(model, str) else model)]
+
+
+def folder_of(model: str) -> str:
+    """The folder of a model: as given, or that of a model that comes with Upfield, by its name."""
+    shipped = SHIPPED / model
+    return str(shipped) if "/" not in model and not Path(model).exists() and shipped.is_dir() else model
+
+
+def start_of(config: Mapping[str, Any], method: str) -> str | None:
+    """The folder of the model that a method's training starts from; None if it starts anew."""
+    found = config["train"]["init_from"].get(method)
+    return None if found is None else folder_of(found)
 
 
 def fitted_beside(model: str | Sequence[str]) -> dict[str, str]:

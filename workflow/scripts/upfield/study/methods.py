@@ -101,7 +101,7 @@ class Methods:
 
     def start(self, method: str) -> list[str]:
         """Files of the trained model that a method's training starts from, if any."""
-        folder = self.config["train"]["init_from"].get(method)
+        folder = configuration.start_of(self.config, method)
         return [] if folder is None else [f"{folder}/model.safetensors", f"{folder}/model.json"]
 
     def features(self, method: str) -> list[str]:

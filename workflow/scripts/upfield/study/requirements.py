@@ -15,7 +15,7 @@ from upfield.preprocess import template
 from upfield.preprocess.brain.tool import tools
 from upfield.simulation import protocol, simple
 from upfield.study import designs
-from upfield.study.config import method_settings, networks
+from upfield.study.config import method_settings, networks, start_of
 
 MODEL_PARTS = ("model.safetensors", "model.json")
 # Terms of a content loss that compare features of a network whose weights the user gives.
@@ -152,7 +152,8 @@ def _check_training(config: Mapping[str, Any]) -> None:
             raise UpfieldError(
                 f"config: train.{key} names {unknown!r:.60}, which is not trained{hint(unknown, trained)}"
             )
-    for name, folder in config["train"]["init_from"].items():
+    for name in config["train"]["init_from"]:
+        folder = str(start_of(config, name))
         missing = next((file for file in MODEL_PARTS if not (Path(folder) / file).is_file()), None)
         if missing is not None:
             raise UpfieldError(

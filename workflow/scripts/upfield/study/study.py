@@ -29,8 +29,8 @@ class Study(Cohort):
         if rescan:
             # By labels; trainings compare images, which may not be there yet.
             tested = [scan for scan in self.index.used if scan.participant in self.tested]
-            for method, folder in settings["train"]["init_from"].items():
-                seen.check_start(method, folder, tested, images=False)
+            for method in settings["train"]["init_from"]:
+                seen.check_start(method, str(config.start_of(settings, method)), tested, images=False)
             check_programs(self.methods.external.values())
             for method, found in self.methods.external.items():
                 check_tested(found, tested)
