@@ -6,8 +6,8 @@ import torch
 from scipy import ndimage
 from upfield import methods
 from upfield.catalogue.methods import facts
+from upfield.image.gaussian import windowed
 from upfield.methods import model
-from upfield.methods.gaussian import windowed
 from upfield.methods.start import KNOTS, Start
 from upfield.methods.upsampling import PixelShuffle3D, folded, unfolded
 from upfield.patches import Store, write_store

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from upfield.methods.gaussian import windowed
+from upfield.image.gaussian import windowed
 from upfield.methods.perceptual import Features, gram, perceptual
 
 

@@ -1,6 +1,7 @@
 """`restore`: a small 3-D network that says how much of each band of frequencies to keep, whatever the contrast."""
 
 import itertools
+import math
 from typing import Any
 
 import torch
@@ -8,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from upfield.catalogue.methods import built_in
+from upfield.image.gaussian import blurred
 from upfield.methods.base import Batch, Update
-from upfield.methods.gaussian import windowed
 from upfield.methods.supervised import Supervised
 
 FACTS = built_in("restore")
@@ -85,7 +86,7 @@ class BandMixer(nn.Module):
         """(B, C, X, Y, Z) -> (B, 1, X, Y, Z), sizes multiples of 8."""
         image = x[:, :1]
         numbers = self.numbers(fingerprint(image))
-        smooth = [image, *(_blurred(image, sigma) for sigma in SIGMAS)]
+        smooth = [image, *(blurred(image, (sigma,) * 3, math.ceil(3 * sigma)) for sigma in SIGMAS)]
         bands = torch.cat([fine - coarse for fine, coarse in itertools.pairwise(smooth)], dim=1)
         shown = torch.cat([LOUDER * bands, smooth[-1], x[:, 1:]], dim=1)
         first = functional.leaky_relu(self.steer(self.stem(shown), numbers), SLOPE)
@@ -167,11 +168,6 @@ def fingerprint(image: Tensor) -> Tensor:
             mean = (square * rough).sum(dim=1) / rough.sum(dim=1).clamp(min=1)
             found.append(torch.log(mean + 1e-6) / 2 + 3)
     return torch.stack(found, dim=1)
-
-
-def _blurred(image: Tensor, sigma: float) -> Tensor:
-    reach = round(3 * sigma + 0.5)
-    return windowed(functional.pad(image, (reach,) * 6, mode="replicate"), (2 * reach + 1,) * 3, (sigma,) * 3)
 
 
 METHOD = Restorer

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from upfield.methods.gaussian import windowed
+from upfield.image.gaussian import blurred
 
 # Knots that a curve may have, those of `training.curves` and one of the background, and voxels of the blur's window to
 # each side.
@@ -43,8 +42,7 @@ class Start(nn.Module):
     @staticmethod
     def blurred(image: Tensor, sigmas: Tensor) -> Tensor:
         """An image (B, 1, X, Y, Z) with a Gaussian of `sigmas` (3,), voxels; beyond its edges it goes on as it ends."""
-        wide = functional.pad(image, (REACH,) * 6, mode="replicate")
-        return windowed(wide, (2 * REACH + 1,) * 3, sigmas)
+        return blurred(image, sigmas, REACH)
 
     def put(self, sigmas: Sequence[float], shown: Sequence[float], wanted: Sequence[float]) -> None:
         """Take over what was fitted: a blur, and knots of a curve, at most `KNOTS`, that rise in `shown`."""

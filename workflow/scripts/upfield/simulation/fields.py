@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from upfield.image import gaussian
+
 
 def randn(shape: Sequence[int], generator: np.random.Generator, device: torch.device) -> Tensor:
     """Standard normal numbers, float32: a function of `generator` and the kind of device."""
@@ -29,13 +31,4 @@ def smooth(shape: Sequence[int], knots: int, generator: np.random.Generator, dev
 
 def blurred(image: Tensor, sigma: float) -> Tensor:
     """An image (X, Y, Z) after a Gaussian of `sigma` voxels, at least 0.1; beyond its edges it goes on as it ends."""
-    reach = math.ceil(3 * sigma)
-    offsets = torch.arange(-reach, reach + 1, device=image.device, dtype=image.dtype)
-    kernel = torch.exp(-((offsets / sigma) ** 2) / 2)
-    kernel = kernel / kernel.sum()
-    for axis in range(3):
-        lines = image.movedim(axis, -1)
-        wide = functional.pad(lines.reshape(1, -1, lines.shape[-1]), (reach, reach), mode="replicate")
-        mean = functional.conv1d(wide.movedim(0, 1), kernel[None, None])
-        image = mean.reshape(lines.shape).movedim(-1, axis)
-    return image
+    return gaussian.blurred(image[None, None], (sigma,) * 3, math.ceil(3 * sigma))[0, 0]

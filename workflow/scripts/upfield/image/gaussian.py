@@ -1,4 +1,4 @@
-"""Gaussian means as products with band matrices.
+"""Gaussian means as products with band matrices, on any device.
 
 They multiply by many zeros, and take a fraction of the time of a convolution with one channel.
 """
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def windowed(images: Tensor, windows: Sequence[int], sigmas: Sequence[float] | Tensor) -> Tensor:
@@ -24,3 +25,12 @@ def windowed(images: Tensor, windows: Sequence[int], sigmas: Sequence[float] | T
         band = torch.exp(-(((offset - size // 2) / sigma.clamp(min=1e-3)) ** 2) / 2) * ((offset >= 0) & (offset < size))
         images = (images.movedim(axis, -1) @ (band / band.sum(dim=1, keepdim=True)).T).movedim(-1, axis)
     return images
+
+
+def blurred(images: Tensor, sigmas: Sequence[float] | Tensor, reach: int) -> Tensor:
+    """Images (B, C, X, Y, Z) after a Gaussian of `sigmas` (3,), voxels, cut off after `reach` voxels.
+
+    Beyond its edges an image goes on as it ends.
+    """
+    wide = functional.pad(images, (reach,) * 6, mode="replicate")
+    return windowed(wide, (2 * reach + 1,) * 3, sigmas)
