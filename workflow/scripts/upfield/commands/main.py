@@ -8,6 +8,7 @@ import click
 import upfield
 from upfield import home
 from upfield.commands.enhance import enhance
+from upfield.commands.heads import heads
 from upfield.errors import UpfieldError
 
 
@@ -20,7 +21,8 @@ def upfield_command() -> None:
     """
 
 
-upfield_command.add_command(enhance)
+for command in (enhance, heads):
+    upfield_command.add_command(command)
 
 
 def main() -> None:

@@ -11,6 +11,8 @@ KNOTS = 6
 HIGHEST = 1.5
 # Curves that rise as the scan does, and those that fall as T2-weighted scans do by T1-weighted ones; others do neither.
 RISING, FALLING = 0.4, 0.2
+# Exponents of such curves.
+POWERS = (0.6, 1.6)
 # mm, semi-axes of a lesion before they are stretched; how much darker or brighter it is.
 RADII = (1.5, 8.0)
 DARKER, BRIGHTER = (0.3, 0.9), (1.1, 1.8)
@@ -28,10 +30,16 @@ def recoloured(image: Tensor, generator: np.random.Generator) -> Tensor:
     return (y0 + (y1 - y0) * (seen - x0) / (x1 - x0).clamp(min=1e-3)).clamp(min=0)
 
 
+def risen(image: Tensor, generator: np.random.Generator) -> Tensor:
+    """Magnitudes whose 99th percentile is about 1 under a curve that rises, as scanners of one contrast differ."""
+    power = float(generator.uniform(*POWERS))
+    return image.clamp(min=0) ** power
+
+
 def _curve(generator: np.random.Generator) -> tuple[Array, Array]:
     """Knots of a random curve from 0 to `HIGHEST`, before and after."""
     before = np.array([0.0, *np.sort(generator.uniform(0.1, 1.0, KNOTS - 2)), 1.1])
-    kind, power = generator.random(), generator.uniform(0.6, 1.6)
+    kind, power = generator.random(), generator.uniform(*POWERS)
     if kind < RISING:
         after = before**power
     elif kind < RISING + FALLING:

@@ -52,7 +52,8 @@ TISSUES: Mapping[str, tuple[int, ...]] = {
 NAMES = tuple(TISSUES)
 # What is no part of the brain.
 OUTSIDE = frozenset({"air", *NAMES[NAMES.index("vessels") :]})
-# Intensities in scans that are common: T1-weighted, T2-weighted, FLAIR; by tissue.
+CONTRASTS = ("T1w", "T2w", "FLAIR")
+# Intensities in scans of these contrasts, by tissue.
 COMMON: Mapping[str, tuple[float, float, float]] = {
     "cortex": (0.55, 0.55, 0.65), "white matter": (0.85, 0.38, 0.5), "ventricles": (0.15, 1.0, 0.12),
     "cerebrospinal fluid": (0.18, 0.95, 0.15), "thalamus": (0.68, 0.45, 0.58), "caudate": (0.58, 0.5, 0.62),
@@ -94,17 +95,20 @@ def brain(tissues: Array) -> Array:
     return np.isin(tissues, [index for index, name in enumerate(NAMES) if name not in OUTSIDE])
 
 
-def drawn(tissues: Tensor, spacing: float, generator: np.random.Generator) -> Tensor:
+def drawn(tissues: Tensor, spacing: float, generator: np.random.Generator, like: str | None = None) -> Tensor:
     """An image (X, Y, Z) from 0 to about 1 of a map of indices with voxels of `spacing` mm, without a scanner's noise.
 
-    Half of them look like a common contrast, in the others tissues are anything. Tissues have a texture and vary
+    Half of them look like a common contrast, in the others tissues are anything; all are `like` one if it is given, of
+    `CONTRASTS`. Tissues have a texture and vary
     slowly, and their borders are blurred.
     """
     device = tissues.device
     spread = generator.uniform(0, TEXTURE, len(NAMES))
     spread[0] = 0
     index = tissues.long()
-    image, texture = (torch.from_numpy(table).float().to(device)[index] for table in (_intensities(generator), spread))
+    image, texture = (
+        torch.from_numpy(table).float().to(device)[index] for table in (_intensities(generator, like), spread)
+    )
     grain = blurred(randn(tissues.shape, generator, device), float(generator.uniform(*GRAIN)) / spacing)
     image = image + texture * grain / grain.std().clamp(min=1e-6)
     slow = smooth(tissues.shape, KNOTS, generator, device)
@@ -112,13 +116,13 @@ def drawn(tissues: Tensor, spacing: float, generator: np.random.Generator) -> Te
     return blurred(image.clamp(min=0), float(generator.uniform(*BORDER)) / spacing)
 
 
-def _intensities(generator: np.random.Generator) -> Array:
+def _intensities(generator: np.random.Generator, like: str | None) -> Array:
     """The mean intensity of every tissue; air is 0."""
     found = generator.uniform(0.0, 1.0, len(NAMES))
     common = np.array([COMMON[name] for name in NAMES])
     kind = generator.random()
-    if kind < 0.5:
-        column = common[:, generator.integers(common.shape[1])]
+    if kind < 0.5 or like is not None:
+        column = common[:, generator.integers(common.shape[1]) if like is None else CONTRASTS.index(like)]
         found = column + generator.normal(0, CHANGED, len(NAMES))
     elif kind < 0.75:
         main = [NAMES.index(name) for name in MAIN]
