@@ -20,14 +20,17 @@ from upfield.phantom import anatomy
 from tests import forked
 
 ROOT = Path(__file__).resolve().parents[2]
+# Studies of tests share a working folder and no output. A Snakemake that ends removes the folder of all locks there,
+# and another that is about to write its own would fail.
+ALONE = ("--nocolor", "--nolock")
 
 
 def run_snakemake(*arguments: str, here: bool = False) -> subprocess.CompletedProcess[str]:
     """Run Snakemake with two cores, or all steps in one process; output and errors come back together."""
     if here or "--dry-run" in arguments:
         cores = [] if here else ["--cores", "2"]
-        return forked.run([*cores, "--nocolor", *arguments], ROOT, together=True, here=here, timeout=1500)
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--nocolor", *arguments]
+        return forked.run([*cores, *ALONE, *arguments], ROOT, together=True, here=here, timeout=1500)
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *ALONE, *arguments]
     return subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=1500)
 
 
