@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from upfield.errors import UpfieldError
-from upfield.files import merged, read_json, read_yaml
+from upfield.files import merged, read_json, read_tsv, read_yaml
 from upfield.image import nifti
 from upfield.image.nifti import Volume
 from upfield.patches import Sampling, Store, draw, write_store
@@ -27,8 +27,8 @@ NOISY = CLEAN | {"noise": [0.02, 0.2]}
 
 
 def settings(ranges=NOISY, **others):
-    return Settings(**({"ranges": ranges, "contrast": 1.0, "contrasts": 0.0, "lesions": 0, "normalize": "percentile",
-                        "seed": 3} | others))  # fmt: skip
+    usual = {"contrast": 1.0, "contrasts": 0.0, "lesions": 0, "keeps_contrast": False, "normalize": "percentile"}
+    return Settings(ranges=ranges, **{**usual, "seed": 3, **others})
 
 
 def head(seed):
@@ -100,7 +100,7 @@ def test_less_contrast_is_of_the_source_alone(stores):
 
 
 def test_other_contrasts_are_of_source_and_target(stores):
-    redraw = Redraw(settings(CLEAN, contrasts=1.0), stores, [], CPU)
+    redraw = Redraw(settings(CLEAN, contrasts=1.0, keeps_contrast=True), stores, [], CPU)
     kinds = []
     for epoch in range(6):
         drawn = whole(redraw.drawn(epoch)[0])
@@ -112,7 +112,7 @@ def test_other_contrasts_are_of_source_and_target(stores):
 
 
 def test_lesions_are_of_source_and_target(stores):
-    redraw = Redraw(settings(CLEAN, lesions=3), stores, [], CPU)
+    redraw = Redraw(settings(CLEAN, lesions=3, keeps_contrast=True), stores, [], CPU)
     changed = 0
     for epoch in range(4):
         drawn, own = whole(redraw.drawn(epoch)[0]), whole(stores[0])
@@ -125,7 +125,7 @@ def test_lesions_are_of_source_and_target(stores):
 
 def test_maps_are_drawn_beside_the_scans(stores, tmp_path):
     maps = [label_map(tmp_path / "map-1.nii.gz")]
-    redraw = Redraw(settings(CLEAN), stores, maps, CPU)
+    redraw = Redraw(settings(CLEAN, keeps_contrast=True), stores, maps, CPU)
     assert len(redraw) == 3
     first, second = (whole(redraw.drawn(epoch)[2]) for epoch in (0, 1))
     assert max(first["mask"].shape) < 48 and first["mask"].sum() > 5000, "cut to the brain"
@@ -145,7 +145,11 @@ def test_a_training_that_draws_anew_goes_on_as_if_never_stopped(tmp_path):
     files = {part: [tmp_path / f"{part}.safetensors"] for part in ("train", "val")}
     for number, paths in enumerate(files.values()):
         store(paths[0], number)
-    drawn = {name: value for name, value in vars(settings(contrasts=0.5, lesions=1)).items() if name != "seed"}
+    drawn = {
+        name: value
+        for name, value in vars(settings(contrasts=0.5, lesions=1, keeps_contrast=True)).items()
+        if name != "seed"
+    }
     maps = [label_map(tmp_path / "map-1.nii.gz")]
 
     def run(name, epochs):
@@ -170,6 +174,10 @@ def test_a_training_that_draws_anew_goes_on_as_if_never_stopped(tmp_path):
     assert (stopped / "model.safetensors").read_bytes() == (once / "model.safetensors").read_bytes()
     card = read_json(once / "model.json")
     assert card["redrawn"]["maps"] == ["map-1.nii.gz"] and card["redrawn"]["contrasts"] == 0.5
+    assert card["keeps_contrast"] is True
+    # Validated on what it learns: the source's own scale, and not that of the study's targets, which are the sources.
+    history = read_tsv(once / "history.tsv")
+    assert (history["val_mae"] > 0.01).all()
     assert card["steps"] == 2 * (2 * 4 // 2), "one scan and one map, four patches of each, in twos"
 
 

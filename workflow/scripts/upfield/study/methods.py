@@ -85,6 +85,7 @@ class Methods:
             return None
         own = {key: simulate["redraw"].get(key, 0) for key in ("contrasts", "lesions")}
         normalize = self.config["preprocess"]["normalize"]["method"]
+        own["keeps_contrast"] = self.keep_contrast
         return {"ranges": simulate["ranges"], "contrast": simulate["contrast"], **own, "normalize": normalize}
 
     @property

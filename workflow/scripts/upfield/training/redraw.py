@@ -23,6 +23,8 @@ from upfield.simulation.acquisition import acquire
 
 # Distinguishes these random numbers from others.
 REDRAWN = 0x5EED
+# The number of the draws that validate, which no epoch has.
+VALIDATED = 2**31
 # Percentile of an anatomy that is 1 before its contrast is changed.
 TOP = 0.99
 
@@ -41,6 +43,9 @@ class Settings:
         Share of the draws of a scan that have another contrast, 0 to 1.
     lesions
         How many lesions an image has at most.
+    keeps_contrast
+        Whether the target of a draw is the image that was acquired, on the source's own scale; else it is the target as
+        it is.
     normalize
         How intensities are normalized.
     seed
@@ -52,6 +57,7 @@ class Settings:
     contrast: float
     contrasts: float
     lesions: int
+    keeps_contrast: bool
     normalize: str
     seed: int
 
@@ -72,10 +78,9 @@ class _Subject:
 
 
 class Redraw:
-    """Draws the training set of an epoch.
+    """Draws the training set of an epoch, or what validates.
 
-    With other contrasts, lesions or label maps, the target is the image that the source is an acquisition of, on the
-    source's own scale of intensities: the same contrast is what can be learned then. Else it is the target as it is.
+    Of other contrasts, lesions and label maps nothing but the same contrast can be learned: `keeps_contrast`.
     """
 
     def __init__(self, settings: Settings, stores: Sequence[Store], maps: Sequence[Path], device: torch.device) -> None:
@@ -84,7 +89,6 @@ class Redraw:
         Raises UpfieldError if a store holds no anatomy, or a map cannot be read.
         """
         self.settings, self.device = settings, device
-        self.own_contrast = bool(settings.contrasts or settings.lesions or maps)
         self.kinds = protocol.protocols(settings.ranges)
         self.subjects = [self._of_store(store) for store in stores]
         spacing = min(subject.spacing for subject in self.subjects)
@@ -99,7 +103,8 @@ class Redraw:
         started = time.monotonic()
         stores = [self._drawn(subject, epoch, number) for number, subject in enumerate(self.subjects)]
         seconds = time.monotonic() - started
-        logging.info("epoch %d: drew %d sources anew in %.1f s", epoch + 1, len(stores), seconds)
+        what = "validation" if epoch == VALIDATED else f"epoch {epoch + 1}"
+        logging.info("%s: drew %d sources anew in %.1f s", what, len(stores), seconds)
         return stores
 
     def _of_store(self, store: Store) -> _Subject:
@@ -107,7 +112,7 @@ class Redraw:
         whole = store.whole()
         mask = whole["mask"][0].numpy() > 0
         top = max(float(np.quantile(image.numpy()[mask], TOP)), 1e-6)
-        if not self.own_contrast:
+        if not self.settings.keeps_contrast:
             image = torch.from_numpy(simple.flattened(image.numpy(), self.settings.contrast, top)).float()
         held = contents(None, whole[TARGET].numpy(), mask, store.range)
         return _Subject(store.name, image / top, spacing, mask, _kept(mask, spacing), held)
@@ -128,10 +133,12 @@ class Redraw:
         held = {name: value for name, value in subject.store.items() if name != "background"}
         background = {SOURCE: torch.tensor([scaling.background])}
         held[SOURCE] = torch.from_numpy(scaling.apply(scan))[None].half()
-        if self.own_contrast:
+        if self.settings.keeps_contrast:
             target = np.where(subject.mask, image.cpu().numpy(), 0)
             held[TARGET] = torch.from_numpy(scaling.apply(target))[None].half()
             background[TARGET] = background[SOURCE]
+            low, high = intensity.robust_range(target, subject.mask)
+            held["range"] = torch.tensor([(high - low) / scaling.scale])
         else:
             background[TARGET] = subject.store["background"]
         held["background"] = torch.cat(list(background.values()))

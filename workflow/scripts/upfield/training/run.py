@@ -22,7 +22,7 @@ from upfield.training.data import Options
 from upfield.training.device import choose
 from upfield.training.log import write_history
 from upfield.training.loop import Preview, Trainer
-from upfield.training.redraw import Redraw, Settings
+from upfield.training.redraw import VALIDATED, Redraw, Settings
 from upfield.training.start import fit_starts
 
 
@@ -100,7 +100,11 @@ def train_model(
     redraw = None
     if drawn is not None:
         known += [drawn, [digest(path) for path in maps]]
-        redraw = Redraw(Settings(**drawn, seed=options.seed), data["train"], maps, choose(options.device))
+        how, device = Settings(**drawn, seed=options.seed), choose(options.device)
+        redraw = Redraw(how, data["train"], maps, device)
+        if how.keeps_contrast:
+            # The targets of the study are on another scale than what is learned here.
+            data["val"] = Redraw(how, data["val"], [], device).drawn(VALIDATED)
     trainer = Trainer(network, data["train"], data["val"], options, folder, digest(known), redraw)
     run = trainer.fit(preview)
     if processes.rank() > 0:
@@ -144,7 +148,7 @@ def train_model(
 def _drawn_anew(redraw: Redraw, maps: Sequence[Path]) -> dict[str, Any]:
     """What a card says of sources that were drawn anew."""
     return {
-        KEEPS_CONTRAST: redraw.own_contrast,
+        KEEPS_CONTRAST: redraw.settings.keeps_contrast,
         "redrawn": {**asdict(redraw.settings), "maps": [path.name for path in maps]},
     }
 
