@@ -189,7 +189,9 @@ def test_every_setting_has_limits():
 def test_the_guide_says_what_is_drawn():
     """Every setting has a row, with its usual range or the value of an acquisition without that fault."""
     text = (config.ROOT / "docs" / "guide.md").read_text(encoding="utf-8").split("`acquisition` draws these")[1]
-    rows = re.findall(r"^\| (`[a-z_`, ]+) \| .* \| (.+) \|$", text.split("A study of 3 T scans alone")[0], re.MULTILINE)
+    rows = re.findall(
+        r"^\| (`[a-z_`, ]+) \| .* \| (.+) \|$", text.split("`simulate.ranges` may be a list")[0], re.MULTILINE
+    )
     told = {}
     for cell, usual in rows:
         names, parts = re.findall(r"`(\w+)`", cell), usual.split(", ")

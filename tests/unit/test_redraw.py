@@ -136,6 +136,26 @@ def test_maps_are_drawn_beside_the_scans(stores, tmp_path):
     assert len(patches) == 12 and {tuple(patch["source"].shape) for patch in patches} == {(1, 16, 16, 16)}
 
 
+def test_a_map_that_is_none_is_named(stores, tmp_path):
+    path = tmp_path / "map.nii.gz"
+    for data, words in (
+        (np.full((20, 20, 20), 0.5), "not whole numbers"),
+        (np.zeros((20, 20, 20)), "the mask is empty"),
+    ):
+        nifti.save(Volume(data.astype(np.float32), np.eye(4)), path)
+        with pytest.raises(UpfieldError, match=rf"map.nii.gz: .*{words}.*FreeSurfer's numbers"):
+            Redraw(settings(keeps_contrast=True), stores, [path], CPU)
+
+
+def test_a_contrast_without_any_is_drawn_again(stores, monkeypatch):
+    flat = iter([True, True, False, False])
+    monkeypatch.setattr(
+        contrast, "recoloured", lambda image, generator: torch.full_like(image, 0.5) if next(flat) else image
+    )
+    (drawn, _) = Redraw(settings(CLEAN, contrasts=1.0, keeps_contrast=True), stores, [], CPU).drawn(0)
+    assert whole(drawn)["target"].std() > 0.1
+
+
 def test_stores_without_anatomy_are_named(tmp_path):
     with pytest.raises(UpfieldError, match=r"holds no anatomy .* rerun the stage patches"):
         Redraw(settings(), [store(tmp_path / "sub-01.safetensors", anatomy=False)], [], CPU)

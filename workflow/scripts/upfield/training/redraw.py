@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from upfield.errors import ScanError, UpfieldError
 from upfield.image import intensity, nifti
 from upfield.image.nifti import Array, Volume
 from upfield.patches import SOURCE, TARGET, Store, contents
@@ -25,6 +26,8 @@ from upfield.simulation.acquisition import acquire
 REDRAWN = 0x5EED
 # The number of the draws that validate, which no epoch has.
 VALIDATED = 2**31
+# Contrasts that are drawn for an image at most, and the standard deviation of a brain that is flat.
+TRIES, FLAT = 8, 0.04
 # Percentile of an anatomy that is 1 before its contrast is changed.
 TOP = 0.99
 
@@ -119,12 +122,8 @@ class Redraw:
 
     def _drawn(self, subject: _Subject, epoch: int, number: int) -> Store:
         generator = np.random.default_rng([REDRAWN, self.settings.seed, epoch, number])
-        image = subject.image.to(self.device)
-        if not image.is_floating_point():
-            image = labels.drawn(image, subject.spacing, generator)
-        elif generator.random() < self.settings.contrasts:
-            image = contrast.recoloured(image, generator)
         mask = torch.from_numpy(subject.mask).to(self.device)
+        image = self._image(subject, mask, generator)
         image = contrast.with_lesions(image, mask, subject.spacing, self.settings.lesions, generator)
         acquisition = protocol.one_of(self.kinds, generator)
         scan = acquire(image, subject.spacing, acquisition, generator).on(image.shape).cpu().numpy()
@@ -144,13 +143,30 @@ class Redraw:
         held["background"] = torch.cat(list(background.values()))
         return Store(subject.name, held)
 
+    def _image(self, subject: _Subject, mask: Tensor, generator: np.random.Generator) -> Tensor:
+        """What is acquired; a contrast in which hardly anything of the brain can be told apart is drawn again."""
+        given = subject.image.to(self.device)
+        for _ in range(TRIES):
+            image = given
+            if not given.is_floating_point():
+                image = labels.drawn(given, subject.spacing, generator)
+            elif generator.random() < self.settings.contrasts:
+                image = contrast.recoloured(given, generator)
+            if image is given or float(image[mask].std()) > FLAT:
+                return image
+        return image
+
 
 def _of_map(path: Path, spacing: float) -> _Subject:
-    volume = nifti.reorient(nifti.load_labels(path))
-    grid = nifti.regrid(volume, spacing)
-    volume = nifti.resample(volume, grid, order=0)
-    mask = labels.brain(labels.indices(volume.data))
-    grid = nifti.crop(grid, *nifti.bounding_box(mask, int(np.ceil(MARGIN / spacing))))
+    try:
+        volume = nifti.reorient(nifti.load_labels(path))
+        volume = nifti.resample(volume, nifti.regrid(volume, spacing), order=0)
+        mask = labels.brain(labels.indices(volume.data))
+        grid = nifti.crop(volume.grid, *nifti.bounding_box(mask, int(np.ceil(MARGIN / spacing))))
+    except ScanError as error:
+        raise UpfieldError(
+            f"{path}: {error}; simulate.redraw.labels takes label maps with FreeSurfer's numbers"
+        ) from None
     tissues = labels.indices(nifti.resample(volume, grid, order=0).data)
     mask = labels.brain(tissues)
     # Of the validation PSNR, for which nothing here is used; the brain is 0 to 1.
