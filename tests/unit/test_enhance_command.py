@@ -11,10 +11,10 @@ from upfield.files import read_json
 from upfield.image import nifti
 from upfield.image.nifti import Volume
 
-PREPROCESS = {
-    "spacing": 3.0, "n4": False, "brain": {"method": "deepbet"}, "registration": {"transform": "none", "seed": 42},
-    "normalize": {"method": "percentile"},
-}  # fmt: skip
+from tests.unit.test_application import PREPROCESS as ALONE
+
+# A model of whole heads; the scans here are skull-stripped, and the command says so.
+PREPROCESS = ALONE | {"spacing": 3.0, "brain": {"method": "deepbet"}}
 
 
 @pytest.fixture

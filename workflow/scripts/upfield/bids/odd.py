@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-EXTENSIONS = (".nii", ".nii.gz")
+from upfield.image.formats import EXTENSIONS
+
 # Of images in other formats, which are converted first; of a pair of files (.hdr and .img) the one with the voxels.
 OTHERS = (
     ".nii.bz2", ".nii.xz", ".nii.zst", ".nii.zip", ".img", ".img.gz", ".mgz", ".mgh", ".mnc", ".nrrd", ".nhdr", ".mif",

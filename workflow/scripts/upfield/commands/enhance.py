@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from upfield.errors import UpfieldError
+from upfield.image.formats import EXTENSIONS, split
 
-ENDINGS = (".nii.gz", ".nii")
 # What derivatives have in their names, which are no scans to enhance.
 MADE = ("_desc-", "_mask.", "_dseg.", "_probseg.")
 
@@ -46,11 +46,17 @@ def enhance(
     """
     # Imported here: --help is quick then.
     from upfield.commands import single
-    from upfield.study.config import folder_of
+    from upfield.study.config import defaults, folder_of
 
     used = single.Model.read(Path(folder_of(model)))
     jobs = _jobs(scans, output, str(used.card["method"]))
-    inference = {"overlap": 0.5, "tta": tta, "device": device, "precision": "auto"}
+    usual = defaults()
+    inference = {
+        "overlap": usual["predict"]["overlap"],
+        "tta": tta,
+        "device": device,
+        "precision": usual["train"]["precision"],
+    }
     failed = 0
     for number, (scan, where) in enumerate(jobs, 1):
         started = time.monotonic()
@@ -77,7 +83,7 @@ def _jobs(scans: tuple[Path, ...], output: Path | None, method: str) -> list[tup
     found = [(scan, inside) for scan in scans for inside in _scans_in(scan)]
     if not found:
         raise UpfieldError(f"{', '.join(map(str, scans))}: no scan to enhance; expected NIfTI files or a DICOM series")
-    if output is not None and output.name.endswith(ENDINGS):
+    if output is not None and output.name.endswith(EXTENSIONS):
         if len(found) > 1:
             raise UpfieldError(f"--output is one file, {output}, for {len(found)} scans; expected a folder")
         return [(found[0][1], output)]
@@ -98,7 +104,7 @@ def _scans_in(path: Path) -> list[Path]:
     """A file or a DICOM series itself; the NIfTI files of another folder that are no derivatives."""
     if not path.is_dir():
         return [path]
-    images = sorted(found for found in path.rglob("*") if found.name.endswith(ENDINGS) and found.is_file())
+    images = sorted(found for found in path.rglob("*") if found.name.endswith(EXTENSIONS) and found.is_file())
     scans = [found for found in images if not any(word in found.name for word in MADE)]
     return scans if images else [path]
 
@@ -107,7 +113,7 @@ def _named(scan: Path, method: str) -> str:
     """The name of an output: that of the scan with `desc-<method>` before its suffix."""
     from upfield.bids import label
 
-    ending = next((ending for ending in ENDINGS if scan.name.endswith(ending)), "")
-    first, underscore, last = scan.name.removesuffix(ending).rpartition("_")
-    stem = f"{first}_desc-{label(method)}_{last}" if underscore else f"{last}_desc-{label(method)}"
-    return f"{stem}{ending or '.nii.gz'}"
+    stem, extension = split(scan)
+    first, underscore, last = stem.rpartition("_")
+    named = f"{first}_desc-{label(method)}_{last}" if underscore else f"{last}_desc-{label(method)}"
+    return f"{named}{extension or '.nii.gz'}"

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from upfield.errors import UpfieldError
+from upfield.image.formats import images_in
 
 
 @click.command(short_help="Simulate heads that travel between scanners, from label maps.")
@@ -20,7 +21,7 @@ def heads(maps: tuple[Path, ...], output: Path, scanners: str, seed: int) -> Non
     MAPS have FreeSurfer's numbers. A head is drawn once, T1-weighted, and acquired by each scanner; what it is like is
     in OUTPUT/derivatives/truth. Everything is simulated.
 
-    \\b
+    \b
     upfield heads data/labels travelling --scanners A,C
     """
     # Imported here: --help is quick then.
@@ -32,7 +33,7 @@ def heads(maps: tuple[Path, ...], output: Path, scanners: str, seed: int) -> Non
         raise UpfieldError(f"--scanners is {scanners}; expected names among {', '.join(travelling.SCANNERS)}")
     if output.exists() and any(output.iterdir()):
         raise UpfieldError(f"{output} is there already; give a new folder")
-    found = [file for path in maps for file in (sorted(path.glob("*.nii*")) if path.is_dir() else [path])]
+    found = [file for path in maps for file in (images_in(path) if path.is_dir() else [path])]
     if not found:
         raise UpfieldError(f"{', '.join(map(str, maps))}: no label map (.nii, .nii.gz) is there")
     written = travelling.write(found, output, wanted, seed)

@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from upfield.catalogue.weights import keeps_contrast
 from upfield.errors import ScanError, UpfieldError
 from upfield.files import atomic, merged, read_json, write_json
 from upfield.image import nifti
+from upfield.image.formats import split
 from upfield.predict import training_range
 from upfield.predict.apply import enhance_alone
 from upfield.preprocess import template
@@ -31,7 +33,6 @@ from upfield.study.application import COLUMNS, check_weights, read_card
 from upfield.study.provenance import record
 from upfield.study.scans import grid_alone
 
-ENDINGS = (".nii.gz", ".nii")
 # Suffix of a scan whose name says none: only names of files hang on it.
 UNKNOWN = "T1w"
 
@@ -56,7 +57,7 @@ class Model:
             raise UpfieldError(f"{folder} works in the space of a template; use snakemake apply")
         return model
 
-    @property
+    @cached_property
     def preprocess(self) -> dict[str, Any]:
         """How scans are prepared: what the card says, the usual for what cards of older versions do not."""
         found: dict[str, Any] = merged(config.defaults()["preprocess"], self.card["preprocess"])
@@ -106,7 +107,7 @@ def enhance(given: Path, output: Path, model: Model, inference: Mapping[str, Any
         reason = excluded(files["prepared"])
         if reason is not None:
             raise ScanError(reason)
-        scan = Scan("n/a", "source", str(given), "", _stem(given), suffix, metadata=metadata)
+        scan = Scan("n/a", "source", str(given), "", split(given)[0], suffix, metadata=metadata)
         facts = read_json(sidecar(files["prepared"]))
         warnings = training_range.check(scan, facts, model.card["domain"], keeps_contrast(model.card))
         enhance_alone(
@@ -129,13 +130,8 @@ def enhance(given: Path, output: Path, model: Model, inference: Mapping[str, Any
 
 def suffix_of(path: Path) -> str:
     """The BIDS suffix that a name ends with, such as T2w; `UNKNOWN` if it ends with none."""
-    last = _stem(path).rsplit("_", 1)[-1]
+    last = split(path)[0].rsplit("_", 1)[-1]
     return last if last.isalnum() and last[0].isupper() and "-" not in last else UNKNOWN
-
-
-def _stem(path: Path) -> str:
-    ending = next((ending for ending in ENDINGS if path.name.endswith(ending)), "")
-    return path.name.removesuffix(ending)
 
 
 def _taken(given: Path, path: str) -> dict[str, Any]:
@@ -161,13 +157,13 @@ def _packed(made: str, output: Path, folder: str) -> str:
 
 def _page(scan: Scan, files: Mapping[str, str], output: Path, model: Model, warnings: list[str]) -> Path:
     """The page of one scan: input beside output, warnings, the model."""
-    card = model.card
-    settings = config.defaults() | {
+    card, usual = model.card, config.defaults()
+    settings = usual | {
         "study": scan.name, "model": str(model.folder), "pairing": card["pairing"], "preprocess": model.preprocess,
-        "simulate": config.defaults()["simulate"] | (card.get("simulate") or {}), "phantom": None,
+        "simulate": usual["simulate"] | (card.get("simulate") or {}), "phantom": None,
     }  # fmt: skip
     row = ("n/a", "n/a", scan.key, scan.path, "applied", "; ".join(warnings) or None, None, output.name)
-    page = output.with_name(f"{_stem(output)}.html")
+    page = output.with_name(f"{split(output)[0]}.html")
     build_applied(
         output.parent,
         page,

@@ -1,4 +1,9 @@
-"""Files that are no NIfTI in one piece, told by their first bytes: what they are, and what to do with them."""
+"""Names of NIfTI files, and files that are no NIfTI in one piece, told by their first bytes: what to do with them."""
+
+from pathlib import Path
+
+# What the name of an image ends with.
+EXTENSIONS = (".nii.gz", ".nii")
 
 GZIP = b"\x1f\x8b"
 # What a file begins with, or has at a place.
@@ -14,6 +19,17 @@ FORMATS = {
 PAGES = (b"<!doctype", b"<html", b"<?xml")
 # Bytes that are enough to tell.
 ENOUGH = 352
+
+
+def split(path: Path) -> tuple[str, str]:
+    """The name of an image without its extension, and that; empty if it has none."""
+    extension = next((extension for extension in EXTENSIONS if path.name.endswith(extension)), "")
+    return path.name.removesuffix(extension), extension
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The images that lie in a folder itself, sorted by name."""
+    return sorted(path for path in folder.iterdir() if path.name.endswith(EXTENSIONS)) if folder.is_dir() else []
 
 
 def other(start: bytes, name: str) -> str:

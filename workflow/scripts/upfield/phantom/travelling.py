@@ -82,14 +82,9 @@ def write(maps: Sequence[Path], root: Path, scanners: Sequence[str], seed: int) 
 
 def head(path: Path, generator: np.random.Generator) -> tuple[Volume, Volume, Array]:
     """A T1-weighted image drawn from a label map, its tissues (indices of `labels.NAMES`), and its brain."""
-    volume = nifti.reorient(nifti.load_labels(path))
-    mask = labels.brain(labels.indices(volume.data))
-    grid = nifti.crop(volume.grid, *nifti.bounding_box(mask, np.ceil(AROUND / volume.grid.spacing).astype(int)))
-    cut = nifti.resample(volume, grid, order=0)
-    indices = labels.indices(cut.data)
-    mask = labels.brain(indices)
-    indices = np.where(nifti.dilated(cut.with_data(mask), AROUND), indices, 0).astype(np.uint8)
-    image = labels.drawn(torch.from_numpy(indices), float(grid.spacing.min()), generator, like="T1w").numpy()
+    cut, mask = labels.cut(nifti.reorient(nifti.load_labels(path)), AROUND)
+    indices = np.where(nifti.dilated(cut.with_data(mask), AROUND), cut.data, 0).astype(np.uint8)
+    image = labels.drawn(torch.from_numpy(indices), float(cut.grid.spacing.min()), generator, like="T1w").numpy()
     return cut.with_data(WHITE * image), cut.with_data(indices), mask
 
 

@@ -56,7 +56,7 @@ def with_lesions(image: Tensor, mask: Tensor, spacing: float, most: int, generat
 
     Their edges are as sharp as voxels are.
     """
-    places = torch.nonzero(mask)
+    image, places = image.clone(), torch.nonzero(mask)
     for _ in range(int(generator.integers(0, most + 1)) if len(places) else 0):
         centre = places[int(generator.integers(len(places)))].tolist()
         radii = generator.uniform(*RADII) * generator.uniform(0.7, 1.3, 3) / spacing
@@ -70,6 +70,5 @@ def with_lesions(image: Tensor, mask: Tensor, spacing: float, most: int, generat
                 [-1 if a == axis else 1 for a in range(3)]
             )
         inside = ((1 - squares.sqrt()) * float(radii.min()) + 0.5).clamp(0, 1)
-        image = image.clone()
         image[box] *= 1 + (factor - 1) * inside
     return image

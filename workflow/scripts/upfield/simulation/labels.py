@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from upfield.image.nifti import Array
+from upfield.image import nifti
+from upfield.image.nifti import Array, Volume
 from upfield.simulation.fields import blurred, randn, smooth
 
 # Tissues by what they look like, and the numbers of FreeSurfer's lookup table (from 500 on, of what is around the brain
@@ -93,6 +94,17 @@ def indices(labels: Array) -> Array:
 def brain(tissues: Array) -> Array:
     """Where a map of indices is brain, its fluid included."""
     return np.isin(tissues, [index for index, name in enumerate(NAMES) if name not in OUTSIDE])
+
+
+def cut(volume: Volume, margin: float) -> tuple[Volume, Array]:
+    """A label map as indices of `NAMES`, cut to what is within a box `margin` mm around its brain; and the brain.
+
+    Raises ScanError if there is none.
+    """
+    inside = brain(indices(volume.data))
+    grid = nifti.crop(volume.grid, *nifti.bounding_box(inside, np.ceil(margin / volume.grid.spacing).astype(int)))
+    tissues = indices(nifti.resample(volume, grid, order=0).data)
+    return Volume(tissues, grid.affine), brain(tissues)
 
 
 def drawn(tissues: Tensor, spacing: float, generator: np.random.Generator, like: str | None = None) -> Tensor:

@@ -9,6 +9,7 @@ from upfield.catalogue import weights
 from upfield.catalogue.methods import LEARNS_FROM, facts
 from upfield.catalogue.rules import hint
 from upfield.errors import UpfieldError
+from upfield.image import formats
 from upfield.image.intensity import UNIT
 from upfield.image.nifti import SAME, Scale
 from upfield.preprocess import template
@@ -223,7 +224,7 @@ def _check_redraw(config: Mapping[str, Any]) -> None:
 
 def label_maps(folder: str) -> list[Path]:
     """The label maps in a folder, sorted by name. Raises UpfieldError if there is none."""
-    found = sorted(path for path in Path(folder).glob("*.nii*") if path.name.endswith((".nii", ".nii.gz")))
+    found = formats.images_in(Path(folder))
     if not found:
         raise UpfieldError(f"config: simulate.redraw.labels is {folder}, where no label map (.nii, .nii.gz) is")
     return found

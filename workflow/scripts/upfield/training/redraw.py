@@ -160,18 +160,15 @@ class Redraw:
 def _of_map(path: Path, spacing: float) -> _Subject:
     try:
         volume = nifti.reorient(nifti.load_labels(path))
-        volume = nifti.resample(volume, nifti.regrid(volume, spacing), order=0)
-        mask = labels.brain(labels.indices(volume.data))
-        grid = nifti.crop(volume.grid, *nifti.bounding_box(mask, int(np.ceil(MARGIN / spacing))))
+        tissues, mask = labels.cut(nifti.resample(volume, nifti.regrid(volume, spacing), order=0), MARGIN)
     except ScanError as error:
         raise UpfieldError(
             f"{path}: {error}; simulate.redraw.labels takes label maps with FreeSurfer's numbers"
         ) from None
-    tissues = labels.indices(nifti.resample(volume, grid, order=0).data)
-    mask = labels.brain(tissues)
     # Of the validation PSNR, for which nothing here is used; the brain is 0 to 1.
-    held = contents(None, np.zeros(grid.shape, dtype=np.float32), mask, 1.0)
-    return _Subject(path.name.split(".")[0], torch.from_numpy(tissues), spacing, mask, _kept(mask, spacing), held)
+    held = contents(None, np.zeros(mask.shape, dtype=np.float32), mask, 1.0)
+    image = torch.from_numpy(tissues.data)
+    return _Subject(path.name.split(".")[0], image, spacing, mask, _kept(mask, spacing), held)
 
 
 def _kept(mask: Array, spacing: float) -> Array:
