@@ -27,7 +27,14 @@ NOISY = CLEAN | {"noise": [0.02, 0.2]}
 
 
 def settings(ranges=NOISY, **others):
-    usual = {"contrast": 1.0, "contrasts": 0.0, "lesions": 0, "keeps_contrast": False, "normalize": "percentile"}
+    usual = {
+        "contrast": 1.0,
+        "contrasts": 0.0,
+        "lesions": 0,
+        "boxes": 0,
+        "keeps_contrast": False,
+        "normalize": "percentile",
+    }
     return Settings(ranges=ranges, **{**usual, "seed": 3, **others})
 
 
@@ -134,6 +141,40 @@ def test_maps_are_drawn_beside_the_scans(stores, tmp_path):
     assert np.abs(first["target"] - second["target"])[inside].mean() > 0.05
     patches = draw(redraw.drawn(0), Sampling((16, 16, 16), 4, 0.9, 0), 0)
     assert len(patches) == 12 and {tuple(patch["source"].shape) for patch in patches} == {(1, 16, 16, 16)}
+
+
+def test_boxes_are_parts_of_the_brain_with_an_acquisition_each(tmp_path):
+    image, brain = (np.pad(array, 24) for array in head(0))
+    write_store(tmp_path / "sub-01.safetensors", image / 140, image / 140, brain, 1.0, anatomy=(image, 1.0))
+    given = [Store(tmp_path / "sub-01.safetensors")]
+    plain = Redraw(settings(CLEAN, boxes=3, keeps_contrast=True), given, [], CPU, patch=16)
+    boxes = plain.drawn(0)
+    assert len(plain) == len(boxes) == 3
+    places = []
+    for box in map(whole, boxes):
+        inside = box["mask"] > 0
+        assert box["mask"].shape == (24, 24, 24), "eight voxels more than a patch"
+        assert inside.mean() > 0.1
+        assert np.abs(box["source"] - box["target"])[inside].mean() < 0.05, "its edges are as right as its middle"
+        # Of a brain of which it is a part: narrower than the whole.
+        assert np.ptp(box["target"][inside]) < 1.2
+        places.append(np.argwhere(inside).mean(axis=0))
+    assert np.ptp(places, axis=0).max() > 1, "elsewhere each time"
+    noisy = Redraw(settings(boxes=3, keeps_contrast=True), given, [], CPU, patch=16)
+    first, again, later = noisy.drawn(0), noisy.drawn(0), noisy.drawn(1)
+    assert all(np.array_equal(whole(a)["source"], whole(b)["source"]) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(whole(first[0])["source"], whole(later[0])["source"])
+    noise = [np.std((one["source"] - one["target"])[one["mask"] > 0]) for one in map(whole, first)]
+    assert max(noise) > 1.2 * min(noise)
+
+
+def test_boxes_keep_the_targets_where_contrasts_are_learned(stores):
+    (box,) = Redraw(settings(boxes=1), stores[:1], [], CPU, patch=4).drawn(0)
+    target, kept = whole(box)["target"], whole(stores[0])["target"]
+    assert target.shape == (12, 12, 12)
+    places = np.lib.stride_tricks.sliding_window_view(kept, target.shape)
+    assert (places == target).all(axis=(3, 4, 5)).any()
+    assert float(box.read((-1, 0, 0), (1, 1, 1))["target"]) == kept[0, 0, 0]
 
 
 def test_a_map_that_is_none_is_named(stores, tmp_path):

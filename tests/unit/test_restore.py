@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 from upfield import methods
 from upfield.image.gaussian import blurred
-from upfield.methods.restore import BESIDE, NEAREST, SIGMAS, fingerprint
+from upfield.methods.restore import BESIDE, NEAREST, SIGMAS, cubes, fingerprint, voxels
 from upfield.study.config import method_settings
 from upfield.training.optimisers import Optimisers
 
@@ -38,11 +38,13 @@ def test_it_starts_as_the_identity():
 def test_noise_and_thick_slices_show_in_the_fingerprint():
     image = textured()
     plain, noise = fingerprint(image), fingerprint(noisy(image, 0.1))
-    assert plain.shape == (2, 9)
-    assert (noise[:, :3] > plain[:, :3] + 0.3).all(), "at the distance of 1 voxel"
+    assert plain.shape == (2, 18)
+    assert (noise[:, :6] > plain[:, :6] + 0.3).all(), "at the distance of 1 voxel"
     thick = torch.from_numpy(ndimage.gaussian_filter(image.numpy(), (0, 0, 0, 0, 3)))
     lost = plain - fingerprint(thick)
-    assert (lost[:, 2] > 0.5).all() and (lost[:, 2] > 2 * lost[:, :2].abs().amax(dim=1)).all(), "along Z"
+    for number in (4, 5):
+        across = lost[:, number - 4 : number : 2].abs().amax(dim=1)
+        assert (lost[:, number] > 0.5).all() and (lost[:, number] > 2 * across).all(), "along Z"
     # Twice the signal is as much more of everything.
     assert fingerprint(2 * image) - plain == pytest.approx(np.log(2), abs=0.05)
 
@@ -52,7 +54,24 @@ def test_what_is_flat_says_nothing():
     alone = image.clone()
     alone[..., :12] = 0.0
     # Along X and Y, along which nothing ends.
-    assert fingerprint(alone)[:, :2] == pytest.approx(fingerprint(image)[:, :2], abs=0.1)
+    assert fingerprint(alone)[:, :4] == pytest.approx(fingerprint(image)[:, :4], abs=0.1)
+
+
+def test_edges_that_are_few_are_told_from_noise():
+    image = torch.zeros(1, 1, 32, 32, 32)
+    image[:, :, 16:] = 1.0
+    edge, noise = fingerprint(noisy(image, 0.01))[0], fingerprint(noisy(torch.zeros_like(image), 0.125))[0]
+    # About as large squares along X, and far smaller roots.
+    assert float(edge[0]) == pytest.approx(float(noise[0]), abs=0.3)
+    assert edge[1] < noise[1] - 1
+
+
+def test_voxels_of_a_cube_become_channels_and_come_back():
+    image = torch.randn(2, 3, 4, 6, 8)
+    packed = cubes(image)
+    assert packed.shape == (2, 24, 2, 3, 4)
+    assert torch.equal(packed[0, :8, 1, 2, 3].sort().values, image[0, 0, 2:4, 4:6, 6:8].flatten().sort().values)
+    assert torch.equal(voxels(packed), image)
 
 
 def test_images_of_a_batch_do_not_see_each_other():

@@ -16,8 +16,10 @@ from upfield.methods.supervised import Supervised
 FACTS = built_in("restore")
 # Standard deviations of the Gaussians between which the bands lie, voxels.
 SIGMAS = (0.6, 1.0, 1.6, 2.5)
-# Distances at which second differences tell of noise and resolution, voxels; below this square there is none.
-DISTANCES, FLAT = (1, 2, 4), 1e-10
+# Distances at which second differences tell of noise and resolution, voxels; below this there is none.
+DISTANCES, FLAT = (1, 2, 4), 1e-5
+# Voxels of a cube with an edge of two.
+CUBE = 8
 # Numbers that stand for an image, and the factor by which bands are about as large as the image.
 NUMBERS, LOUDER = 32, 4.0
 # What is added beside the bands is between these, normalized units.
@@ -41,7 +43,9 @@ class Restorer(Supervised):
 
     def __init__(self, *, base: int, blocks: int, in_channels: int = 1, **shared: Any) -> None:
         network = BandMixer(base, blocks, in_channels)
-        super().__init__(network, input_residual=True, in_channels=in_channels, outputs=len(SIGMAS) + 1, **shared)
+        super().__init__(
+            network, input_residual=True, in_channels=in_channels, outputs=CUBE * (len(SIGMAS) + 1), **shared
+        )
         self.divisor = FACTS.divisor({})
 
     def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
@@ -56,31 +60,32 @@ class Restorer(Supervised):
 
 
 class BandMixer(nn.Module):
-    """What is to be added to the first channel of (B, C, X, Y, Z): a U-Net of three halvings over bands of it.
+    """What is to be added to the first channel of (B, C, X, Y, Z): a U-Net over bands of it, at half the resolution.
 
-    Further contrasts are shown to it as they are.
+    The eight voxels of a cube are channels there, and come out as voxels: each has weights of its own, with a third of
+    the arithmetic. Two halvings follow. Further contrasts are shown to it as they are.
     """
 
     def __init__(self, base: int, blocks: int, in_channels: int) -> None:
         super().__init__()
-        widths = [base, 2 * base, 4 * base, 8 * base]
+        widths = [base, 2 * base, 4 * base]
         bands = len(SIGMAS) + 1
         self.numbers = nn.Sequential(
-            nn.Linear(3 * len(DISTANCES), NUMBERS),
+            nn.Linear(6 * len(DISTANCES), NUMBERS),
             nn.LeakyReLU(SLOPE),
             nn.Linear(NUMBERS, NUMBERS),
             nn.LeakyReLU(SLOPE),
         )
-        self.stem = nn.Conv3d(bands + in_channels - 1, base, 3, padding=1)
+        self.stem = nn.Conv3d(CUBE * (bands + in_channels - 1), base, 3, padding=1)
         self.steer = _Steered(base)
+        self.first = nn.ModuleList(_Block(base) for _ in range(blocks))
         self.encoder = nn.ModuleList(_Level(a, b, blocks) for a, b in itertools.pairwise(widths))
         self.up = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in itertools.pairwise(widths))
-        self.decoder = nn.ModuleList(_Block(width) for width in widths[1:-1])
-        self.fine = nn.Conv3d(base, base, 3, padding=1)
+        self.decoder = nn.ModuleList(_Block(width) for width in widths[:-1])
         self.everywhere = nn.Linear(NUMBERS, bands)
         nn.init.zeros_(self.everywhere.weight)
         nn.init.zeros_(self.everywhere.bias)
-        self.last = nn.Conv3d(base, bands, 3, padding=1)
+        self.last = nn.Conv3d(base, CUBE * bands, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, X, Y, Z) -> (B, 1, X, Y, Z), sizes multiples of 8."""
@@ -88,20 +93,33 @@ class BandMixer(nn.Module):
         numbers = self.numbers(fingerprint(image))
         smooth = [image, *(blurred(image, (sigma,) * 3, math.ceil(3 * sigma)) for sigma in SIGMAS)]
         bands = torch.cat([fine - coarse for fine, coarse in itertools.pairwise(smooth)], dim=1)
-        shown = torch.cat([LOUDER * bands, smooth[-1], x[:, 1:]], dim=1)
-        first = functional.leaky_relu(self.steer(self.stem(shown), numbers), SLOPE)
-        levels, here = [first], first
+        shown = cubes(torch.cat([LOUDER * bands, smooth[-1], x[:, 1:]], dim=1))
+        here = functional.leaky_relu(self.steer(self.stem(shown), numbers), SLOPE)
+        for block in self.first:
+            here = block(here, numbers)
+        levels = [here]
         for level in self.encoder:
-            here = level(here, numbers)
-            levels.append(here)
-        for depth in (2, 1):
-            raised = functional.interpolate(self.up[depth](here), scale_factor=2, mode="nearest")
-            here = self.decoder[depth - 1](levels[depth] + raised, numbers)
-        raised = functional.interpolate(self.up[0](here), scale_factor=2, mode="trilinear", align_corners=False)
-        here = functional.leaky_relu(first + raised, SLOPE)
-        here = here + functional.leaky_relu(self.fine(here), SLOPE)
-        more = torch.tanh(self.last(here) + self.everywhere(numbers)[:, :, None, None, None])
+            levels.append(level(levels[-1], numbers))
+        here = levels.pop()
+        for up, block in zip(reversed(self.up), reversed(self.decoder), strict=True):
+            raised = functional.interpolate(up(here), scale_factor=2, mode="nearest")
+            here = block(levels.pop() + raised, numbers)
+        more = torch.tanh(voxels(self.last(here)) + self.everywhere(numbers)[:, :, None, None, None])
         return (bands * more[:, :-1]).sum(dim=1, keepdim=True) + BESIDE * more[:, -1:]
+
+
+def cubes(x: Tensor) -> Tensor:
+    """(B, C, X, Y, Z) -> (B, 8C, X/2, Y/2, Z/2): the voxels of each cube of 2 x 2 x 2 as channels."""
+    b, c, *size = x.shape
+    split = x.reshape(b, c, *(part for length in size for part in (length // 2, 2)))
+    return split.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, CUBE * c, *(length // 2 for length in size))
+
+
+def voxels(x: Tensor) -> Tensor:
+    """What `cubes` was given, from what it gave."""
+    b, c, *size = x.shape
+    split = x.reshape(b, c // CUBE, 2, 2, 2, *size).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return split.reshape(b, c // CUBE, *(2 * length for length in size))
 
 
 class _Steered(nn.Module):
@@ -153,20 +171,22 @@ class _Level(nn.Module):
 
 
 def fingerprint(image: Tensor) -> Tensor:
-    """Noise and resolution of images (B, 1, X, Y, Z) as numbers (B, 9).
+    """Noise and resolution of images (B, 1, X, Y, Z) as numbers (B, 18).
 
-    Natural logarithms of the root mean square of second differences along X, Y and Z over each distance, where the
-    image is not flat: outside the brain it often is.
+    Natural logarithms of the means of second differences along X, Y and Z over each distance, of their squares and of
+    their roots (of which edges, which are few, change little), where the image is not flat: outside the brain it
+    often is.
     """
     found = []
     for distance in DISTANCES:
         for axis in range(2, 5):
             size = image.shape[axis] - 2 * distance
             left, middle, right = (image.narrow(axis, step * distance, size) for step in range(3))
-            square = (middle - (left + right) / 2).square().flatten(1)
-            rough = (square > FLAT).to(square.dtype)
-            mean = (square * rough).sum(dim=1) / rough.sum(dim=1).clamp(min=1)
-            found.append(torch.log(mean + 1e-6) / 2 + 3)
+            difference = (middle - (left + right) / 2).abs().flatten(1)
+            rough = (difference > FLAT).to(difference.dtype)
+            many = rough.sum(dim=1).clamp(min=1)
+            square, root = (((difference**power) * rough).sum(dim=1) / many for power in (2, 0.5))
+            found += [torch.log(square + 1e-6) / 2 + 3, 2 * torch.log(root + 1e-3) + 3]
     return torch.stack(found, dim=1)
 
 

@@ -83,7 +83,7 @@ class Methods:
         simulate = self.config["simulate"]
         if simulate["redraw"] is None:
             return None
-        own = {key: simulate["redraw"].get(key, 0) for key in ("contrasts", "lesions")}
+        own = {key: simulate["redraw"].get(key, 0) for key in ("contrasts", "lesions", "boxes")}
         normalize = self.config["preprocess"]["normalize"]["method"]
         own["keeps_contrast"] = self.keep_contrast
         return {"ranges": simulate["ranges"], "contrast": simulate["contrast"], **own, "normalize": normalize}

@@ -1,13 +1,14 @@
 """Sources that are drawn anew in every epoch of training (`simulate.redraw`), from targets and from label maps.
 
-As many as there are targets and maps, held in memory; drawn on the device that trains. What is drawn is a function of
-(seed, epoch, number of the target or map) alone, so that a run that is resumed sees the same.
+As many as there are targets and maps, held in memory; drawn on the device that trains. With `boxes` an acquisition is
+of a part of a volume alone: so many more are seen in the same time. What is drawn is a function of (seed, epoch, number
+of the target or map, and of the box) alone, so that a run that is resumed sees the same.
 """
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from upfield.errors import ScanError, UpfieldError
 from upfield.image import intensity, nifti
+from upfield.image.intensity import Scaling
 from upfield.image.nifti import Array, Volume
 from upfield.patches import SOURCE, TARGET, Store, contents
 from upfield.preprocess.grid import MARGIN, SOURCE_MARGIN
@@ -30,6 +32,13 @@ VALIDATED = 2**31
 TRIES, FLAT = 8, 0.04
 # Percentile of an anatomy that is 1 before its contrast is changed.
 TOP = 0.99
+# Voxels by which a box is larger than a patch, so that patches differ in place, and those that are drawn around it and
+# cut off, where an acquisition of a part is not that of the whole.
+LARGER, RIM = 8, 8
+# Of so many brain voxels of a map, one can be the centre of a box.
+CENTRES = 50
+# How much wider the intensities of a brain are than those of a box.
+WIDER = (0.95, 1.4)
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,8 @@ class Settings:
         Share of the draws of a scan that have another contrast, 0 to 1.
     lesions
         How many lesions an image has at most.
+    boxes
+        How many parts of each volume are drawn, each with an acquisition of its own; 0: volumes are drawn whole.
     keeps_contrast
         Whether the target of a draw is the image that was acquired, on the source's own scale; else it is the target as
         it is.
@@ -60,6 +71,7 @@ class Settings:
     contrast: float
     contrasts: float
     lesions: int
+    boxes: int
     keeps_contrast: bool
     normalize: str
     seed: int
@@ -69,15 +81,25 @@ class Settings:
 class _Subject:
     """What sources are drawn from: magnitudes, or a map of tissues; (X, Y, Z) of voxels of `spacing` mm.
 
-    `mask` is its brain, `kept` what is left of a source, and `store` what a store of it holds whatever is drawn.
+    `mask` is its brain, of which `centres` are some voxels, and `kept` what is left of a source; `target` is that of
+    its store, `background` what that is around the brain, and `range` its robust width.
     """
 
     name: str
     image: Tensor
     spacing: float
     mask: Array
+    centres: Array
     kept: Array
-    store: Mapping[str, Tensor]
+    target: Array
+    background: float
+    range: float
+
+    def cut(self, corner: Sequence[int], edge: int) -> "_Subject":
+        """A cube of it, smaller where it ends."""
+        box = tuple(slice(low, low + edge) for low in corner)
+        parts = {name: getattr(self, name)[box] for name in ("image", "mask", "kept", "target")}
+        return replace(self, **parts)
 
 
 class Redraw:
@@ -86,25 +108,33 @@ class Redraw:
     Of other contrasts, lesions and label maps nothing but the same contrast can be learned: `keeps_contrast`.
     """
 
-    def __init__(self, settings: Settings, stores: Sequence[Store], maps: Sequence[Path], device: torch.device) -> None:
-        """`maps` are label maps, which are brought to the voxels of the stores.
+    def __init__(
+        self, settings: Settings, stores: Sequence[Store], maps: Sequence[Path], device: torch.device, patch: int = 0
+    ) -> None:
+        """`maps` are label maps, which are brought to the voxels of the stores; `patch` is the edge that boxes are for.
 
         Raises UpfieldError if a store holds no anatomy, or a map cannot be read.
         """
-        self.settings, self.device = settings, device
+        self.settings, self.device, self.edge = settings, device, patch + LARGER
         self.kinds = protocol.protocols(settings.ranges)
         self.subjects = [self._of_store(store) for store in stores]
         spacing = min(subject.spacing for subject in self.subjects)
         self.subjects += [_of_map(path, spacing) for path in maps]
 
     def __len__(self) -> int:
-        """How many volumes an epoch has."""
-        return len(self.subjects)
+        """How many volumes, or boxes, an epoch has."""
+        return len(self.subjects) * max(self.settings.boxes, 1)
 
     def drawn(self, epoch: int) -> list[Store]:
         """The stores of an epoch, in memory."""
         started = time.monotonic()
-        stores = [self._drawn(subject, epoch, number) for number, subject in enumerate(self.subjects)]
+        stores = []
+        for number, subject in enumerate(self.subjects):
+            start = [REDRAWN, self.settings.seed, epoch, number]
+            if not self.settings.boxes:
+                stores.append(self._drawn(subject, np.random.default_rng(start)))
+            for box in range(self.settings.boxes):
+                stores.append(self._box(subject, np.random.default_rng([*start, box])))
         seconds = time.monotonic() - started
         what = "validation" if epoch == VALIDATED else f"epoch {epoch + 1}"
         logging.info("%s: drew %d sources anew in %.1f s", what, len(stores), seconds)
@@ -117,31 +147,37 @@ class Redraw:
         top = max(float(np.quantile(image.numpy()[mask], TOP)), 1e-6)
         if not self.settings.keeps_contrast:
             image = torch.from_numpy(simple.flattened(image.numpy(), self.settings.contrast, top)).float()
-        held = contents(None, whole[TARGET].numpy(), mask, store.range)
-        return _Subject(store.name, image / top, spacing, mask, _kept(mask, spacing), held)
+        target = whole[TARGET][0].numpy()
+        fixed = target, float(target[0, 0, 0]), store.range
+        return _Subject(store.name, image / top, spacing, mask, store.centres, _kept(mask, spacing), *fixed)
 
-    def _drawn(self, subject: _Subject, epoch: int, number: int) -> Store:
-        generator = np.random.default_rng([REDRAWN, self.settings.seed, epoch, number])
-        mask = torch.from_numpy(subject.mask).to(self.device)
+    def _box(self, subject: _Subject, generator: np.random.Generator) -> Store:
+        """A part of a subject, around a voxel of its brain."""
+        edge, size = self.edge + 2 * RIM, subject.mask.shape
+        centre = subject.centres[generator.integers(len(subject.centres))]
+        corner = [int(np.clip(c - edge // 2, 0, max(n - edge, 0))) for c, n in zip(centre, size, strict=True)]
+        return self._drawn(subject.cut(corner, edge), generator, [RIM if length > edge else 0 for length in size])
+
+    def _drawn(self, subject: _Subject, generator: np.random.Generator, rim: Sequence[int] = (0, 0, 0)) -> Store:
+        """What is acquired of a subject, without `rim` voxels of each side."""
+        mask = torch.from_numpy(np.ascontiguousarray(subject.mask)).to(self.device)
         image = self._image(subject, mask, generator)
         image = contrast.with_lesions(image, mask, subject.spacing, self.settings.lesions, generator)
         acquisition = protocol.one_of(self.kinds, generator)
         scan = acquire(image, subject.spacing, acquisition, generator).on(image.shape).cpu().numpy()
-        scan = np.where(subject.kept, scan, 0)
-        scaling = intensity.fit(scan, subject.mask, self.settings.normalize)
-        held = {name: value for name, value in subject.store.items() if name != "background"}
-        background = {SOURCE: torch.tensor([scaling.background])}
-        held[SOURCE] = torch.from_numpy(scaling.apply(scan))[None].half()
+        inner = tuple(slice(cut, length - cut) for cut, length in zip(rim, scan.shape, strict=True))
+        mask_, scan = subject.mask[inner], np.where(subject.kept, scan, 0)[inner]
+        scaling = intensity.fit(scan, mask_, self.settings.normalize)
+        if self.settings.boxes:
+            scaling = _of_brain(scaling, generator)
+        target, outside, width = subject.target[inner], subject.background, subject.range
         if self.settings.keeps_contrast:
-            target = np.where(subject.mask, image.cpu().numpy(), 0)
-            held[TARGET] = torch.from_numpy(scaling.apply(target))[None].half()
-            background[TARGET] = background[SOURCE]
-            low, high = intensity.robust_range(target, subject.mask)
-            held["range"] = torch.tensor([(high - low) / scaling.scale])
-        else:
-            background[TARGET] = subject.store["background"]
-        held["background"] = torch.cat(list(background.values()))
-        return Store(subject.name, held)
+            shown = np.where(mask_, image.cpu().numpy()[inner], 0)
+            low, high = intensity.robust_range(shown, mask_)
+            target, outside, width = scaling.apply(shown), scaling.background, (high - low) / scaling.scale
+        held = contents(scaling.apply(scan), target, mask_, width)
+        held |= {side: held[side].half() for side in (SOURCE, TARGET)[: 1 + self.settings.keeps_contrast]}
+        return Store(subject.name, held | {"background": torch.tensor([scaling.background, outside])})
 
     def _image(self, subject: _Subject, mask: Tensor, generator: np.random.Generator) -> Tensor:
         """What is acquired; a contrast in which hardly anything of the brain can be told apart is drawn again."""
@@ -165,10 +201,16 @@ def _of_map(path: Path, spacing: float) -> _Subject:
         raise UpfieldError(
             f"{path}: {error}; simulate.redraw.labels takes label maps with FreeSurfer's numbers"
         ) from None
-    # Of the validation PSNR, for which nothing here is used; the brain is 0 to 1.
-    held = contents(None, np.zeros(mask.shape, dtype=np.float32), mask, 1.0)
-    image = torch.from_numpy(tissues.data)
-    return _Subject(path.name.split(".")[0], image, spacing, mask, _kept(mask, spacing), held)
+    # Targets are what is drawn, and of no map anything is measured.
+    fixed = np.zeros(mask.shape, dtype=np.float32), 0.0, 1.0
+    name, image = path.name.split(".")[0], torch.from_numpy(tissues.data)
+    return _Subject(name, image, spacing, mask, np.argwhere(mask)[::CENTRES], _kept(mask, spacing), *fixed)
+
+
+def _of_brain(scaling: Scaling, generator: np.random.Generator) -> Scaling:
+    """The scaling of a brain of which a part is known."""
+    width = scaling.scale * float(generator.uniform(*WIDER))
+    return Scaling(scaling.offset - (width - scaling.scale) * float(generator.random()), width)
 
 
 def _kept(mask: Array, spacing: float) -> Array:

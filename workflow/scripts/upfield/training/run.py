@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +101,10 @@ def train_model(
     if drawn is not None:
         known += [drawn, [digest(path) for path in maps]]
         how, device = Settings(**drawn, seed=options.seed), choose(options.device)
-        redraw = Redraw(how, data["train"], maps, device)
+        redraw = Redraw(how, data["train"], maps, device, max(options.patch))
         if how.keeps_contrast:
             # The targets of the study are on another scale than what is learned here.
-            data["val"] = Redraw(how, data["val"], [], device).drawn(VALIDATED)
+            data["val"] = Redraw(replace(how, boxes=0), data["val"], [], device).drawn(VALIDATED)
     trainer = Trainer(network, data["train"], data["val"], options, folder, digest(known), redraw)
     run = trainer.fit(preview)
     if processes.rank() > 0:
