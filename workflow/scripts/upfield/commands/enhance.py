@@ -14,7 +14,12 @@ MADE = ("_desc-", "_mask.", "_dseg.", "_probseg.")
 
 @click.command(short_help="Enhance scans: files, folders, DICOM series, BIDS datasets.")
 @click.argument("scans", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--model", required=True, help="Folder of a trained model, or the name of one that comes with Upfield.")
+@click.option(
+    "--model",
+    default="restore",
+    show_default=True,
+    help="Folder of a trained model, or the name of one that comes with Upfield.",
+)
 @click.option(
     "-o",
     "--output",
@@ -36,11 +41,15 @@ def enhance(
 ) -> None:
     """Enhance SCANS with a trained model.
 
+    Without a model of your own it is `restore`, which comes with Upfield: it takes noise and blur of any contrast away,
+    at 1 mm, and changes no contrast.
+
     A scan is a NIfTI file or the folder of a DICOM series; of any other folder, a BIDS dataset for one, all NIfTI files
     in it are taken that are no derivatives. Beside each image lie a sidecar, which says what was done, and a page with
     input, output and what to be careful about. A scan that cannot be used does not stop the others.
 
     \b
+    upfield enhance sub-01_T1w.nii.gz
     upfield enhance sub-01_T1w.nii.gz --model results/my-study/models/upfield/fold-0_seed-42
     upfield enhance my-bids --model my-model --output enhanced
     """
