@@ -75,7 +75,7 @@ def section(page: Page) -> Page:
 
 
 def test_only_a_study_with_harmonization_metrics_has_the_section(page, tmp_path):
-    assert [a["id"] for a in page.all("section")] == [*SECTIONS[:5], "harmonization", *SECTIONS[5:]]
+    assert [a["id"] for a in page.all("section")] == [*SECTIONS[:2], "harmonization", *SECTIONS[2:]]
     make_study(tmp_path)
     plain = render(tmp_path, [])
     assert "harmonization" not in [a["id"] for a in plain.all("section")] and 'href="#harmonization"' not in plain.html

@@ -24,7 +24,7 @@ def applies(context):
     return not context.table["inventory"].empty
 
 
-SECTION = Section(id="scanners", title="Scanners", order=310, of=StudyContext, build=build, applies=applies)
+SECTION = Section(id="scanners", title="Scanners", order=1041, of=StudyContext, build=build, applies=applies)
 '''
 
 

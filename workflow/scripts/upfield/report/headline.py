@@ -24,13 +24,17 @@ SMALL = 10  # test subjects below which the headline asks for caution
 class Headline:
     """An `answer` of one sentence, the `details` behind it, and what other models `add` to the supervised one.
 
-    `add` is None where there is nothing to compare; `cautions` may be empty.
+    `add` is None where there is nothing to compare; `cautions` may be empty. `best` and `rival` are what the answer
+    compares, empty where nothing is, and `state` what it amounts to: yes, no, open, or none where nothing was measured.
     """
 
     answer: str
     details: str
     add: str | None
     cautions: list[str]
+    state: str = "none"
+    best: str = ""
+    rival: str = ""
 
 
 def headline(scores: Mapping[str, pd.DataFrame], comparisons: pd.DataFrame, external: Collection[str] = ()) -> Headline:
@@ -44,7 +48,7 @@ def headline(scores: Mapping[str, pd.DataFrame], comparisons: pd.DataFrame, exte
     values = scores[metric]
     means = values.mean().dropna().sort_values(ascending=metric not in HIGHER, kind="stable")
     if not len(means):
-        nothing = f"The study holds no {_name(metric)} on a test split."
+        nothing = f"The study holds no {metric_name(metric)} on a test split."
         return Headline("No verdict: nothing was measured.", nothing, None, [])
     free = [method for method in means.index if method in MODEL_FREE]
     networks = [method for method in means.index if method not in MODEL_FREE and method not in external]
@@ -58,7 +62,7 @@ def headline(scores: Mapping[str, pd.DataFrame], comparisons: pd.DataFrame, exte
     add = None
     if models and SUPERVISED in networks and {best, rival} != {models[0], SUPERVISED}:
         judged = _judge(scores, comparisons, models[0], SUPERVISED)
-        many = f" (the best of {len(models)} by {_name(metric)})" if len(models) > 1 else ""
+        many = f" (the best of {len(models)} by {metric_name(metric)})" if len(models) > 1 else ""
         add = f"Do other models add anything to the supervised U-Net ({SUPERVISED})? {judged}{many}."
     if not named and (not networks or not free):
         missing, other = ("network", "model-free baselines") if not networks else ("baseline", "trained networks")
@@ -85,7 +89,8 @@ def headline(scores: Mapping[str, pd.DataFrame], comparisons: pd.DataFrame, exte
         details.append(f"Beside them {_reached(scores, others[0], many)}.")
     details += _reach(comparisons, metric, best, rival)
     answer = f"{_judge(scores, comparisons, best, rival)}."
-    return Headline(answer, " ".join(details), add, _cautions(n, picked))
+    state = next((state for word, state in (("Yes:", "yes"), ("No:", "no")) if answer.startswith(word)), "open")
+    return Headline(answer, " ".join(details), add, _cautions(n, picked), state, best, rival)
 
 
 def _judge(scores: Mapping[str, pd.DataFrame], comparisons: pd.DataFrame, method: str, rival: str) -> str:
@@ -106,8 +111,8 @@ def _judge(scores: Mapping[str, pd.DataFrame], comparisons: pd.DataFrame, method
         word = {decide.BETTER: "Yes", decide.UNDECIDED: "Not shown", decide.WORSE: "No"}[gain.decision]
     else:
         mixed = decide.UNDECIDED not in told
-        word = f"{words[gain.decision]} by {_name(first)}{' and' if mixed else ','} " + ", ".join(
-            f"{words[found.decision]} by {_name(name)}" for name, found in heard.items()
+        word = f"{words[gain.decision]} by {metric_name(first)}{' and' if mixed else ','} " + ", ".join(
+            f"{words[found.decision]} by {metric_name(name)}" for name, found in heard.items()
         )
         word = f"Mixed, {word}" if mixed else word[:1].upper() + word[1:]
     verb = {
@@ -115,18 +120,18 @@ def _judge(scores: Mapping[str, pd.DataFrame], comparisons: pd.DataFrame, method
         decide.UNDECIDED: f"the mean of {method} differs from that of {rival} by",
         decide.WORSE: f"{method} does worse than {rival}:",
     }[gain.decision]
-    interval = f"{_kind(gain)} {_interval(gain, first)}" if gain.bounded else "no interval"
+    interval = f"{_kind(gain)} {bounds(gain, first)}" if gain.bounded else "no interval"
     text = f"{word}: {verb} {amount(gain.mean, first)} ({interval}, n{NBSP}={NBSP}{gain.n}{_p(gain)})"
     for name, found in beside.items():
-        within = f" ({_kind(found)} {_interval(found, name)}{_p(found)})" if found.bounded else ""
-        text += f" and {_name(name)} {signed(found.mean, _digits(name))}{within}"
+        within = f" ({_kind(found)} {bounds(found, name)}{_p(found)})" if found.bounded else ""
+        text += f" and {metric_name(name)} {signed(found.mean, _digits(name))}{within}"
     return text
 
 
 def _claim(metric: str, method: str, rivals: list[str], comparisons: pd.DataFrame) -> str:
     """What was named before the run, and whether the method is no worse where a margin was named too."""
     against = rivals[0] if len(rivals) == 1 else f"every one of {', '.join(rivals)}, corrected among themselves"
-    text = f"Named before the run as what decides: {_name(metric)} of {method} against {against}."
+    text = f"Named before the run as what decides: {metric_name(metric)} of {method} against {against}."
     found = {rival: decide.between(comparisons, method, rival, metric).non_inferior for rival in rivals}
     shown = [f"to {rival}" for rival, said in found.items() if said == "shown"]
     if any(found.values()):
@@ -153,7 +158,7 @@ def _reach(comparisons: pd.DataFrame, metric: str, method: str, rival: str) -> l
 def _reached(scores: Mapping[str, pd.DataFrame], method: str, aside: str = "") -> str:
     """A method and its mean values."""
     (first, values), *others = scores.items()
-    also = "".join(f" ({_name(name)} {table[method].mean():.3f})" for name, table in others if method in table)
+    also = "".join(f" ({metric_name(name)} {table[method].mean():.3f})" for name, table in others if method in table)
     return f"{method}{aside.rstrip()} {'reaches ' if aside else 'at '}{level(values[method].mean(), first)}{also}"
 
 
@@ -170,7 +175,8 @@ def _cautions(n: int, networks: int) -> list[str]:
     return result
 
 
-def _interval(value: Compared, metric: str) -> str:
+def bounds(value: Compared, metric: str) -> str:
+    """The bounds of a difference: "−0.30 to +1.90"."""
     return f"{signed(value.low, _digits(metric))} to {signed(value.high, _digits(metric))}"
 
 
@@ -187,7 +193,7 @@ def _p(value: Compared) -> str:
     return f", {name}{NBSP}<{NBSP}0.001" if value.p < 0.001 else f", {name}{NBSP}={NBSP}{value.p:.2g}"
 
 
-def _name(metric: str) -> str:
+def metric_name(metric: str) -> str:
     """A metric in a sentence, without its unit."""
     return LABELS.get(metric, metric.replace("_", " ")).removesuffix(" (dB)")
 
@@ -199,7 +205,7 @@ def _digits(metric: str) -> int:
 def amount(value: float, metric: str) -> str:
     """A difference with its sign, unit and metric: "+2.00 dB PSNR"."""
     unit = KNOWN[metric].unit if metric in KNOWN else ""
-    return f"{signed(value, _digits(metric))} {f'{unit} ' if unit in ('dB', '%') else ''}{_name(metric)}"
+    return f"{signed(value, _digits(metric))} {f'{unit} ' if unit in ('dB', '%') else ''}{metric_name(metric)}"
 
 
 def level(value: float, metric: str) -> str:

@@ -51,4 +51,4 @@ def validation(issues: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-SECTION = Section(id="cohort", title="Cohort", order=300, of=MeasuredContext, build=build)
+SECTION = Section(id="cohort", title="Cohort", order=1040, of=MeasuredContext, build=build)

@@ -67,4 +67,4 @@ def _view(volumes: subject.SubjectVolumes, subjects: int) -> dict[str, Any]:
     }
 
 
-SECTION = Section(id="images", title="Images", order=1100, of=MeasuredContext, build=build)
+SECTION = Section(id="images", title="Images", order=150, of=MeasuredContext, build=build)

@@ -24,7 +24,7 @@ def build(context: MeasuredContext) -> dict[str, Any]:
         "boards": boards(board, methods),
         "filters": filters(board),
         "definitions": tables.records(table["metrics/definitions"]),
-        "charts": _charts(context.scores, board, methods),
+        "charts": subject_charts(context)[1:],
         "extremes": extremes(psnr[[method for method in methods if method in psnr]]),
         "outliers": outliers(table),
         "ranking": ranking(table, methods),
@@ -72,13 +72,14 @@ def filters(board: pd.DataFrame) -> list[tuple[str, str, dict[str, str]]]:
     ]
 
 
-def _charts(scores: Mapping[str, pd.DataFrame], board: pd.DataFrame, methods: Sequence[str]) -> list[dict[str, Any]]:
-    """Per-subject charts on the test split."""
+def subject_charts(context: MeasuredContext) -> list[dict[str, Any]]:
+    """Per-subject charts on the test split; the first of them is shown with the result."""
+    board = context.table["metrics/leaderboard"]
     drawn = []
-    for metric, values in scores.items():
+    for metric, values in context.scores.items():
         if values.empty:
             continue
-        values = values[[m for m in methods if m in values]]
+        values = values[[m for m in context.methods if m in values]]
         part = board[(board.split == "test") & (board.region == "brain") & (board.metric == metric)]
         networks = [m for m in values if m not in MODEL_FREE]
         picture = figures.subject_values(values, part.set_index("method"), networks, label(metric))

@@ -84,4 +84,4 @@ def _pictures(root: Path, participant: str, table: pd.DataFrame) -> list[dict[st
     }]  # fmt: skip
 
 
-SECTION = Section(id="quality", title="Quality", order=400, of=MeasuredContext, build=build)
+SECTION = Section(id="quality", title="Quality", order=1020, of=MeasuredContext, build=build)

@@ -1,26 +1,46 @@
-"""The answer to "did it work?", and where the winner loses."""
+"""The answer to "did it work?": in a sentence, three numbers, pictures and a chart; then where the winner loses."""
 
 from typing import Any
 
 from upfield.evaluate.statistics import decide
-from upfield.report import tables, winner
+from upfield.report import glance, tables, winner
 from upfield.report.context import MeasuredContext
-from upfield.report.headline import headline
-from upfield.report.sections import Section, harmonization
+from upfield.report.headline import Headline, headline
+from upfield.report.sections import Section, harmonization, leaderboard
+
+# What stands in the circle beside the answer, and how it is read out.
+SIGNS = {"yes": ("✓", "yes"), "no": ("✗", "no"), "open": ("?", "open"), "none": ("–", "no answer")}
 
 
 def build(context: MeasuredContext) -> dict[str, Any]:
     """Notices, headline and sentences on the winner; of cohorts where the study has no target images."""
-    table, scores = context.table, context.scores
+    table = context.table
     comparisons = table["metrics/comparisons"]
+    first = decide.primary_metric(comparisons, tables.PRIMARY[0])
+    sentences: list[str] = []
     if harmonization.applies(context):
-        said, sentences = harmonization.headline(harmonization.harmonization(table)["rows"]), []
+        said = harmonization.headline(harmonization.harmonization(table)["rows"])
     else:
-        values, first = table["metrics/per_subject"], decide.primary_metric(comparisons, tables.PRIMARY[0])
-        told = list(dict.fromkeys([first, *tables.PRIMARY]))[:2]
-        said = headline({metric: tables.per_subject(values, metric) for metric in told}, comparisons, context.external)
-        sentences = winner.sentences(table["metrics/per_subject"], scores["psnr"], comparisons)
-    return {"notices": context.narrative.notices, "headline": said, "winner": sentences}
+        said = _said(context, first)
+        sentences = winner.sentences(table["metrics/per_subject"], context.scores["psnr"], comparisons)
+    sight = glance.sight(context, first, said.best)
+    return {
+        "notices": context.narrative.notices,
+        "headline": said,
+        "sign": SIGNS[said.state],
+        "tiles": glance.tiles(context, first, said.best, said.rival),
+        "sight": sight,
+        "bar": None if sight is None else glance.bar(sight),
+        "charts": leaderboard.subject_charts(context)[:1],
+        "winner": sentences,
+    }
+
+
+def _said(context: MeasuredContext, first: str) -> Headline:
+    values = context.table["metrics/per_subject"]
+    told = list(dict.fromkeys([first, *tables.PRIMARY]))[:2]
+    scores = {metric: tables.per_subject(values, metric) for metric in told}
+    return headline(scores, context.table["metrics/comparisons"], context.external)
 
 
 SECTION = Section(id="result", title="Result", order=100, of=MeasuredContext, build=build, heading="Did it work?")

@@ -21,4 +21,4 @@ def folds(splits: pd.DataFrame) -> list[tuple[str, dict[str, list[str]]]]:
     ]
 
 
-SECTION = Section(id="split", title="Split", order=500, of=StudyContext, build=build)
+SECTION = Section(id="split", title="Split", order=1050, of=StudyContext, build=build)

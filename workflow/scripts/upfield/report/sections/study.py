@@ -39,4 +39,4 @@ def _scan(side: Mapping[str, Any]) -> str:
     return f"{side.get('bids_dir', 'n/a')} ({inline(filters)})" if filters else str(side.get("bids_dir", "n/a"))
 
 
-SECTION = Section(id="study", title="Study", order=200, of=MeasuredContext, build=build)
+SECTION = Section(id="study", title="Study", order=1030, of=MeasuredContext, build=build)
