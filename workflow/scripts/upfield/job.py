@@ -2,11 +2,13 @@
 
 import logging
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from upfield import attempts, home
@@ -16,6 +18,7 @@ from upfield.errors import UpfieldError, of_machine
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # Threads that wait sleep instead of turning: two trainings side by side on two cores take half the time.
 WAITING = "OMP_WAIT_POLICY"
+Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
 
 
 @contextmanager
@@ -53,6 +56,17 @@ def job(snakemake: Any, threads: int) -> Iterator[None]:
     if alone:
         attempts.ended(log, None)
     logging.info("done")
+
+
+@contextmanager
+def handling(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
+    """Signals have these handlers in the block, and those of before afterwards. In the main thread only."""
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _log_to(log: Path) -> None:

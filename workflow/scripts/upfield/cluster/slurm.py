@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,12 @@ class Cluster:
     def partition(self, name: str | None) -> Partition | None:
         """A partition by name, or the default one."""
         return next((found for found in self.partitions if found.name == (name or self.default)), None)
+
+
+def require() -> None:
+    """Raise UpfieldError where there is no Slurm to submit to, before anything is planned."""
+    if shutil.which("sbatch") is None:
+        raise _absent("sbatch")
 
 
 def ask(*words: str) -> str:
@@ -99,13 +106,16 @@ def ended(job: str) -> str | None:
     return attempts.OTHER
 
 
+def _absent(program: str) -> UpfieldError:
+    advice = "there is no Slurm here. Start on a login node, or without the profile"
+    return UpfieldError(f"{program} was not found: {advice}")
+
+
 def _run(words: Sequence[str]) -> "subprocess.CompletedProcess[str]":
     try:
         return subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False)
     except FileNotFoundError:
-        raise UpfieldError(
-            f"{words[0]} was not found: there is no Slurm here. Start Snakemake on a login node, or without the profile"
-        ) from None
+        raise _absent(words[0]) from None
     except subprocess.TimeoutExpired:
         raise UpfieldError(f"Slurm does not answer: {words[0]} said nothing for {SECONDS} s") from None
 

@@ -2,26 +2,56 @@
 
 import logging
 import sys
+from pathlib import Path
 
 import click
 
 import upfield
 from upfield import home
+from upfield.commands.app import app
+from upfield.commands.check import check
+from upfield.commands.demo import demo
 from upfield.commands.enhance import enhance
 from upfield.commands.heads import heads
+from upfield.commands.init import init
+from upfield.commands.report import report
+from upfield.commands.run import run
 from upfield.errors import UpfieldError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+class Commands(click.Group):
+    """The subcommands in the order in which one meets them; a folder in their place is a dataset, as for BIDS Apps."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse a command line, in which a subcommand stands before a folder of the same name."""
+        if args and args[0] not in self.commands and Path(args[0]).is_dir():
+            args = [str(app.name), *args]
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names as they were added."""
+        return list(self.commands)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(upfield.__version__, prog_name="Upfield")
 def upfield_command() -> None:
-    """Upfield: enhance MR images with trained models.
+    """Upfield: from MR images in BIDS to trained enhancement models and a report that compares them.
 
-    Studies that train and compare models are run by snakemake, see README.md.
+    \b
+    upfield init /data/my-bids      look at a dataset, write config.yaml
+    upfield check config.yaml       what would run
+    upfield run config.yaml         run it, up to the report
+
+    \b
+    upfield BIDS_DIR OUTPUT_DIR participant [--model MODEL] [--participant-label LABEL ...]
+                                    the same as a BIDS App (upfield bids-app --help)
+    eval "$(_UPFIELD_COMPLETE=bash_source upfield)"
+                                    completion in bash (zsh_source, fish_source in others)
     """
 
 
-for command in (enhance, heads):
+for command in (init, check, run, report, demo, enhance, heads, app):
     upfield_command.add_command(command)
 
 

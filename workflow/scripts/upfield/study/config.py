@@ -9,7 +9,7 @@ from typing import Any
 from upfield.catalogue.methods import FITTED, MODEL_FREE, ROOT, SUPERVISED, Facts, facts
 from upfield.catalogue.rules import filled, hint, raise_first, shown, strict, suits
 from upfield.errors import UpfieldError
-from upfield.files import read_yaml
+from upfield.files import merged, read_yaml
 from upfield.foreign import read_object
 from upfield.study import aliases, designs, external, splits, texts
 
@@ -95,6 +95,23 @@ def _scalar(text: str) -> Any:
         except ValueError:
             continue
     return {"true": True, "false": False, "null": None}.get(text.lower(), text)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """What a config file says, without the defaults. Raises UpfieldError, one line, for a file that says nothing."""
+    if not Path(path).is_file():
+        raise UpfieldError(f"{path} is no file; expected a config, which `upfield init` writes")
+    said = read_yaml(path, labels=LABELS)
+    if not isinstance(said, dict):
+        raise UpfieldError(f"{path} holds no keys; expected a config, such as `study: my-study`")
+    return said
+
+
+def whole(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What a config says laid over the defaults. Raises UpfieldError, one line, for an unknown key or a wrong type."""
+    settings = typed(merged(defaults(), said), warn=False)
+    check_schema(settings)
+    return settings
 
 
 def check_files(paths: Iterable[str | Path]) -> None:

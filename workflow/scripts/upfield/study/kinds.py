@@ -1,13 +1,21 @@
 """Which kind of study a configuration asks for: one that trains, a model that is applied, or one that is measured."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from upfield.study import application, validation
+from upfield.study import config as configuration
 from upfield.study.application import Application
 from upfield.study.cohort import Cohort
 from upfield.study.study import Study
 from upfield.study.validation import Validation
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The configuration of a config file, as the workflow has it. Raises UpfieldError, one line."""
+    said = configuration.read(path)
+    return resolved(configuration.whole(said), said)
 
 
 def resolved(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from upfield.errors import UpfieldError
 from upfield.files import digest
+from upfield.job import handling
 from upfield.methods import model
 from upfield.methods.base import Method
 from upfield.patches import SOURCE, Sampling, Store, draw
@@ -124,7 +125,7 @@ class Trainer:
         """
         handlers = dict.fromkeys((signal.SIGTERM, signal.SIGUSR1), self._ask_to_stop)
         steps = progress(self._total_steps(), self.run.step, shown=processes.rank() == 0)
-        with processes.handling(handlers), steps as bar:
+        with handling(handlers), steps as bar:
             while not self._finished():
                 self._epoch(bar, preview)
         if not self.run.best:

@@ -10,10 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 import torch.distributed as dist
@@ -21,24 +18,13 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from upfield.errors import UpfieldError
+from upfield.job import handling
 from upfield.training.log import RunningMean
 
 # Of the rendezvous of several machines.
 PORTS = range(29500, 30500)
 # How long torchrun waits for processes that it told to end.
 CHECKPOINT_SECONDS = 300
-Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
-
-
-@contextmanager
-def handling(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
-    """Signals have these handlers in the block, and those of before afterwards. In the main thread only."""
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def launch(processes: int, script: str) -> bool:

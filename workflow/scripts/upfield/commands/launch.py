@@ -1,0 +1,168 @@
+"""Snakemake with this project's workflow, from any folder: how it is called, and how it is ended."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from upfield.errors import UpfieldError
+
+ROOT = Path(__file__).resolve().parents[4]
+SNAKEFILE = ROOT / "Snakefile"
+PROFILES = ROOT / "profiles"
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Options with which Snakemake may have another configuration than the config says.
+OVERRIDING = {"--config", "-C", "--configfile", "--configfiles", "--directory", "-d"}
+STOPPED = "upfield: stopped; the same command goes on"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of Snakemake: `options` are its own words, and come last."""
+
+    config: Path | None = None
+    targets: Sequence[str] = ()
+    cores: str | None = None
+    profile: str | None = None
+    dry: bool = False
+    folder: Path | None = None
+    options: Sequence[str] = ()
+
+    @property
+    def words(self) -> list[str]:
+        """The command line. Raises UpfieldError where the workflow is not beside the library."""
+        if not SNAKEFILE.is_file():
+            raise UpfieldError(f"{SNAKEFILE} is not there: run upfield from a checkout that `make setup` has set up")
+        # Targets come first: options that take several values would swallow them.
+        words = [sys.executable, "-m", "snakemake", *self.targets, "--snakefile", str(SNAKEFILE)]
+        words += ["--directory", str(self.folder)] if self.folder is not None else []
+        words += ["--configfile", str(self.config)] if self.config is not None else []
+        words += ["--profile", self._profile] if self.profile is not None else []
+        # A profile says itself how much runs at one time.
+        cores = self.cores or ("all" if self.profile is None else None)
+        words += ["--cores", cores] if cores is not None else []
+        return [*words, *(["--dry-run"] if self.dry else []), *self.options]
+
+    @property
+    def _profile(self) -> str:
+        """The profile as given, or the project's own of this name: Snakemake knows those of the folder it runs in."""
+        given = str(self.profile)
+        own = PROFILES / given
+        return str(own) if "/" not in given and own.is_dir() and not Path(given).exists() else given
+
+    @property
+    def executor(self) -> str:
+        """What jobs are run by, as far as options and profile say: `local` is this machine."""
+        if "--executor" in self.options[:-1]:
+            return self.options[list(self.options).index("--executor") + 1]
+        file = Path(self._profile) / "config.yaml"
+        if self.profile is None or not file.is_file():
+            return "local"
+        # Imported here: --help is quick then.
+        from upfield.files import read_yaml
+
+        said = read_yaml(file)
+        return str(said.get("executor", "local")) if isinstance(said, dict) else "local"
+
+    @property
+    def overridden(self) -> bool:
+        """Whether the config may not be the last word."""
+        return bool(OVERRIDING & set(self.options))
+
+    def check(self) -> None:
+        """Raise UpfieldError, one line, for a config that no study can have, and for Slurm where there is none."""
+        # Imported here: --help is quick then.
+        from upfield.cluster import slurm
+        from upfield.study import config, kinds
+
+        if self.config is not None and self.overridden:
+            config.whole(config.read(self.config))
+        elif self.config is not None:
+            settings = kinds.read(self.config)
+            if settings["model"] is None:
+                config.check(settings)
+        if self.executor == "slurm" and not self.dry:
+            slurm.require()
+
+
+def run(call: Call) -> int:
+    """Run Snakemake to its end; returns its exit code.
+
+    Ctrl-C, or a signal to this process, ends it properly, and what it has made stays. A second one kills its jobs on
+    this machine; jobs on a cluster it goes on cancelling. Nothing of it is left behind.
+    """
+    # Imported here: --help is quick then.
+    from upfield.job import handling
+
+    ending = _Ending(local=call.executor == "local")
+    # Under nohup, and in the background of a script, some are to be ignored.
+    heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    with handling(dict.fromkeys(heard, ending.stop)):
+        # In a group of its own, a terminal's Ctrl-C comes to this process alone, which hands it on.
+        ending.group = subprocess.Popen(call.words, stdin=subprocess.DEVNULL, process_group=0)
+        code = ending.group.wait()
+        ending.send(signal.SIGKILL)
+    if ending.times:
+        click.echo(STOPPED, err=True)
+    return code if code >= 0 else 128 - code
+
+
+def dry_run(call: Call) -> "subprocess.CompletedProcess[str]":
+    """What Snakemake would do, as it says it."""
+    return subprocess.run(call.words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+
+
+class _Ending:
+    """How a running Snakemake, the leader of its `group`, is ended; `local` if its jobs run in this group."""
+
+    def __init__(self, local: bool) -> None:
+        self.local, self.times = local, 0
+        self.group: subprocess.Popen[bytes] | None = None
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
+        self.times += 1
+        if self.group is None:
+            raise KeyboardInterrupt
+        if not self.local:
+            # Its helpers cancel jobs, and must not be ended with it.
+            self.group.send_signal(signal.SIGINT)
+        elif self.times == 1:
+            self.send(signal.SIGINT)
+        else:
+            # Snakemake itself lives on until it has put its records in order.
+            for process in _members(self.group.pid) - {self.group.pid}:
+                _send(process, signal.SIGKILL)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to Snakemake and all that it started here."""
+        if self.group is not None:
+            _send(-self.group.pid, number)
+
+
+def _send(process: int, number: signal.Signals) -> None:
+    try:
+        os.kill(process, number)
+    except ProcessLookupError:
+        return
+
+
+def _members(group: int) -> set[int]:
+    """The processes of a group."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                # After the name, which may hold spaces and brackets: state, parent, group.
+                fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[2]) == group:
+                found.add(int(entry.name))
+    return found
