@@ -284,13 +284,14 @@ def users(*packages):
 
 
 def test_programs_are_run_in_one_place():
-    """Through nipype. The processes of a training and questions (for Upfield's own commit, to a scheduler) are none."""
+    """Through nipype. A training's processes, Snakemake, questions (of Upfield's commit, to a scheduler) are none."""
     assert users("nipype") == {"program"}
     assert users("subprocess") == {
         "training.processes",
         "study.provenance",
         "cluster.slurm",
         "cluster.generic.programs",
+        "commands.launch",
     }
     others = [ast.unparse(node) for tree in parsed().values() for node in ast.walk(tree) if isinstance(node, ast.Call)]
     assert [call for call in others if re.match(r"os\.(system|popen|exec\w+|spawn\w+|posix_spawn\w*)\(", call)] == []

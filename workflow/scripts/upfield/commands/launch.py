@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import termios
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,8 @@ PROFILES = ROOT / "profiles"
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Options with which Snakemake may have another configuration than the config says.
 OVERRIDING = {"--config", "-C", "--configfile", "--configfiles", "--directory", "-d"}
+# Seconds for the last words of a run.
+PATIENCE = 2
 STOPPED = "upfield: stopped; the same command goes on"
 
 
@@ -94,23 +98,52 @@ class Call:
 def run(call: Call) -> int:
     """Run Snakemake to its end; returns its exit code.
 
-    Ctrl-C, or a signal to this process, ends it properly, and what it has made stays. A second one kills its jobs on
-    this machine; jobs on a cluster it goes on cancelling. Nothing of it is left behind.
+    Ctrl-C, or a signal to this process, ends it properly: trainings write their checkpoints, and what is made stays. A
+    second one kills its jobs on this machine; jobs on a cluster it goes on cancelling. Nothing of it is left behind.
     """
     # Imported here: --help is quick then.
     from upfield.job import handling
 
-    ending = _Ending(local=call.executor == "local")
+    ending = Ending(local=call.executor == "local")
     # Under nohup, and in the background of a script, some are to be ignored.
     heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    said, written = _pipe()
     with handling(dict.fromkeys(heard, ending.stop)):
         # In a group of its own, a terminal's Ctrl-C comes to this process alone, which hands it on.
-        ending.group = subprocess.Popen(call.words, stdin=subprocess.DEVNULL, process_group=0)
-        code = ending.group.wait()
+        ending.leader = subprocess.Popen(call.words, stdin=subprocess.DEVNULL, stderr=written, process_group=0)
+        os.close(written)
+        reader = threading.Thread(target=_copy, args=(said, ending), daemon=True)
+        reader.start()
+        code = ending.leader.wait()
         ending.send(signal.SIGKILL)
+        reader.join(PATIENCE)
     if ending.times:
-        click.echo(STOPPED, err=True)
+        click.echo(("\r" if sys.stderr.isatty() else "") + STOPPED, err=True)
     return code if code >= 0 else 128 - code
+
+
+def _pipe() -> tuple[int, int]:
+    """Two ends of a pipe; where errors go to a terminal, of one that is a terminal too, for colours and progress."""
+    if not sys.stderr.isatty():
+        return os.pipe()
+    said, written = os.openpty()
+    termios.tcsetwinsize(written, termios.tcgetwinsize(sys.stderr.fileno()))
+    return said, written
+
+
+def _copy(said: int, ending: "Ending") -> None:
+    """Hand on what Snakemake says, until it is told to end: of jobs that were ended nobody wants to read."""
+    while True:
+        try:
+            chunk = os.read(said, 65536)
+        except OSError:
+            # How a terminal ends.
+            return
+        if not chunk:
+            return
+        if not ending.times:
+            sys.stderr.buffer.write(chunk)
+            sys.stderr.buffer.flush()
 
 
 def dry_run(call: Call) -> "subprocess.CompletedProcess[str]":
@@ -118,32 +151,31 @@ def dry_run(call: Call) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(call.words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
 
-class _Ending:
-    """How a running Snakemake, the leader of its `group`, is ended; `local` if its jobs run in this group."""
+class Ending:
+    """How a running Snakemake, the `leader` of its group, is ended; `local` if its jobs run in this group."""
 
     def __init__(self, local: bool) -> None:
         self.local, self.times = local, 0
-        self.group: subprocess.Popen[bytes] | None = None
+        self.leader: subprocess.Popen[bytes] | None = None
 
     def stop(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
         self.times += 1
-        if self.group is None:
+        if self.leader is None:
             raise KeyboardInterrupt
-        if not self.local:
-            # Its helpers cancel jobs, and must not be ended with it.
-            self.group.send_signal(signal.SIGINT)
-        elif self.times == 1:
-            self.send(signal.SIGINT)
-        else:
+        if self.times == 1 and sys.stderr.isatty():
+            click.echo("\rupfield: stopping ...", err=True, nl=False)
+        if self.times == 1 or not self.local:
+            self.leader.send_signal(signal.SIGINT)
+        if self.local:
             # Snakemake itself lives on until it has put its records in order.
-            for process in _members(self.group.pid) - {self.group.pid}:
-                _send(process, signal.SIGKILL)
+            for process in _members(self.leader.pid) - {self.leader.pid}:
+                _send(process, signal.SIGTERM if self.times == 1 else signal.SIGKILL)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to Snakemake and all that it started here."""
-        if self.group is not None:
-            _send(-self.group.pid, number)
+        if self.leader is not None:
+            _send(-self.leader.pid, number)
 
 
 def _send(process: int, number: signal.Signals) -> None:

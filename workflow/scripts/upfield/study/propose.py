@@ -18,6 +18,8 @@ from upfield.study.config import defaults
 from upfield.study.survey import MAKER, MODEL, NONE, ONE_FIELD, Kind, Survey
 
 EXAMPLES = ROOT / "config" / "examples"
+# What suits most scans.
+USUAL = "ds000011-lowfield"
 # Somebody in each part of a split.
 FEWEST = 3
 # Two scanners of one dataset are harmonized from so many participants each.
@@ -43,8 +45,6 @@ class Proposal:
     people: int
     because: str
     others: str = ""
-    # The example whose networks, patches and intensities suit such scans.
-    example: str = "ds000011-lowfield"
 
     @property
     def name(self) -> str:
@@ -53,6 +53,18 @@ class Proposal:
             re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip("-.") for folder in self.folders.values()
         )
         return "-to-".join(filter(None, names)) or "my-study"
+
+    @property
+    def slabs(self) -> bool:
+        """Whether scans of a side are a few slices each."""
+        return any(kind.slabs for kind in self.sides.values())
+
+    @property
+    def example(self) -> str:
+        """The example whose networks, patches and intensities suit such scans."""
+        if not designs.known()[self.pairing].has_reference:
+            return "harmonize-vendors"
+        return "64mt-to-3t" if self.slabs else USUAL
 
     @property
     def sides(self) -> dict[str, Kind]:
@@ -119,9 +131,7 @@ def _pairs(survey: Survey) -> Iterable[Proposal]:
                 source, target, why = told
                 because = f"{len(people)} participants have {source.suffix} scans of both kinds: {why}."
                 folders = dict.fromkeys(("source", "target"), survey.folder)
-                slabs = source.slabs or target.slabs
-                example = "64mt-to-3t" if slabs else Proposal.example
-                yield Proposal("paired", source, target, folders, len(people), because, example=example)
+                yield Proposal("paired", source, target, folders, len(people), because)
 
 
 def _poorer(first: Kind, second: Kind) -> tuple[Kind, Kind, str] | None:
@@ -168,7 +178,7 @@ def _scanners(survey: Survey) -> Proposal | None:
 def _unpaired(
     source: Kind, target: Kind, folders: Mapping[str, Path], people: int, because: str, others: str
 ) -> Proposal:
-    return Proposal("unpaired", source, target, folders, people, because, others, "harmonize-vendors")
+    return Proposal("unpaired", source, target, folders, people, because, others)
 
 
 def _simulated(survey: Survey) -> Proposal:
@@ -238,7 +248,7 @@ def _preprocess(found: Proposal, example: Mapping[str, Any]) -> list[str]:
     if found.source is None:
         block |= {"registration": {"transform": "none"}}
         said.append("A scan that is made lies where its original does.")
-    if any(kind.slabs for kind in found.sides.values()):
+    if "normalize" in example["preprocess"]:
         block |= {"normalize": example["preprocess"]["normalize"]}
         said.append("A few slices hold more or less of what is brightest: zscore.")
     if any(kind.stripped for kind in found.sides.values()):
@@ -261,7 +271,7 @@ def _splits(found: Proposal) -> list[str]:
 def _networks(found: Proposal, example: Mapping[str, Any], methods: Sequence[str], gpu: bool) -> list[str]:
     """What such scans need of patches and evaluation, and without a GPU networks for a CPU."""
     lines, patches = [], {"patches": example["patches"]}
-    needed = patches if found.example != Proposal.example else {}
+    needed = patches if found.example != USUAL else {}
     if needed:
         needed |= {"evaluate": example["evaluate"]} if "evaluate" in example else {}
         lines += ["", *_comment("What suits such scans, after an example."), *_yaml(needed)]

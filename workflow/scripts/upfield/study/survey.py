@@ -19,7 +19,7 @@ from upfield.preprocess.brain.plausibility import PLAUSIBLE_CM3
 
 FIELD, MAKER, MODEL = "MagneticFieldStrength", "Manufacturer", "ManufacturersModelName"
 # Of each kind of scan so many are opened, to see what they are like.
-OPENED = 5
+OPENED = 3
 # What lies beside scans in folders `anat` and is none.
 NO_SCANS = ("mask", "dseg", "probseg")
 # Field strengths that differ by no more than this factor are one: a 3 T scanner may call itself 2.89.
