@@ -139,7 +139,7 @@ def test_skull_stripped_scans_are_known_as_such(written, bids_tree):
 
 def test_scans_that_cannot_be_read_do_not_stop_the_look(written, bids_tree):
     files = together(*[scan(n) for n in range(1, 5)])
-    files["sub-02/anat/sub-02_T1w.nii.gz"] = b"git-annex"
+    files["sub-01/anat/sub-01_T1w.nii.gz"] = b"git-annex"
     _, said, printed = written(bids_tree(files))
     assert said["pairing"] == "simulated" and "1 of the scans that were opened cannot be read" in printed
 
