@@ -11,6 +11,7 @@ import yaml
 from upfield import methods
 from upfield.bids import ENTITY_KEYS, layout
 from upfield.catalogue import methods as catalogue
+from upfield.commands.main import upfield_command
 from upfield.files import merged
 from upfield.study import config as study_config
 from upfield.study import docs
@@ -167,6 +168,16 @@ def test_commands_name_rules_and_targets_that_exist():
         start = words.index("--configfile") + 1
         values = words[start : next((number for number in options if number > start), len(words))]
         assert values and all(word.endswith(".yaml") for word in values), words
+
+
+def test_commands_of_upfield_name_subcommands_and_options_that_exist():
+    seen = [re.sub(r"\s#.*", "", line).split(" -- ")[0].split()
+            for _, _, body in blocks("bash") for line in body.splitlines() if line.startswith("upfield ")]  # fmt: skip
+    assert len(seen) > 8
+    for _, first, *rest in seen:
+        command = upfield_command.commands["bids-app" if first.startswith("/") else first]
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in rest if word.startswith("-")} <= known, first
 
 
 def test_make_targets_exist():
