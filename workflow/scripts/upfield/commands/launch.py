@@ -128,6 +128,10 @@ def _pipe() -> tuple[int, int]:
         return os.pipe()
     said, written = os.openpty()
     termios.tcsetwinsize(written, termios.tcgetwinsize(sys.stderr.fileno()))
+    # What ends a line is for the terminal in front to decide.
+    settings = termios.tcgetattr(written)
+    settings[1] &= ~termios.OPOST
+    termios.tcsetattr(written, termios.TCSANOW, settings)
     return said, written
 
 
