@@ -1,7 +1,7 @@
-"""What keeps the plan of a large study quick; nothing here decides what is made."""
+"""What keeps the plan and the run of a large study quick; nothing here decides what is made."""
 
 # It replaces internals of one version of Snakemake, and nothing where that is another one or where this workflow is a
-# module of another, whose own plan is not ours to change. Each replacement buys more than 5 % of a dry run:
+# module of another, whose own plan is not ours to change. Each replacement but the last buys more than 5 % of a dry run:
 # `python benchmarks/planning.py --plain` says how much. The environment variable UPFIELD_PLAIN leaves out those that it
 # names (`groups,gc`), or `all`.
 
@@ -9,6 +9,7 @@ import functools
 import gc
 import graphlib
 import os
+import threading
 
 from snakemake import __version__ as snakemake_version
 from snakemake.exceptions import WorkflowError
@@ -44,6 +45,30 @@ def read_once(get):
         return known[key]
 
     return get_source
+
+
+# Schedulers that a timer is about to wake.
+WOKEN = set()
+
+
+def look_again(scheduler, delay):
+    """Have a scheduler look in so many seconds which jobs can start, by one timer at a time.
+
+    Snakemake starts a timer at every look, and each of these looks starts one too: where jobs wait for a core, it looks
+    a hundred times a second once a hundred have ended, through all that wait, and takes a core for itself.
+    """
+
+    def wake():
+        # In this order: the look that follows may start the next timer.
+        WOKEN.discard(scheduler)
+        scheduler._open_jobs.release()
+
+    if scheduler not in WOKEN:
+        WOKEN.add(scheduler)
+        timer = threading.Timer(delay, wake)
+        # Nobody waits for it when all jobs have ended.
+        timer.daemon = True
+        timer.start()
 
 
 # Each imports what it replaces, which another version may not have.
@@ -91,6 +116,12 @@ def replace_gc():
     gc.set_threshold(100_000, 50, 100)
 
 
+def replace_looks():
+    from snakemake.scheduling.job_scheduler import JobScheduler
+
+    JobScheduler._schedule_reevalutation = look_again
+
+
 REPLACEMENTS = {
     "groups": replace_groups,
     "producers": replace_producers,
@@ -98,6 +129,7 @@ REPLACEMENTS = {
     "uri": replace_uri,
     "params": replace_params,
     "gc": replace_gc,
+    "looks": replace_looks,
 }
 
 

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from snakemake import cli, workflow
-from snakemake.benchmark import benchmarked
+from snakemake import benchmark, cli, workflow
 
 # What a rule hands to its script, in Snakemake's order; the rest is about environments.
 SAID = ("input", "output", "params", "wildcards", "threads", "resources", "log", "config", "rule")
@@ -22,7 +21,7 @@ def run_here(path: str, basedir: str, *said: Any) -> None:
     """What workflow/scripts/step.py does, here."""
     from upfield import step
 
-    with benchmarked(os.getpid(), said[len(SAID) + RECORD]):
+    with benchmark.benchmarked(os.getpid(), said[len(SAID) + RECORD]):
         try:
             step.run(SimpleNamespace(**dict(zip(SAID, said, strict=False))))
         except SystemExit as ended:
@@ -33,6 +32,8 @@ def run_here(path: str, basedir: str, *said: Any) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Run Snakemake so, and exit."""
     workflow.script = run_here
+    # Once a job: to measure the memory of a process this large takes a while.
+    benchmark.BENCHMARK_INTERVAL_SHORT = benchmark.BENCHMARK_INTERVAL
     # Steps run in a thread, which may not listen to signals as a training does.
     signal.signal = lambda *_: signal.SIG_DFL  # type: ignore[assignment]
     cli.main(["--cores", "1", *arguments])

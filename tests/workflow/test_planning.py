@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -24,10 +26,12 @@ if sys.argv[1]:
 from snakemake.cli import main
 from snakemake.dag import DAG
 from snakemake.output_index import OutputIndex
+from snakemake.scheduling.job_scheduler import JobScheduler
 import smart_open, snakemake.common, snakemake.rules, snakemake.script
 
 def state():
     found = {f"DAG.{name}": value for name, value in vars(DAG).items()}
+    found |= {f"JobScheduler.{name}": value for name, value in vars(JobScheduler).items()}
     found |= {f"OutputIndex.{name}": value for name, value in vars(OutputIndex).items()}
     for module in (smart_open, snakemake.common, snakemake.rules, snakemake.script):
         found |= {f"{module.__name__}.{name}": value for name, value in vars(module).items() if callable(value)}
@@ -82,6 +86,33 @@ def test_another_version_plans_by_itself_and_says_so_once(dry_run, study):
     said, replaced = dry_run(ROOT / "Snakefile", "--configfile", study, version="9.26.0")
     assert replaced == []
     assert len(re.findall(r"Planning as Snakemake 9\.26\.0 does", said)) == 1
+
+
+class Scheduler:
+    """As much of Snakemake's scheduler as looks again: it counts its looks, and asks for another at each."""
+
+    def __init__(self, look_again):
+        self.looks, self.look_again, self._open_jobs = 0, look_again, self
+
+    def release(self):
+        self.looks += 1
+        if self.looks < 3:
+            self.look_again(self, 0.01)
+
+
+def test_a_scheduler_looks_again_by_one_timer_at_a_time():
+    names = {}
+    exec(PLANNING.split("if snakemake_version")[0], names)
+    scheduler, other = Scheduler(names["look_again"]), Scheduler(names["look_again"])
+    before = threading.active_count()
+    for _ in range(50):
+        names["look_again"](scheduler, 0.3)
+        names["look_again"](other, 0.3)
+    assert threading.active_count() == before + 2
+    deadline = time.monotonic() + 20
+    while min(scheduler.looks, other.looks) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert scheduler.looks == other.looks == 3
 
 
 HOST = """
