@@ -16,13 +16,23 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     [
         "snakemake.cli",
+        "snakemake.report.html_reporter",  # by the parser of every command line
+        "nbformat",
+        "smart_open",
+        "snakemake.storage",
         "upfield.study.kinds",
+        "upfield.study.outputs",
         "upfield.cluster.look",
+        "upfield.cluster.generic.look",
+        "upfield.evaluate.metrics.measure",
+        "bids2table",
+        "nipype.interfaces.base",  # by programs, the BIDS validator above all
         "ants",
         "upfield.training.run",
         "upfield.methods.unet3d_patchgan",
         "torch._dynamo",  # by the first optimiser
         "upfield.report.gallery",
+        "skimage.transform",
         "seaborn",
     ]
 )
