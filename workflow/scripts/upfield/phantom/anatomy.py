@@ -74,6 +74,8 @@ def template() -> Template:
 
     Raises UpfieldError if the installed nilearn does not ship the maps.
     """
+    import fill_voids
+
     folder = Path(str(files("nilearn"))) / "datasets" / "data"
     try:
         t1, grey, white = (
@@ -83,7 +85,7 @@ def template() -> Template:
         raise UpfieldError(
             f"the installed nilearn ships no ICBM152 maps in {folder} ({error}); install requirements.lock"
         ) from None
-    mask = ndimage.binary_fill_holes(t1.data > 0)
+    mask = fill_voids.fill(t1.data > 0)
     fluid = ndimage.maximum_filter(mask, size=3) | ndimage.binary_dilation(mask, iterations=2)
     inside = np.stack([grey.data[mask], white.data[mask]]) / 255
     inside = np.concatenate([inside, np.clip(1 - inside.sum(axis=0), 0, 1)[None]])
