@@ -102,8 +102,10 @@ def test_known_affine_transform_is_recovered_and_repeats_itself(brain):
     found, inverse = registration.register(brain, moved, "affine", seed=42)
     assert error(found, np.linalg.inv(stretch), brain) < 0.5
     assert error(inverse, stretch, brain) < 0.5
-    coarse = [nifti.resample(scan, nifti.regrid(brain, (4.0, 4.0, 4.0))) for scan in (brain, moved)]
-    once, again = (registration.register(*coarse, "affine", seed=42)[0] for _ in range(2))
+    middle = np.array(brain.grid.shape) // 2
+    parts = [nifti.resample(scan, nifti.crop(brain.grid, middle - 20, middle + 20)) for scan in (brain, moved)]
+    once, again = (registration.register(*parts, "affine", seed=42)[0] for _ in range(2))
+    assert not np.allclose(once, np.eye(4), atol=0.01)
     assert np.array_equal(once, again)
 
 
