@@ -1,5 +1,6 @@
 """rules/planning.smk replaces internals of one version of Snakemake, in this workflow alone."""
 
+import gc
 import os
 import re
 import subprocess
@@ -9,7 +10,17 @@ import time
 from pathlib import Path
 
 import pytest
+import smart_open
+import snakemake.common
+import snakemake.rules
+import snakemake.script
 import yaml
+from snakemake import cli
+from snakemake.dag import DAG
+from snakemake.output_index import OutputIndex
+from snakemake.scheduling.job_scheduler import JobScheduler
+
+from tests import forked
 
 ROOT = Path(__file__).resolve().parents[2]
 PLANNING = (ROOT / "rules" / "planning.smk").read_text()
@@ -17,33 +28,32 @@ STUDY = {"study": "planned", "phantom": {"subjects": 6, "seed": 42, "spacing": 2
 STUDY |= {side: {"bids_dir": "phantom", "entities": {"session": session, "suffix": "T1w"}}
           for side, session in (("source", "64mT"), ("target", "3T"))}  # fmt: skip
 
-# Runs Snakemake, as a version if one is given, and says which of its internals are others afterwards.
-PROBE = """
-import gc, sys
-import snakemake
-if sys.argv[1]:
-    snakemake.__version__ = sys.argv[1]
-from snakemake.cli import main
-from snakemake.dag import DAG
-from snakemake.output_index import OutputIndex
-from snakemake.scheduling.job_scheduler import JobScheduler
-import smart_open, snakemake.common, snakemake.rules, snakemake.script
 
 def state():
-    found = {f"DAG.{name}": value for name, value in vars(DAG).items()}
-    found |= {f"JobScheduler.{name}": value for name, value in vars(JobScheduler).items()}
-    found |= {f"OutputIndex.{name}": value for name, value in vars(OutputIndex).items()}
+    """The internals that might be replaced."""
+    found = {f"{kind.__name__}.{name}": value for kind in (DAG, OutputIndex, JobScheduler)
+             for name, value in vars(kind).items()}  # fmt: skip
     for module in (smart_open, snakemake.common, snakemake.rules, snakemake.script):
         found |= {f"{module.__name__}.{name}": value for name, value in vars(module).items() if callable(value)}
     return found | {"gc": gc.get_threshold()}
 
-before = state()
-try:
-    main(sys.argv[2:])
-finally:
-    after = state()
-    print("REPLACED", *sorted(name for name in before if before[name] != after[name]))
-"""
+
+def probe(arguments, version, plain, said):
+    """Run Snakemake in a process of its own, as a version if one is given, and say which internals are others then."""
+    descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    for name in [name for name in os.environ if name.startswith("SNAKEMAKE")]:
+        del os.environ[name]
+    os.environ["UPFIELD_PLAIN"] = plain
+    if version:
+        snakemake.__version__ = version
+    before = state()
+    try:
+        cli.main(arguments)
+    finally:
+        after = state()
+        print("REPLACED", *sorted(name for name in before if before[name] != after[name]), flush=True)
 
 
 @pytest.fixture
@@ -51,13 +61,15 @@ def dry_run(tmp_path):
     """Dry run of a Snakefile as some version of Snakemake; what it said, and which internals it replaced."""
 
     def run(snakefile, *arguments, version="", plain=""):
-        command = [sys.executable, "-c", PROBE, version, "--dry-run", "--cores", "1", "--nocolor"]
-        command += ["--snakefile", str(snakefile), "--directory", str(tmp_path), *map(str, arguments)]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SNAKEMAKE")}
-        environment["UPFIELD_PLAIN"] = plain
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
-        said = done.stdout + done.stderr
-        assert done.returncode == 0, said[-3000:]
+        words = ["--dry-run", "--cores", "1", "--nocolor", "--snakefile", snakefile, "--directory", tmp_path]
+        words = list(map(str, [*words, *arguments]))
+        path = tmp_path / "said.txt"
+        path.unlink(missing_ok=True)
+        process = forked.CONTEXT.Process(target=probe, args=(words, version, plain, str(path)))
+        process.start()
+        process.join(180)
+        said = path.read_text()
+        assert process.exitcode == 0, said[-3000:]
         (replaced,) = re.findall(r"^REPLACED(.*)$", said, re.MULTILINE)
         return said, replaced.split()
 
