@@ -9,7 +9,8 @@ import torch
 from scipy import ndimage
 from upfield import methods
 from upfield.image.gaussian import blurred
-from upfield.methods.restore import BESIDE, NEAREST, SIGMAS, cubes, fingerprint, voxels
+from upfield.methods.restore import BESIDE, NEAREST, SIGMAS
+from upfield.methods.steered import cubes, fingerprint, voxels
 from upfield.study.config import method_settings
 from upfield.training.optimisers import Optimisers
 

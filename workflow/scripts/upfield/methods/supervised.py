@@ -48,7 +48,7 @@ class Supervised(Method):
         last = _last(network, outputs)
         if (input_residual or start is not None) and last is not None:
             _silence(last)
-        self.matrices = _matrices(network, last) if optimiser == "muon" else []
+        self.matrices = matrices_of(network, last) if optimiser == "muon" else []
         self.input_residual = input_residual and start is None
         self.keep_last = keep_last
         self.lr, self.betas, self.decay = lr, (betas[0], betas[1]), decay
@@ -97,7 +97,7 @@ def _silence(convolution: nn.Module) -> None:
         nn.init.zeros_(parameter)
 
 
-def _matrices(network: nn.Module, last: nn.Module | None) -> list[nn.Parameter]:
+def matrices_of(network: nn.Module, last: nn.Module | None) -> list[nn.Parameter]:
     """The weights of all layers but the last: matrices of more than one row and column."""
     layers = [part for part in network.modules() if isinstance(part, nn.Conv3d | nn.ConvTranspose3d | nn.Linear)]
     weights = [parameter for part in layers if part is not last for parameter in part.parameters(recurse=False)]

@@ -33,9 +33,9 @@ from upfield.training.device import autocast, choose, precision
 from upfield.training.log import RunningMean, write_history
 from upfield.training.optimisers import Optimisers
 from upfield.training.progress import Bar, progress
-from upfield.training.redraw import Redraw
+from upfield.training.redraw import Draws
 from upfield.training.unpaired import UnpairedValidation
-from upfield.training.validation import Validation
+from upfield.training.validation import Validation, Validator
 
 Preview = Callable[[int, dict[str, np.ndarray]], None]
 
@@ -79,11 +79,13 @@ class Trainer:
         options: Options,
         folder: Path,
         key: str,
-        redraw: Redraw | None = None,
+        redraw: Draws | None = None,
+        validator: type[Validator] | None = None,
     ) -> None:
         """Restore the checkpoint in `folder` if it is of the same run: `key` stands for settings and data.
 
-        With `redraw` what is learned from is drawn anew in every epoch, in the place of `train`.
+        With `redraw` what is learned from is drawn anew in every epoch, in the place of `train`. `validator` looks at
+        every epoch; by default it compares outputs with their targets, or cohorts where there are none.
         """
         if options.accumulate % processes.count():
             raise UpfieldError(
@@ -100,8 +102,13 @@ class Trainer:
         self.average = Average(self.method, options.ema) if options.ema else None
         self.train_stores, self.redraw = list(train), redraw
         looked_at = (self.method, val, options, self.device, self.dtype)
-        paired = all(store.paired for store in val)
-        self.validation = Validation(*looked_at) if paired else UnpairedValidation(*looked_at, train)
+        self.validation: Validator
+        if validator is not None:
+            self.validation = validator(*looked_at)
+        elif all(store.paired for store in val):
+            self.validation = Validation(*looked_at)
+        else:
+            self.validation = UnpairedValidation(*looked_at, train)
         self.folder = folder
         self.key = digest([key, options.decisive(), str(self.dtype)])
         self.run = Run()

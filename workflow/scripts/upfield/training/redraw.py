@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -78,7 +79,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class _Subject:
+class Subject:
     """What sources are drawn from: magnitudes, or a map of tissues; (X, Y, Z) of voxels of `spacing` mm.
 
     `mask` is its brain, of which `centres` are some voxels, and `kept` what is left of a source; `target` is that of
@@ -95,31 +96,21 @@ class _Subject:
     background: float
     range: float
 
-    def cut(self, corner: Sequence[int], edge: int) -> "_Subject":
+    def cut(self, corner: Sequence[int], edge: int) -> Self:
         """A cube of it, smaller where it ends."""
         box = tuple(slice(low, low + edge) for low in corner)
         parts = {name: getattr(self, name)[box] for name in ("image", "mask", "kept", "target")}
         return replace(self, **parts)
 
 
-class Redraw:
-    """Draws the training set of an epoch, or what validates.
+class Draws:
+    """Draws what an epoch learns from, or what validates: scans of `subjects`, and what is to be made of them."""
 
-    Of other contrasts, lesions and label maps nothing but the same contrast can be learned: `keeps_contrast`.
-    """
-
-    def __init__(
-        self, settings: Settings, stores: Sequence[Store], maps: Sequence[Path], device: torch.device, patch: int = 0
-    ) -> None:
-        """`maps` are label maps, which are brought to the voxels of the stores; `patch` is the edge that boxes are for.
-
-        Raises UpfieldError if a store holds no anatomy, or a map cannot be read.
-        """
+    def __init__(self, settings: Settings, subjects: Sequence[Subject], device: torch.device, patch: int) -> None:
+        """`patch` is the edge that boxes are for."""
         self.settings, self.device, self.edge = settings, device, patch + LARGER
         self.kinds = protocol.protocols(settings.ranges)
-        self.subjects = [self._of_store(store) for store in stores]
-        spacing = min(subject.spacing for subject in self.subjects)
-        self.subjects += [_of_map(path, spacing) for path in maps]
+        self.subjects = list(subjects)
 
     def __len__(self) -> int:
         """How many volumes, or boxes, an epoch has."""
@@ -131,6 +122,7 @@ class Redraw:
         stores = []
         for number, subject in enumerate(self.subjects):
             start = [REDRAWN, self.settings.seed, epoch, number]
+            subject = self._shaped(subject, start)
             if not self.settings.boxes:
                 stores.append(self._drawn(subject, np.random.default_rng(start)))
             for box in range(self.settings.boxes):
@@ -140,25 +132,18 @@ class Redraw:
         logging.info("%s: drew %d sources anew in %.1f s", what, len(stores), seconds)
         return stores
 
-    def _of_store(self, store: Store) -> _Subject:
-        image, spacing = store.anatomy()
-        whole = store.whole()
-        mask = whole["mask"][0].numpy() > 0
-        top = max(float(np.quantile(image.numpy()[mask], TOP)), 1e-6)
-        if not self.settings.keeps_contrast:
-            image = torch.from_numpy(simple.flattened(image.numpy(), self.settings.contrast, top)).float()
-        target = whole[TARGET][0].numpy()
-        fixed = target, float(target[0, 0, 0]), store.range
-        return _Subject(store.name, image / top, spacing, mask, store.centres, _kept(mask, spacing), *fixed)
+    def _shaped(self, subject: Subject, start: Sequence[int]) -> Subject:
+        """A subject as an epoch has it; `start` are the numbers that its randomness begins with."""
+        return subject
 
-    def _box(self, subject: _Subject, generator: np.random.Generator) -> Store:
+    def _box(self, subject: Subject, generator: np.random.Generator) -> Store:
         """A part of a subject, around a voxel of its brain."""
         edge, size = self.edge + 2 * RIM, subject.mask.shape
         centre = subject.centres[generator.integers(len(subject.centres))]
         corner = [int(np.clip(c - edge // 2, 0, max(n - edge, 0))) for c, n in zip(centre, size, strict=True)]
         return self._drawn(subject.cut(corner, edge), generator, [RIM if length > edge else 0 for length in size])
 
-    def _drawn(self, subject: _Subject, generator: np.random.Generator, rim: Sequence[int] = (0, 0, 0)) -> Store:
+    def _drawn(self, subject: Subject, generator: np.random.Generator, rim: Sequence[int] = (0, 0, 0)) -> Store:
         """What is acquired of a subject, without `rim` voxels of each side."""
         mask = torch.from_numpy(np.ascontiguousarray(subject.mask)).to(self.device)
         image = self._image(subject, mask, generator)
@@ -166,20 +151,19 @@ class Redraw:
         acquisition = protocol.one_of(self.kinds, generator)
         scan = acquire(image, subject.spacing, acquisition, generator).on(image.shape).cpu().numpy()
         inner = tuple(slice(cut, length - cut) for cut, length in zip(rim, scan.shape, strict=True))
-        mask_, scan = subject.mask[inner], np.where(subject.kept, scan, 0)[inner]
-        scaling = intensity.fit(scan, mask_, self.settings.normalize)
+        scan = np.where(subject.kept, scan, 0)[inner]
+        scaling = intensity.fit(scan, subject.mask[inner], self.settings.normalize)
         if self.settings.boxes:
             scaling = _of_brain(scaling, generator)
-        target, outside, width = subject.target[inner], subject.background, subject.range
-        if self.settings.keeps_contrast:
-            shown = np.where(mask_, image.cpu().numpy()[inner], 0)
-            low, high = intensity.robust_range(shown, mask_)
-            target, outside, width = scaling.apply(shown), scaling.background, (high - low) / scaling.scale
-        held = contents(scaling.apply(scan), target, mask_, width)
-        held |= {side: held[side].half() for side in (SOURCE, TARGET)[: 1 + self.settings.keeps_contrast]}
-        return Store(subject.name, held | {"background": torch.tensor([scaling.background, outside])})
+        return Store(subject.name, self._contents(subject, inner, image, scan, scaling))
 
-    def _image(self, subject: _Subject, mask: Tensor, generator: np.random.Generator) -> Tensor:
+    def _contents(
+        self, subject: Subject, inner: tuple[slice, ...], image: Tensor, scan: Array, scaling: Scaling
+    ) -> dict[str, Tensor]:
+        """What a store holds, see `patches.store.contents`, of what is `inner`, to which `scan` is cut already."""
+        raise NotImplementedError
+
+    def _image(self, subject: Subject, mask: Tensor, generator: np.random.Generator) -> Tensor:
         """What is acquired; a contrast in which hardly anything of the brain can be told apart is drawn again."""
         given = subject.image.to(self.device)
         for _ in range(TRIES):
@@ -193,7 +177,51 @@ class Redraw:
         return image
 
 
-def _of_map(path: Path, spacing: float) -> _Subject:
+class Redraw(Draws):
+    """Draws from targets of a study and from label maps.
+
+    Of other contrasts, lesions and label maps nothing but the same contrast can be learned: `keeps_contrast`.
+    """
+
+    def __init__(
+        self, settings: Settings, stores: Sequence[Store], maps: Sequence[Path], device: torch.device, patch: int = 0
+    ) -> None:
+        """`maps` are label maps, which are brought to the voxels of the stores; `patch` is the edge that boxes are for.
+
+        Raises UpfieldError if a store holds no anatomy, or a map cannot be read.
+        """
+        subjects = [_of_store(store, settings) for store in stores]
+        spacing = min(subject.spacing for subject in subjects)
+        super().__init__(settings, [*subjects, *(_of_map(path, spacing) for path in maps)], device, patch)
+
+    def _contents(
+        self, subject: Subject, inner: tuple[slice, ...], image: Tensor, scan: Array, scaling: Scaling
+    ) -> dict[str, Tensor]:
+        """Source and target; both with the contrast that was acquired, or the target as it is."""
+        mask = subject.mask[inner]
+        target, outside, width = subject.target[inner], subject.background, subject.range
+        if self.settings.keeps_contrast:
+            shown = np.where(mask, image.cpu().numpy()[inner], 0)
+            low, high = intensity.robust_range(shown, mask)
+            target, outside, width = scaling.apply(shown), scaling.background, (high - low) / scaling.scale
+        held = contents(scaling.apply(scan), target, mask, width)
+        held |= {side: held[side].half() for side in (SOURCE, TARGET)[: 1 + self.settings.keeps_contrast]}
+        return held | {"background": torch.tensor([scaling.background, outside])}
+
+
+def _of_store(store: Store, settings: Settings) -> Subject:
+    image, spacing = store.anatomy()
+    whole = store.whole()
+    mask = whole["mask"][0].numpy() > 0
+    top = max(float(np.quantile(image.numpy()[mask], TOP)), 1e-6)
+    if not settings.keeps_contrast:
+        image = torch.from_numpy(simple.flattened(image.numpy(), settings.contrast, top)).float()
+    target = whole[TARGET][0].numpy()
+    fixed = target, float(target[0, 0, 0]), store.range
+    return Subject(store.name, image / top, spacing, mask, store.centres, _kept(mask, spacing), *fixed)
+
+
+def _of_map(path: Path, spacing: float) -> Subject:
     try:
         volume = nifti.reorient(nifti.load_labels(path))
         tissues, mask = labels.cut(nifti.resample(volume, nifti.regrid(volume, spacing), order=0), MARGIN)
@@ -204,7 +232,7 @@ def _of_map(path: Path, spacing: float) -> _Subject:
     # Targets are what is drawn, and of no map anything is measured.
     fixed = np.zeros(mask.shape, dtype=np.float32), 0.0, 1.0
     name, image = path.name.split(".")[0], torch.from_numpy(tissues.data)
-    return _Subject(name, image, spacing, mask, np.argwhere(mask)[::CENTRES], _kept(mask, spacing), *fixed)
+    return Subject(name, image, spacing, mask, np.argwhere(mask)[::CENTRES], _kept(mask, spacing), *fixed)
 
 
 def _of_brain(scaling: Scaling, generator: np.random.Generator) -> Scaling:

@@ -31,6 +31,14 @@ class Validator:
         self.method, self.stores, self.options = method, list(stores), options
         self.device, self.dtype = device, dtype
 
+    def measure(self) -> dict[str, float]:
+        """What a row of the history says, `criterion` among it; names begin with `val_`."""
+        raise NotImplementedError
+
+    def preview(self) -> dict[str, np.ndarray]:
+        """Panels (X, Y) of one validation volume, by title."""
+        raise NotImplementedError
+
 
 class Validation(Validator):
     """Outputs against their targets."""
