@@ -76,6 +76,11 @@ MIRRORED: NDArray[np.uint8] = np.array(
 FLUID = COUNT - 1
 
 
+def numbered() -> dict[str, int]:
+    """The number of every structure by its name."""
+    return {structure.name: structure.number for structure in STRUCTURES}
+
+
 def indices(labels: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Numbers of a label map (X, Y, Z) as indices, uint8 from 0 to `COUNT` - 1; unknown numbers are 0."""
     numbers = np.rint(labels).astype(np.int64)

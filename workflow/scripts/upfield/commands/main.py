@@ -16,6 +16,7 @@ from upfield.commands.heads import heads
 from upfield.commands.init import init
 from upfield.commands.report import report
 from upfield.commands.run import run
+from upfield.commands.segment import segment
 from upfield.errors import UpfieldError
 
 
@@ -51,7 +52,7 @@ def upfield_command() -> None:
     """
 
 
-for command in (init, check, run, report, demo, enhance, heads, app):
+for command in (init, check, run, report, demo, enhance, segment, heads, app):
     upfield_command.add_command(command)
 
 

@@ -14,6 +14,8 @@ from upfield.methods.supervised import matrices_of
 
 # Channels of a source: the image, and where each voxel lies in the brain, -1 to 1 along R, A and S between its edges.
 CHANNELS = 4
+# Where this code is, as model cards say.
+MODULE = "upfield.methods.anatomy"
 SETTINGS: dict[str, Any] = {
     "base": 24, "blocks": 2, "width": 64, "lr": 5.0e-3, "decay": 1.0e-4, "warmup": 0.01, "batch_size": 2,
     "gradient_clip": 1.0,
@@ -58,9 +60,7 @@ class Segmenter(Method):
         matrices = [weight for weight in matrices_of(self.network, self.network.last) if weight.ndim > 2]
         parameters = list(self.network.parameters())
         return {
-            "network": OptimizerConfig(
-                parameters, self.lr, schedule=self.schedule, decay=self.decay, matrices=matrices
-            )
+            "network": OptimizerConfig(parameters, self.lr, schedule=self.schedule, decay=self.decay, matrices=matrices)
         }
 
     def training_step(self, batch: Batch, update: Update) -> dict[str, Tensor]:

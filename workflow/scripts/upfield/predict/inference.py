@@ -137,6 +137,22 @@ def draw(
     return np.asarray(found[0, 0].numpy())
 
 
+@torch.no_grad()
+def channels(
+    method: Method,
+    source: Array,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    overlap: float,
+    window: int | None = None,
+    memory: int | None = None,
+) -> Array:
+    """All channels (C, X, Y, Z) of the output of one method that has several; arguments as of `ensemble`."""
+    found = _run(method.to(device).eval(), _tensor(source).to(device), device, dtype, overlap, window, memory, {})
+    return np.asarray(found[0].numpy())
+
+
 def _tensor(source: Array) -> Tensor:
     """(1, C, X, Y, Z) of (X, Y, Z) or (C, X, Y, Z)."""
     volume = torch.from_numpy(np.ascontiguousarray(source, dtype=np.float32))

@@ -12,7 +12,7 @@ from upfield import methods
 from upfield.catalogue import structures
 from upfield.files import digest
 from upfield.methods import model, parameter_counts
-from upfield.methods.anatomy import SETTINGS
+from upfield.methods.anatomy import MODULE, SETTINGS
 from upfield.patches import Patches, Sampling
 from upfield.training.data import Options, load, to_device
 from upfield.training.device import autocast, choose
@@ -22,7 +22,6 @@ from upfield.training.redraw import VALIDATED, Settings
 from upfield.training.structures import Structures
 from upfield.training.validation import Validation
 
-MODULE = "upfield.methods.anatomy"
 # Patches of a box, and lesions in it at most; share of the old in the moving average of the weights.
 PER_BOX, LESIONS, AVERAGE = 2, 3, 0.998
 
@@ -131,14 +130,16 @@ def train_segmenter(
         "patch": patch,
         "best_epoch": run.best_epoch,
         f"best_{trainer.validation.criterion}": run.best_value,
-        "dice": {name: value for name, value in best.items() if name.startswith("val_") and name != Agreement.criterion},
+        "dice": {
+            name: value for name, value in best.items() if name.startswith("val_") and name != Agreement.criterion
+        },
         "epochs": run.epoch,
         "steps": run.step,
         "train_seconds": round(run.seconds, 1),
         "device": str(trainer.device),
         "precision": str(trainer.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
-        "structures": {name: int(number) for name, number in zip(structures.NAMES, structures.NUMBERS[1:], strict=True)},
+        "structures": structures.numbered(),
         "maps": {part: [path.name for path in found] for part, found in maps.items()},
     }
     model.save(folder, run.best, description | dict(card))

@@ -16,6 +16,7 @@ from upfield.image import nifti
 from upfield.image.intensity import Scaling
 from upfield.image.nifti import Array
 from upfield.patches import SOURCE, TARGET, contents
+from upfield.patches.positions import positions
 from upfield.preprocess.grid import SOURCE_MARGIN
 from upfield.simulation import labels
 from upfield.simulation.shapes import warped
@@ -92,18 +93,6 @@ class Structures(Draws):
 
 # Indices of the structures that are not `LARGE`.
 SMALL = [number for number, name in enumerate(structures.NAMES, start=1) if not name.endswith(LARGE)]
-
-
-def positions(shape: Sequence[int], low: Array, high: Array) -> Array:
-    """Where each voxel lies in a brain that ends at voxels `low` (inclusive) and `high` (exclusive), (3, X, Y, Z).
-
-    -1 to 1 between the edges along each axis, float32; beyond them it goes on.
-    """
-    lines = [
-        (2 * (np.arange(size) + 0.5) - a - b) / max(b - a, 1)
-        for size, a, b in zip(shape, low.tolist(), high.tolist(), strict=True)
-    ]
-    return np.stack(np.meshgrid(*lines, indexing="ij")).astype(np.float32)
 
 
 def closed(mask: Array, larger: int) -> Array:
