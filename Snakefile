@@ -37,6 +37,7 @@ from upfield.files import merged, read_tsv, read_yaml, remove_abandoned
 from upfield.image.nifti import SAME
 from upfield.plan import depth
 from upfield.simulation import degradation
+from upfield.study import anatomy as segmenters
 from upfield.study import kinds, outputs, phantoms
 from upfield.study.application import Application
 from upfield.study.config import check_files, reading_pairs, typed
@@ -70,9 +71,10 @@ try:
     config.update(typed(config, warn=workflow.is_main_process))
     config.update(kinds.resolved(config, GIVEN))
     STUDY = kinds.of(config, rescan=workflow.is_main_process)
-    # One that trains, a model on scans without a target, or else a model that is measured on pairs.
+    # One that trains, a model on scans without a target, label maps alone, or else a model that is measured on pairs.
     config["preprocess"] = dict(STUDY.config["preprocess"])
     TRAINING_STUDY, APPLYING = isinstance(STUDY, Study), isinstance(STUDY, Application)
+    MAPS_ALONE = isinstance(STUDY, segmenters.Maps)
     if TRAINING_STUDY:
         # Who is where is known, or refused, before anything runs.
         STUDY.folds
@@ -121,7 +123,11 @@ wildcard_constraints:
 
 include: "rules/planning.smk"
 include: "rules/common.smk"
-include: "rules/inputs.smk"
+
+
+if not MAPS_ALONE:
+
+    include: "rules/inputs.smk"
 
 
 # The targets come first: the first rule is the default.
@@ -140,7 +146,7 @@ if APPLYING:
                 *WITHOUT_SIDECAR,
             ],
 
-else:
+elif not MAPS_ALONE:
     EVERY_TABLE = [PATHS("table", table=table) for table in STUDY.every_table]
     COHORT = [PATHS(kind) for kind in ("description", "ignore", "inventory", "pairs", "excluded")]
     ONE_EACH = [PATHS(kind) for kind in ("report", "quality_table", "validation")]
@@ -261,6 +267,17 @@ else:
                 PATHS("reader_images"),
 
 
+if MAPS_ALONE or TRAINING_STUDY:
+
+    localrules:
+        anatomy,
+
+    rule anatomy:
+        """A segmenter of brain structures, trained on label maps alone."""
+        input:
+            [PATHS(kind) for kind in segmenters.FILES.values()] if config["anatomy"] is not None else no_maps,
+
+
 localrules:
     put_aside,
 
@@ -272,14 +289,18 @@ rule put_aside:
 
 
 include: "rules/aside.smk"
-include: "rules/scans.smk"
+
+
+if not MAPS_ALONE:
+
+    include: "rules/scans.smk"
 
 
 if APPLYING:
 
     include: "rules/apply.smk"
 
-else:
+elif not MAPS_ALONE:
 
     include: "rules/ingest.smk"
     include: "rules/preprocess.smk"
@@ -303,6 +324,11 @@ else:
     else:
 
         include: "rules/validation.smk"
+
+
+if config["anatomy"] is not None:
+
+    include: "rules/anatomy.smk"
 
 
 include: "rules/cluster.smk"

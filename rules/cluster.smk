@@ -13,7 +13,7 @@ localrules:
 rule check_site:
     """What a run would submit, each kind tried; nothing is submitted."""
     input:
-        rules.apply.input if APPLYING else rules.report.input,
+        (rules.anatomy if MAPS_ALONE else rules.apply if APPLYING else rules.report).input,
 
 
 rule propose_site:

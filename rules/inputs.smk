@@ -467,3 +467,7 @@ def aside():
 def model_to_apply(wildcards):
     what = "model is not set" if TRAINING_STUDY else "model is set with a target, which measures it"
     raise WorkflowError(f"config: {what}; apply needs model=<model folder> and bids_dir=<BIDS dataset>")
+
+
+def no_maps(wildcards):
+    raise WorkflowError("config: anatomy is not set; the target anatomy needs anatomy.labels, a folder of label maps")

@@ -93,6 +93,9 @@ KINDS: Mapping[str, Kind] = {
     "model": Kind("models/{method}/fold-{fold}_seed-{seed}/model.safetensors", "weights"),
     "card": Kind("models/{method}/fold-{fold}_seed-{seed}/model.json", "model card: everything else about a model"),
     "history": Kind("models/{method}/fold-{fold}_seed-{seed}/history.tsv", "losses and validation by epoch"),
+    "anatomy_model": Kind("models/anatomy/model.safetensors", "weights of the segmenter of `anatomy`"),
+    "anatomy_card": Kind("models/anatomy/model.json", "its model card"),
+    "anatomy_history": Kind("models/anatomy/history.tsv", "its losses, and the Dice of every structure, by epoch"),
     "typical": Kind(
         "models/targets_fold-{fold}.json",
         "what the training targets of a fold are like, as in model cards; `external`: those of a given model",

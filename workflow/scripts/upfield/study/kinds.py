@@ -1,11 +1,12 @@
-"""Which kind of study a configuration asks for: one that trains, a model that is applied, or one that is measured."""
+"""Which kind of study a configuration asks for: one that trains, a model that is applied or measured, or label maps."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from upfield.study import application, validation
+from upfield.study import anatomy, application, validation
 from upfield.study import config as configuration
+from upfield.study.anatomy import Maps
 from upfield.study.application import Application
 from upfield.study.cohort import Cohort
 from upfield.study.study import Study
@@ -28,10 +29,10 @@ def resolved(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
     return (validation if _measured(config) else application).resolve(config, given)
 
 
-def of(config: Mapping[str, Any], rescan: bool = True) -> Study | Validation | Application:
+def of(config: Mapping[str, Any], rescan: bool = True) -> Study | Validation | Application | Maps:
     """The study of a configuration that `resolved` returned. Raises UpfieldError."""
     if config["model"] is None:
-        return Study(config, rescan)
+        return Maps(config) if anatomy.alone(config) else Study(config, rescan)
     return (Validation if _measured(config) else Application)(config, rescan)
 
 

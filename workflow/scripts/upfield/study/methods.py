@@ -98,7 +98,7 @@ class Methods:
     def maps(self) -> list[str]:
         """Files of label maps that images are drawn from while training."""
         folder = None if self.redraw is None else self.config["simulate"]["redraw"].get("labels")
-        return [] if folder is None else list(map(str, requirements.label_maps(folder)))
+        return [] if folder is None else list(map(str, requirements.label_maps(folder, "simulate.redraw.labels")))
 
     def start(self, method: str) -> list[str]:
         """Files of the trained model that a method's training starts from, if any."""

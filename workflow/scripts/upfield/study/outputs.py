@@ -15,12 +15,13 @@ from upfield.files import read_json, write_tsv
 from upfield.quality import PICTURES
 from upfield.step import step
 from upfield.study import kinds, places
+from upfield.study.anatomy import FILES, Maps
 from upfield.study.application import Application
 from upfield.study.cohort import Cohort
 from upfield.study.study import Study
 from upfield.study.validation import FOLD, Validation
 
-Kind = Cohort | Application
+Kind = Cohort | Application | Maps
 # One of each in a study.
 FIXED = (
     "description", "ignore", "index", "inventory", "pairs", "excluded", "splits", "applied", "validation",
@@ -65,7 +66,9 @@ def written(study: Kind) -> set[str]:
 
     Paths below its folder. Of a scan whose results depend on an option (a metric, tissues) all are in it.
     """
-    files = set(_of_application(study) if isinstance(study, Application) else _of_cohort(study))
+    files = {study.paths(kind) for kind in FILES.values()} if study.config["anatomy"] is not None else set()
+    if isinstance(study, Cohort | Application):
+        files |= set(_of_application(study) if isinstance(study, Application) else _of_cohort(study))
     if isinstance(study, Study):
         files |= set(_of_training(study))
     if isinstance(study, Validation):
@@ -73,7 +76,7 @@ def written(study: Kind) -> set[str]:
     return {path.removeprefix(f"{study.root}/") for path in files}
 
 
-def _of_scans(study: Kind) -> Iterator[str]:
+def _of_scans(study: Cohort | Application) -> Iterator[str]:
     yield from (study.paths(kind) for kind in FIXED)
     for scan in study.scans.values():
         made = {"average": bool(scan.further), "simulated": scan.simulated, "mask": True, "corrected": True}

@@ -219,14 +219,14 @@ def _check_redraw(config: Mapping[str, Any]) -> None:
             f"config: methods names {larger}, which enlarges; simulate.redraw draws sources as large as targets"
         )
     if redraw.get("labels") is not None:
-        label_maps(redraw["labels"])
+        label_maps(redraw["labels"], "simulate.redraw.labels")
 
 
-def label_maps(folder: str) -> list[Path]:
-    """The label maps in a folder, sorted by name. Raises UpfieldError if there is none."""
+def label_maps(folder: str, key: str) -> list[Path]:
+    """The label maps in a folder, sorted by name. Raises UpfieldError, which names the `key`, if there is none."""
     found = formats.images_in(Path(folder))
     if not found:
-        raise UpfieldError(f"config: simulate.redraw.labels is {folder}, where no label map (.nii, .nii.gz) is")
+        raise UpfieldError(f"config: {key} is {folder}, where no label map (.nii, .nii.gz) is")
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from upfield.bids import Index, Scan
 from upfield.preprocess import template
-from upfield.study import config, designs, places, requirements, seen
+from upfield.study import anatomy, config, designs, places, requirements, seen
 from upfield.study.cohort import Cohort
 from upfield.study.external import check_programs, check_tested, given, require_given
 from upfield.study.folds import Folds
@@ -21,6 +21,7 @@ class Study(Cohort):
         config.check(settings)
         places.check(settings)
         requirements.check(settings)
+        anatomy.check(settings)
         template.check(settings)
         super().__init__(settings, designs.of(settings), rescan)
         settings = self.config
