@@ -1,11 +1,11 @@
 """How good the segmenter `anatomy` is on brains that it has never seen.
 
     python benchmarks/anatomy.py --model <folder> [--data <folder with the test data, see CONTRIBUTING.md>]
-        [--only maps,sessions,volumes] [--draws 2]
+        [--only maps,sessions,volumes] [--draws 2] [--validation]
 
-- maps: mean Dice over structures on label maps that its card does not name. There is no truth for them but the maps:
-  the images are random draws, of any contrast, under the acquisitions that the card names, and the masks are the brains
-  of the maps
+- maps: mean Dice over structures on label maps that its card does not name; with --validation also on those that chose
+  its epoch. There is no truth but the maps: the images are random draws, of any contrast, under the acquisitions that
+  the card names, and the masks are the brains of the maps
 - sessions: Dice between the two sessions of the patient of open_ms, each contrast segmented by itself, the second moved
   onto the first by a rigid registration. Nobody has drawn these structures: this is agreement, not truth
 - volumes: hippocampus and lateral ventricle of each side, in ml, on the heads of ds000011 and ds002748
@@ -73,9 +73,10 @@ def shown(title: str, scores: Sequence[dict[str, float]], least: float) -> list[
     return [f"{title}: Dice {mean:.3f}, expected {least}"] if mean < least else []
 
 
-def on_maps(data: Path, segmenter: Segmenter, draws: int) -> list[str]:
-    """Random draws of maps that are not in the card."""
-    seen = {name for part in segmenter.card["maps"].values() for name in part}
+def on_maps(data: Path, segmenter: Segmenter, draws: int, validation: bool) -> list[str]:
+    """Random draws of maps that are not in the card, or not among those that it was trained on."""
+    parts = segmenter.card["maps"]
+    seen = {*parts["train"], *([] if validation else parts["val"])}
     kinds = protocol.protocols(segmenter.card["ranges"])
     scores = []
     unseen = [path for path in sorted(data.glob("labels/*.nii.gz")) if path.name not in seen]
@@ -148,10 +149,11 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--only", default=",".join(GROUPS))
     parser.add_argument("--draws", type=int, default=2, help="images of each map")
+    parser.add_argument("--validation", action="store_true", help="also maps that chose the epoch")
     arguments = parser.parse_args()
     segmenter, data = read(arguments.model), arguments.data
     groups: dict[str, Callable[[], list[str]]] = {
-        "maps": lambda: on_maps(data, segmenter, arguments.draws),
+        "maps": lambda: on_maps(data, segmenter, arguments.draws, arguments.validation),
         "sessions": lambda: between_sessions(data, segmenter),
         "volumes": lambda: of_heads(data, segmenter),
     }

@@ -218,6 +218,34 @@ def test_simulated_study_needs_targets_only(configfile, tmp_path):
     assert set(source.paths("input")) & native
 
 
+def test_a_segmenter_needs_label_maps_and_no_scan(tmp_path):
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    for number in range(4):
+        (labels / f"map-{number}.nii.gz").touch()
+    example = ["--configfile", ROOT / "config/examples/anatomy.yaml", "--config"]
+    chosen = [*example, f"output_dir={tmp_path / 'out'}", f"anatomy={{labels: {labels}}}"]
+    for targets in ([], ["anatomy"]):
+        jobs = plan(*targets, *chosen)
+        assert count(jobs) == {"train_segmenter": 1, "anatomy": 1}
+        names = ("model.safetensors", "model.json", "history.tsv")
+        assert outputs(jobs) == {str(tmp_path / "out/anatomy/models/anatomy" / name) for name in names}
+    done = snakemake(*example, f"anatomy={{labels: {tmp_path}}}")
+    assert done.returncode and f"anatomy.labels is {tmp_path}, where no label map" in done.stdout + done.stderr
+
+
+def test_a_study_with_scans_trains_a_segmenter_by_name_alone(configfile, tmp_path):
+    for number in range(2):
+        (tmp_path / f"map-{number}.nii.gz").touch()
+    chosen = configfile(anatomy={"labels": str(tmp_path)})
+    assert "train_segmenter" not in count(plan(*chosen))
+    assert count(plan("anatomy", *chosen)) == {"train_segmenter": 1, "anatomy": 1}
+    done = snakemake("anatomy", *configfile())
+    assert (
+        done.returncode and "anatomy is not set; the target anatomy needs anatomy.labels" in done.stdout + done.stderr
+    )
+
+
 def test_methods_that_enlarge_get_sources_on_their_own_grids(configfile, tmp_path):
     methods = ["srdcgan", "srgan3d", "lohiresgan"]
     jobs = plan(*configfile(methods=methods, method_overrides={"srgan3d": {"factor": 2}}))

@@ -17,7 +17,7 @@ CHANNELS = 4
 # Where this code is, as model cards say.
 MODULE = "upfield.methods.anatomy"
 SETTINGS: dict[str, Any] = {
-    "base": 24, "blocks": 2, "width": 64, "lr": 5.0e-3, "decay": 1.0e-4, "warmup": 0.01, "batch_size": 2,
+    "base": 24, "blocks": 2, "width": 64, "lr": 2.0e-3, "decay": 1.0e-4, "warmup": 0.01, "batch_size": 2,
     "gradient_clip": 1.0,
 }  # fmt: skip
 # Of a structure's two volumes, so that none is divided by.

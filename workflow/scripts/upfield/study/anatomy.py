@@ -41,7 +41,7 @@ class Anatomy:
     held_out: float = 0.25
     epochs: int = 120
     boxes: int = 6
-    patch: int = 48
+    patch: int = 40
     seed: int = 42
 
     @property
