@@ -11,12 +11,7 @@ from upfield.image.formats import EXTENSIONS, split
 
 @click.command(short_help="Name the structures of the brain in a scan, and measure them.")
 @click.argument("scan", type=click.Path(exists=True, path_type=Path))
-@click.option(
-    "--model",
-    default="anatomy",
-    show_default=True,
-    help="Folder of a trained segmenter, or the name of one that comes with Upfield.",
-)
+@click.option("--model", required=True, help="Folder of a trained segmenter, such as results/anatomy/models/anatomy.")
 @click.option(
     "-o",
     "--output",

@@ -64,6 +64,10 @@ class Method(nn.Module):
     divisor: int = 1
     # The smallest edge of a training patch, voxels.
     smallest_patch: int = 1
+    # Whether an output depends on all that is shown: then windows are as large as the patches of its training.
+    local: ClassVar[bool] = False
+    # Edge of the windows it is shown, voxels of the source; None: as large as memory allows.
+    window: int | None = None
     # Whether the weights of the last epoch are kept, in the place of those with the lowest validation error.
     keep_last: bool = False
     # Submodules that matter for going on with a training alone: a checkpoint holds them, a saved model does not.

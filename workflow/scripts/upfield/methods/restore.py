@@ -36,6 +36,8 @@ class Restorer(Supervised):
     In training, a patch counts by how little is wrong with its input: else noisy ones would decide alone.
     """
 
+    local = True
+
     def __init__(self, *, base: int, blocks: int, in_channels: int = 1, **shared: Any) -> None:
         network = BandMixer(base, blocks, in_channels)
         super().__init__(

@@ -61,12 +61,14 @@ def enhance_alone(
 
     networks, cards = trained.load(models)
     contrasts = [trained.network_input(path, cards[0]) for path in preprocessed]
-    source = contrasts[0]
-    shown = np.stack([contrast.data for contrast in contrasts])
-    data = enhance(networks, shown, **Inference(**inference, memory=memory).options())
     kept = nifti.load_mask(region or mask)
     typical = training_range.joined([card["domain"] for card in cards])["target"]
     kept_contrast = keeps_contrast(cards[0])
+    if kept_contrast:
+        contrasts = [_as_drawn(contrast, kept) for contrast in contrasts]
+    source = contrasts[0]
+    shown = np.stack([contrast.data for contrast in contrasts])
+    data = enhance(networks, shown, **Inference(**inference, memory=memory).options())
     scaling = scaling_of(preprocessed[0]) if kept_contrast else Scaling(typical["offset"], typical["scale"])
     if adds_change:
         change = source.with_data(data - source.data)
@@ -88,6 +90,13 @@ def enhance_alone(
         "Intensity": OF_THE_SCAN if kept_contrast else OF_TARGETS,
     }
     save_prediction(moved.with_data(np.where(inside, moved.data, 0)), enhanced, metadata)
+
+
+def _as_drawn(source: Volume, kept: Volume) -> Volume:
+    """A source that ends as those do that are drawn while training: beyond the margin interpolation leaves ripples."""
+    near = nifti.dilated(source.with_data(mask_on(kept, source.grid)), SOURCE_MARGIN)
+    # The corner is background on the working grid.
+    return source.with_data(np.where(near, source.data, source.data[0, 0, 0]))
 
 
 @step(version=0, memory=(290, 30), minutes=(0.2, 0.03))

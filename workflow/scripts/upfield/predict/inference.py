@@ -73,8 +73,9 @@ def ensemble(
     tta
         Also predict the left-right mirror image and average; a sampler's samples are of the image alone.
     window
-        Edge of the sliding window in voxels of the source; None takes the whole volume, or the largest window that
-        fits. A 2-D method is shown whole axial slices in any case. Halved where memory runs out.
+        Edge of the sliding window in voxels of the source; None takes the method's own `window`, the whole volume, or
+        the largest window that fits. A 2-D method is shown whole axial slices in any case. Halved where memory runs
+        out.
     memory
         Bytes that this process may hold in all, which a scheduler enforces; None for what the machine has.
     reverse
@@ -206,6 +207,7 @@ def _run(
     if method.dims == 2:
         result = _fitting(partial(_by_slices, network, padded), SLICES, 1, 1, "stacks of {} slices")
         return result[:, :, :x, :y]
+    window = window or method.window
     if window is None and method not in probed:
         probed[method] = activation_bytes(method, device, dtype)
     edge = window or _window(method, padded, probed[method], memory) or max(padded.shape[2:])

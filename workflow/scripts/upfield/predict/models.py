@@ -60,6 +60,9 @@ def load(weights: Sequence[str]) -> tuple[list["Method"], list[Card]]:
         if module not in modules():
             raise UpfieldError(f"{folder}/model.json names code in {str(module)[:80]!r}, which is no method here")
     networks, cards = zip(*(model.load(folder) for folder in folders(weights)), strict=True)
+    for network, card in zip(networks, cards, strict=True):
+        if network.local and "patch" in card:
+            network.window = max(card["patch"])
     return list(networks), list(cards)
 
 
