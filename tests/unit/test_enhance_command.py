@@ -10,6 +10,7 @@ from upfield.errors import UpfieldError
 from upfield.files import read_json
 from upfield.image import nifti
 from upfield.image.nifti import Volume
+from upfield.predict import apply, inference
 
 from tests.unit.test_application import PREPROCESS as ALONE
 
@@ -59,6 +60,25 @@ def test_one_scan_becomes_an_image_a_sidecar_and_a_page_beside_it(brain, model, 
     assert [warning.split()[0] for warning in facts["Warnings"]] and "careful: " in done.output
     page = (tmp_path / "sub-01_ses-2_desc-restore_T2w.html").read_text()
     assert "data:image/png;base64" in page and "any contrast to the same contrast" in page and str(tmp_path) not in page
+
+
+def test_what_is_shown_ends_sharply(brain, model, tmp_path, monkeypatch, one_thread):
+    """As in the draws it has learned from: ripples of the interpolation would be taken for what the image is like."""
+    seen = []
+    plain = inference.enhance
+
+    def watched(networks, shown, **options):
+        seen.append(shown[0])
+        return plain(networks, shown, **options)
+
+    monkeypatch.setattr(inference, "enhance", watched)
+    scan = tmp_path / "sub-01_T1w.nii.gz"
+    nifti.save(brain, scan)
+    for cut in (apply._as_drawn, lambda source, kept: source):
+        monkeypatch.setattr(apply, "_as_drawn", cut)
+        assert run(scan, "--model", model, "--overwrite").exception is None
+    flat, before = ((one == one[0, 0, 0]).mean() for one in seen)
+    assert flat > 0.5 > before
 
 
 def test_a_folder_goes_to_a_folder_and_one_bad_scan_stops_no_other(brain, model, tmp_path, one_thread):

@@ -46,7 +46,7 @@ for (const table of document.querySelectorAll("table.sortable:not(.board)")) {
   (table.closest(".scroll") ?? table).before(label);
 }
 
-const filters = document.querySelector(".filters");
+const filters = document.querySelector("form.filters");
 if (filters) {
   const apply = () => {
     const {split, region, metric, words} = Object.fromEntries(new FormData(filters));
