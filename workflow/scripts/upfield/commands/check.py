@@ -80,17 +80,18 @@ def _said(call: Call) -> Iterator[str]:
     study = kinds.of(kinds.read(str(call.config)))
     found = dry.jobs(call)
     here = call.executor == "local"
-    device = _device(study.config["train"]["device"], here)
+    jobs = _line("jobs", f"{len(found)}: {dry.by_stage(found, STAGES)}" if found else "none: all is made already")
     yield _line("study", f"{study.config['study']}, in {study.root}")
     if isinstance(study, Maps):
         yield _line("methods", f"anatomy, a segmenter, from label maps in {study.config['anatomy']['labels']}")
-        yield _line("jobs", f"{len(found)}: {dry.by_stage(found, STAGES)}" if found else "none: all is made already")
+        yield jobs
         return
     yield from _who(study)
     yield _line("methods", _methods(study))
+    device = _device(study.config["train"]["device"], here)
     where = _described(device) if here else f"that of the jobs of {call.executor}"
     yield _line("device", where)
-    yield _line("jobs", f"{len(found)}: {dry.by_stage(found, STAGES)}" if found else "none: all is made already")
+    yield jobs
     if found:
         yield _line("time", _time(study, found, device))
         yield _line("memory", f"at most {max(job.mem_mb for job in found) / 1000:.1f} GB for a job, with its margin")

@@ -121,21 +121,10 @@ def ensemble(
     return np.asarray(mean[0, 0].numpy()), std
 
 
-@torch.no_grad()
-def draw(
-    method: Method,
-    source: Array,
-    *,
-    device: torch.device,
-    dtype: torch.dtype,
-    overlap: float,
-    window: int | None = None,
-    memory: int | None = None,
-) -> Array:
-    """The first sample of a sampler that `ensemble` looks at; arguments and result as there."""
-    volume = _with_noise(_tensor(source), 0, 0).to(device)
-    found = _run(method.to(device).eval(), volume, device, dtype, overlap, window, memory, {})
-    return np.asarray(found[0, 0].numpy())
+def draw(method: Method, source: Array, **options: Any) -> Array:
+    """The first sample of a sampler that `ensemble` looks at; arguments and result as there, but for one method."""
+    shown = _with_noise(_tensor(source), 0, 0)[0].numpy()
+    return np.asarray(channels(method, shown, **options)[0])
 
 
 @torch.no_grad()
