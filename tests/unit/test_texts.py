@@ -62,6 +62,7 @@ def study(bids_tree, monkeypatch, tmp_path):
 @example(("study",), "a\n")
 @example(("study",), "é" * 200)
 @example(("source",), 5)
+@example(("target", "bids_dir"), "\ue000")
 @example(("qc", "thresholds"), {1: 2, "flip_gain": 3})
 def test_any_value_of_any_key_is_used_or_refused_in_one_line(study, key, value):
     try:

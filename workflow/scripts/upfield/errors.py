@@ -43,6 +43,10 @@ UNFINISHED = re.compile(rf"{re.escape(TEMPORARY)}(?:[0-9a-f]{{8}}-)?\d+-(?=[^/]*
 class UpfieldError(Exception):
     """A mistake in the user's input: one line that says what was found, what was expected and what to do."""
 
+    def __str__(self) -> str:
+        """The line, which shows as they are written in code characters that cannot be seen."""
+        return printable(super().__str__())
+
 
 class ScanError(UpfieldError):
     """One scan cannot be used; it is excluded with this reason and the others go on."""
@@ -50,6 +54,11 @@ class ScanError(UpfieldError):
 
 class PassingError(UpfieldError):
     """A file cannot be read now (no permission, a drive that does not answer), which says nothing about the file."""
+
+
+def printable(text: str) -> str:
+    """A text whose characters that cannot be seen, such as those of control and private use, are escaped."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def closed(folder: str) -> str | None:

@@ -184,7 +184,7 @@ def _cells(where: str, number: int, line: str) -> list[str]:
 
 
 def _short(names: Sequence[str]) -> str:
-    text = "".join(letter if letter.isprintable() else "?" for letter in ", ".join(names))
+    text = ", ".join(names)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

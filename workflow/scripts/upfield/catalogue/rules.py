@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from upfield.errors import UpfieldError
+from upfield.errors import UpfieldError, printable
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -114,8 +114,7 @@ def expected(error: "ValidationError") -> str:
 
 def shown(key: Any) -> str:
     """A key of any kind as a line can hold it: printable, at most 60 characters."""
-    text = str(key)
-    text = text if text.isprintable() else ascii(text)[1:-1]
+    text = printable(str(key))
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
