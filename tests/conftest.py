@@ -128,7 +128,7 @@ def refused() -> Callable[..., AbstractContextManager[None]]:
         with pytest.raises(kind) as caught:
             yield
         message = str(caught.value)
-        assert message and "\n" not in message
+        assert message and "\n" not in "".join(map(str, caught.value.args))
         assert len(message) <= 300
         assert [word for word in words if word not in message] == [], message
 

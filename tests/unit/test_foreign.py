@@ -57,7 +57,7 @@ def test_latin_1_and_short_rows(tmp_path):
         (PLAIN.replace("sex", "participant_id").encode(), ["participant_id", "twice"]),
         (b"PK\x03\x04\x00\x00", ["no text"]),
         (b"participant_id\tsex\nsub\x0001\tM\n", ["no text"]),
-        ("participant_id\tse\x9bx\u202e\n".encode(), ["se?x?", "sex is missing"]),
+        ("participant_id\tse\x9bx\u202e\n".encode(), ["se\\x9bx\\u202e", "sex is missing"]),
         (b"\xff\xfea", ["damaged"]),
         (b"participant_id\tsex\n" + b"x" * 200_000, ["line 2"]),
     ],
