@@ -327,7 +327,7 @@ def test_label_maps_alone_are_a_study(maps, tmp_path):
     assert found.paths("anatomy_model") == "results/anatomy/models/anatomy/model.safetensors"
     block = anatomy.of(found.config)
     assert block.maps() == {"train": list(map(str, maps[:2])), "val": [str(maps[2])]}
-    assert block.trained == {"epochs": 120, "boxes": 6, "patch": 40, "seed": 42}
+    assert block.trained == {"epochs": 60, "boxes": 6, "patch": 40, "seed": 42}
 
 
 def test_acquisitions_are_those_of_restore():
