@@ -33,14 +33,14 @@ from upfield.cluster import look, site, slurm
 from upfield.cluster.generic import look as generic
 from upfield.cluster.said import SaidLast
 from upfield.errors import UpfieldError, closed, of_machine
-from upfield.files import merged, read_tsv, read_yaml, remove_abandoned
+from upfield.files import merged, read_tsv, remove_abandoned
 from upfield.image.nifti import SAME
 from upfield.plan import depth
 from upfield.simulation import degradation
 from upfield.study import anatomy as segmenters
 from upfield.study import kinds, outputs, phantoms
 from upfield.study.application import Application
-from upfield.study.config import check_files, reading_pairs, typed
+from upfield.study.config import check_files, defaults, reading_pairs, typed
 from upfield.study.study import Study
 from upfield.study.validation import FOLD
 
@@ -55,8 +55,9 @@ configfile: HERE / "config" / "config.yaml"
 
 
 if not workflow.modifier.is_main_snakefile():
-    # Snakemake leaves out a module's configfile, and the config is a part of the host's, which is not ours to change.
-    config = merged(read_yaml(HERE / "config" / "config.yaml"), config)
+    # Snakemake leaves out a module's configfile, and the config is a part of the host's, which is not ours to change. The
+    # library knows the defaults also where the workflow is read from a repository elsewhere, and HERE is no folder.
+    config = merged(defaults(), config)
 
 try:
     if workflow.is_main_process:

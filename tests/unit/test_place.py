@@ -33,6 +33,29 @@ def test_what_is_a_wildcard_is_refused_wherever_python_is(tmp_path, name):
     assert place.refusal(tmp_path / "my study", "/usr/bin/python3") == ""
 
 
+@pytest.mark.parametrize(
+    ("library", "workflow"),
+    [
+        ("code/workflow/scripts/upfield", "code"),
+        ("venv/lib/python3.11/site-packages/upfield", "venv/share/upfield"),
+        ("home/.local/lib/python3.11/site-packages/upfield", "home/.local/share/upfield"),
+        ("target/upfield", "target/share/upfield"),
+        # A virtual environment inside a checkout has its own.
+        ("code/.venv/lib/python3.11/site-packages/upfield", "code/.venv/share/upfield"),
+    ],
+)
+def test_the_workflow_of_a_library_is_its_checkout_or_where_pip_put_it(tmp_path, library, workflow):
+    """Also inside a folder that has a Snakefile, which is the user's."""
+    for folder in (library, workflow):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for folder in ("", "code", workflow):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "Snakefile").touch()
+    if "workflow/scripts" in library:
+        (tmp_path / library).with_name("step.py").touch()
+    assert place.workflow_of(tmp_path / library) == tmp_path / workflow
+
+
 def library(folder, says):
     (folder / "upfield").mkdir(parents=True)
     (folder / "upfield/__init__.py").write_text("")

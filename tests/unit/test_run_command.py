@@ -14,6 +14,8 @@ from upfield.commands import launch
 from upfield.commands.launch import PROFILES, ROOT, SNAKEFILE, STOPPED, Call
 from upfield.commands.main import upfield_command
 from upfield.errors import UpfieldError
+from upfield.study import kinds
+from upfield.study.config import PRESETS
 
 # A Snakemake that has one job: it notes who they are, and waits for it when it is interrupted.
 LEADER = """
@@ -164,6 +166,20 @@ def test_run_hands_on_everything_and_the_exit_code(calls, bids_study):
     done = invoked("run", bids_study(), "train", "-n", "--cores", "3", "--", "-R", "measure")
     assert done.exit_code == 5
     assert calls == [Call(Path("study.yaml"), ("train",), "3", None, True, options=["-R", "measure"])]
+
+
+def test_a_preset_is_a_config_that_is_laid_over_the_study(calls, bids_study, refused):
+    study, file = bids_study(patches={"size": 64, "brain_share": 0.5}), PRESETS / "cpu-small.yaml"
+    invoked("run", study, "-n", "--preset", "cpu-small")
+    (call,) = calls
+    words = call.words
+    assert words[words.index("--configfile") + 1 :][:2] == [study, str(file)]
+    patches = kinds.read(*call.configs)["patches"]
+    assert (patches["size"], patches["brain_share"]) == (yaml.safe_load(file.read_text())["patches"]["size"], 0.5)
+    for command in ("run", "report"):
+        with refused("'cpu-smal' is no preset", "did you mean cpu-small?"):
+            invoked(command, study, "--preset", "cpu-smal")
+    assert invoked("check", study, "--preset", "cpu-smal").exit_code == 1
 
 
 @pytest.mark.parametrize(

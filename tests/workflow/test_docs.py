@@ -17,11 +17,12 @@ from upfield.study import config as study_config
 from upfield.study import docs
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config/README.md")] + sorted(
     (ROOT / "docs").glob("*.md")
 )
 NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
-GUIDES = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES if name.startswith(("README", "docs"))}
+OTHER = ("CONTRIBUTING.md", "CHANGELOG.md")
+GUIDES = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES if name not in OTHER}
 # An optional comment that says what the block is, then the block; those in lists are indented.
 BLOCK = re.compile(r"(?:^ *<!-- ([^>]*) -->\n)?^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 

@@ -9,6 +9,23 @@ from pathlib import Path
 SHELL = re.compile(r"""[\s"'`$&|;()<>*?\[\]#~!{}\\]""")
 # What Snakemake takes for a wildcard or for a variable in the path of a script.
 WILDCARD = re.compile(r"[{}]|<[a-z][a-z0-9_]*>")
+# Where a wheel has the workflow, below what Python calls its prefix.
+INSTALLED = Path("share") / "upfield"
+
+
+def workflow_of(library: Path) -> Path:
+    """The folder of the Snakefile, with rules and config, that belongs to a library: its checkout, or pip's folder."""
+    checkout = library.parents[2]
+    # In a checkout the adapter is beside the library; pip puts the workflow below a folder that both are in.
+    if not (library.parent / "step.py").is_file():
+        for folder in library.parents:
+            if (folder / INSTALLED / "Snakefile").is_file():
+                return folder / INSTALLED
+    return checkout
+
+
+# The one answer to where the workflow is.
+ROOT = workflow_of(Path(__file__).resolve().parent)
 
 
 def refusal(folder: str | Path, python: str | Path) -> str:

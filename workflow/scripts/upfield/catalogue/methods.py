@@ -13,8 +13,8 @@ from upfield.catalogue.settings import Setting
 from upfield.errors import UpfieldError
 from upfield.files import merged, read_yaml
 from upfield.image.nifti import SAME, Scale
+from upfield.place import ROOT
 
-ROOT = Path(__file__).resolve().parents[4]
 SCHEMA = ROOT / "workflow" / "schemas" / "method.schema.yaml"
 BUILT_IN = ROOT / "config" / "methods"
 # Where methods are looked for, beside config/methods/ of the folder in which Snakemake runs.

@@ -14,8 +14,9 @@ from typing import Any
 from upfield.catalogue.rules import raise_first, strict
 from upfield.errors import UpfieldError
 from upfield.files import read_yaml
+from upfield.place import ROOT
 
-SCHEMA = Path(__file__).parents[3] / "schemas" / "site.schema.yaml"
+SCHEMA = ROOT / "workflow" / "schemas" / "site.schema.yaml"
 # Read by the Slurm plugin as well.
 PARTITIONS_VARIABLE = "SNAKEMAKE_SLURM_PARTITIONS"
 FILE_VARIABLE = "UPFIELD_SITE"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from upfield.commands.launch import Call
+from upfield.commands.launch import Call, with_preset
 from upfield.errors import UpfieldError
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ GB = 1e9
 @click.command(short_help="Say what a config would run, and what to be careful about.")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--profile", metavar="NAME", help="The profile that you would run it with, such as slurm.")
+@with_preset
 @click.pass_context
-def check(context: click.Context, config: Path, profile: str | None) -> None:
+def check(context: click.Context, config: Path, profile: str | None, preset: str | None) -> None:
     """Say what `upfield run CONFIG` would do, without starting anything: who takes part, methods, jobs, warnings.
 
     Ends with exit code 0 where it can run, with 1 and a line for each problem where it cannot.
@@ -41,7 +42,7 @@ def check(context: click.Context, config: Path, profile: str | None) -> None:
     \b
     upfield check my-study.yaml
     """
-    call = Call(config, profile=profile, dry=True)
+    call = Call(config, profile=profile, dry=True, preset=preset)
     problems = [*_problems(call)]
     if not problems:
         try:
@@ -77,7 +78,7 @@ def _said(call: Call) -> Iterator[str]:
     from upfield.study import kinds
     from upfield.study.anatomy import Maps
 
-    study = kinds.of(kinds.read(str(call.config)))
+    study = kinds.of(kinds.read(*call.configs))
     found = dry.jobs(call)
     here = call.executor == "local"
     jobs = _line("jobs", f"{len(found)}: {dry.by_stage(found, STAGES)}" if found else "none: all is made already")
@@ -222,8 +223,7 @@ def _warnings(study: "Any_study", found: Sequence["Job"], here: bool, device: st
                  if name not in {*_planned(study), *study.config["method_overrides"]}]  # fmt: skip
         if on_cpu and large:
             yield (
-                f"{', '.join(large)}: of published size, which takes days on a CPU; config/examples/demo.yaml has small"
-                " ones (method_overrides)"
+                f"{', '.join(large)}: of published size, which takes days on a CPU; --preset cpu-small has small ones"
             )
     if on_cpu:
         yield "no GPU is used, networks are trained on the CPU"

@@ -2,9 +2,9 @@
 
 import click
 
-from upfield.commands import launch
 from upfield.commands.launch import Call
 from upfield.commands.run import study
+from upfield.place import ROOT
 
 
 @click.command(short_help="Run the demo: ten simulated heads, in minutes on a CPU.")
@@ -17,5 +17,5 @@ def demo(context: click.Context, cores: str | None, dry: bool) -> None:
     Ten simulated heads, each at 64 mT and 3 T. The numbers of its report say nothing about real scans.
     """
     # The profile names its config from the project's folder.
-    config = launch.ROOT / "config" / "examples" / "demo.yaml"
+    config = ROOT / "config" / "examples" / "demo.yaml"
     context.exit(study(Call(config, cores=cores, profile="demo", dry=dry)))

@@ -14,8 +14,8 @@ from types import FrameType
 import click
 
 from upfield.errors import UpfieldError
+from upfield.place import ROOT
 
-ROOT = Path(__file__).resolve().parents[4]
 SNAKEFILE = ROOT / "Snakefile"
 PROFILES = ROOT / "profiles"
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -24,11 +24,13 @@ OVERRIDING = {"--config", "-C", "--configfile", "--configfiles", "--directory", 
 # Seconds for the last words of a run.
 PATIENCE = 2
 STOPPED = "upfield: stopped; the same command goes on"
+# Whatever reads a config takes it: what was run with a preset is reported with it.
+with_preset = click.option("--preset", metavar="NAME", help="Sizes laid over CONFIG: cpu-small, gpu-24gb.")
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of Snakemake: `options` are its own words, and come last."""
+    """A call of Snakemake: `options` are its own words, and come last; `preset` names sizes over the config."""
 
     config: Path | None = None
     targets: Sequence[str] = ()
@@ -37,16 +39,29 @@ class Call:
     dry: bool = False
     folder: Path | None = None
     options: Sequence[str] = ()
+    preset: str | None = None
+
+    @property
+    def configs(self) -> list[Path]:
+        """The files of the configuration, of which later ones win. Raises UpfieldError for an unknown preset."""
+        # Imported here: --help is quick then.
+        from upfield.study.config import preset
+
+        files = [self.config] if self.config is not None else []
+        return [*files, preset(self.preset)] if self.preset is not None else files
 
     @property
     def words(self) -> list[str]:
-        """The command line. Raises UpfieldError where the workflow is not beside the library."""
+        """The command line. Raises UpfieldError where the workflow does not belong to the library."""
         if not SNAKEFILE.is_file():
-            raise UpfieldError(f"{SNAKEFILE} is not there: run upfield from a checkout that `make setup` has set up")
+            raise UpfieldError(
+                f"{SNAKEFILE} is not there: Upfield was not installed whole; install its wheel, or run make setup in a"
+                " checkout"
+            )
         # Targets come first: options that take several values would swallow them.
         words = [sys.executable, "-m", "snakemake", *self.targets, "--snakefile", str(SNAKEFILE)]
         words += ["--directory", str(self.folder)] if self.folder is not None else []
-        words += ["--configfile", str(self.config)] if self.config is not None else []
+        words += ["--configfile", *map(str, self.configs)] if self.configs else []
         words += ["--profile", self._profile] if self.profile is not None else []
         # A profile says itself how much runs at one time.
         cores = self.cores or ("all" if self.profile is None else None)
@@ -85,10 +100,11 @@ class Call:
         from upfield.cluster import slurm
         from upfield.study import config, kinds
 
-        if self.config is not None and self.overridden:
-            config.whole(config.read(self.config))
-        elif self.config is not None:
-            settings = kinds.read(self.config)
+        if self.configs and self.overridden:
+            for file in self.configs:
+                config.whole(config.read(file))
+        elif self.configs:
+            settings = kinds.read(*self.configs)
             if settings["model"] is None:
                 config.check(settings)
         if self.executor == "slurm" and not self.dry:

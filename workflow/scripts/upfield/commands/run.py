@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from upfield.commands import launch
-from upfield.commands.launch import Call
+from upfield.commands.launch import Call, with_preset
 
 
 class WithOptions(click.Command):
@@ -28,10 +28,17 @@ class WithOptions(click.Command):
 @click.argument("targets", nargs=-1)
 @click.option("--cores", metavar="N", help="Cores to use, or all; all unless a profile says.")
 @click.option("--profile", metavar="NAME", help="A profile of Snakemake, such as slurm.")
+@with_preset
 @click.option("-n", "--dry-run", "dry", is_flag=True, help="Say what would be done, and do nothing.")
 @click.pass_context
 def run(
-    context: click.Context, config: Path, targets: tuple[str, ...], cores: str | None, profile: str | None, dry: bool
+    context: click.Context,
+    config: Path,
+    targets: tuple[str, ...],
+    cores: str | None,
+    profile: str | None,
+    preset: str | None,
+    dry: bool,
 ) -> None:
     """Run the study of CONFIG up to its report, or up to TARGETS: preprocess, qc, train, predict, evaluate and so on.
 
@@ -42,9 +49,10 @@ def run(
     \b
     upfield run my-study.yaml -n
     upfield run my-study.yaml preprocess split --cores 4
+    upfield run my-study.yaml --preset cpu-small
     upfield run my-study.yaml -- --config study=second -R measure
     """
-    context.exit(study(Call(config, targets, cores, profile, dry, options=context.obj)))
+    context.exit(study(Call(config, targets, cores, profile, dry, options=context.obj, preset=preset)))
 
 
 def study(call: Call) -> int:
@@ -63,8 +71,8 @@ def say_report(call: Call) -> None:
     from upfield.study import kinds
     from upfield.study.scans import root_of
 
-    if call.config is None or call.overridden:
+    if not call.configs or call.overridden:
         return
-    page = Path(call.folder or "", Layout(root_of(kinds.read(call.config)))("report"))
+    page = Path(call.folder or "", Layout(root_of(kinds.read(*call.configs)))("report"))
     if page.is_file():
         click.echo(f"The report: {page.resolve()}")

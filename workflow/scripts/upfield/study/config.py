@@ -6,16 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from upfield.catalogue.methods import FITTED, MODEL_FREE, ROOT, SUPERVISED, Facts, facts
+from upfield.catalogue.methods import FITTED, MODEL_FREE, SUPERVISED, Facts, facts
 from upfield.catalogue.rules import filled, hint, raise_first, shown, strict, suits
 from upfield.errors import UpfieldError
 from upfield.files import merged, read_yaml
 from upfield.foreign import read_object
+from upfield.place import ROOT
 from upfield.study import aliases, designs, external, splits, texts
 
 SCHEMAS = ROOT / "workflow" / "schemas"
 # Models that come with Upfield, by name.
 SHIPPED = ROOT / "config" / "models"
+# Sizes without data that come with Upfield, by name: a config that is laid over a study's.
+PRESETS = ROOT / "config" / "presets"
 
 # Keys under which labels stand.
 LABELS = ("entities", "channels", "include", "exclude", "trained_on")
@@ -105,6 +108,14 @@ def read(path: str | Path) -> dict[str, Any]:
     if not isinstance(said, dict):
         raise UpfieldError(f"{path} holds no keys; expected a config, such as `study: my-study`")
     return said
+
+
+def preset(name: str) -> Path:
+    """The file of a preset that comes with Upfield. Raises UpfieldError for an unknown name."""
+    known = {path.stem: path for path in PRESETS.glob("*.yaml")}
+    if name not in known:
+        raise UpfieldError(f"{name!r:.60} is no preset{hint(name, [*known])}")
+    return known[name]
 
 
 def whole(said: Mapping[str, Any]) -> dict[str, Any]:

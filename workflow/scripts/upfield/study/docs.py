@@ -13,10 +13,11 @@ from typing import Any
 import pandas as pd
 
 from upfield.catalogue import methods, settings
-from upfield.catalogue.methods import ROOT, Facts
+from upfield.catalogue.methods import Facts
 from upfield.catalogue.metrics import LEARNED, OTHERS
 from upfield.evaluate.metrics import registry
 from upfield.files import write_text
+from upfield.place import ROOT
 from upfield.preprocess.brain.tool import tools
 
 PLACE = re.compile(r"(<!-- table: ([\w ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)

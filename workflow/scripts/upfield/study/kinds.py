@@ -1,9 +1,11 @@
 """Which kind of study a configuration asks for: one that trains, a model that is applied or measured, or label maps."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from upfield.files import merged
 from upfield.study import anatomy, application, validation
 from upfield.study import config as configuration
 from upfield.study.anatomy import Maps
@@ -13,9 +15,9 @@ from upfield.study.study import Study
 from upfield.study.validation import Validation
 
 
-def read(path: str | Path) -> dict[str, Any]:
-    """The configuration of a config file, as the workflow has it. Raises UpfieldError, one line."""
-    said = configuration.read(path)
+def read(*paths: str | Path) -> dict[str, Any]:
+    """The configuration of config files, later ones over earlier, as the workflow has it. Raises UpfieldError."""
+    said = functools.reduce(merged, map(configuration.read, paths))
     return resolved(configuration.whole(said), said)
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
-from upfield.catalogue.methods import ROOT, built_in
+from upfield.catalogue.methods import built_in
 from upfield.errors import UpfieldError
 from upfield.files import read_yaml
+from upfield.place import ROOT
 from upfield.study import designs
 from upfield.study.config import defaults
 from upfield.study.survey import MAKER, MODEL, NONE, ONE_FIELD, Kind, Survey
@@ -214,7 +215,8 @@ def text(found: Proposal, gpu: bool, file: str, extra: Mapping[str, Any] | None 
     design, example = designs.known()[found.pairing], read_yaml(EXAMPLES / f"{found.example}.yaml")
     lines = [
         *_comment(f"Written by `upfield init`. What would run: upfield check {file}. To run it: upfield run {file}"),
-        *_comment("Every key and its default: config/config.yaml; what they do: docs/guide.md."),
+        *_comment("Every key and its default: config/config.yaml; what they do: docs/guide.md. Both are in:"),
+        *_comment(str(ROOT)),
         *_yaml({"study": found.name, **(extra or {})}),
         "",
         *_comment(" ".join(part for part in (found.because, found.others) if part)),

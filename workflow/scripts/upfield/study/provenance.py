@@ -5,11 +5,11 @@ import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import upfield
 from upfield.files import digest
+from upfield.place import ROOT
 
 PACKAGES = ("snakemake", "antspyx", "torch", "monai", "nibabel", "deepbet", "bids2table", "numpy", "scipy", "pandas")
 
@@ -27,9 +27,11 @@ def versions() -> dict[str, str]:
 
 def git_commit() -> str:
     """Commit of this checkout, with `-dirty` if files differ from it; `unknown` outside a checkout."""
-    root = Path(__file__).resolve().parents[4]
+    if not (ROOT / ".git").exists():
+        # Installed, it may lie in a repository that is the user's.
+        return "unknown"
     # Not by upfield.program: git is no part of the pipeline, and nipype takes seconds to load.
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
     except (OSError, subprocess.SubprocessError):

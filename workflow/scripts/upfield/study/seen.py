@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from upfield.bids import Scan
-from upfield.catalogue.methods import ROOT
 from upfield.catalogue.rules import raise_first, strict
 from upfield.errors import ScanError, UpfieldError
 from upfield.files import read_yaml
 from upfield.foreign import read_object, warn
 from upfield.image import identity
+from upfield.place import ROOT
 
 KEY = "seen"
 NOTHING: dict[str, Any] = {"participants": {}, "images": [], "complete": True}
