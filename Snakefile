@@ -55,8 +55,7 @@ configfile: HERE / "config" / "config.yaml"
 
 
 if not workflow.modifier.is_main_snakefile():
-    # Snakemake leaves out a module's configfile, and the config is a part of the host's, which is not ours to change. The
-    # library knows the defaults also where the workflow is read from a repository elsewhere, and HERE is no folder.
+    # Snakemake leaves out a module's configfile, and the config is a part of the host's, which is not ours to change.
     config = merged(defaults(), config)
 
 try:
