@@ -188,6 +188,7 @@ rule summarise:
         methods=[*STUDY.methods.networks, *STUDY.methods.external],
         baselines=STUDY.methods.baselines,
         primary=STUDY.methods.primary,
+        relevant=config["statistics"]["relevant"],
         seed=config["evaluate"]["seed"],
     script:
         "../workflow/scripts/step.py"

@@ -38,12 +38,14 @@ def values_of(**tables):
     return pd.DataFrame(rows, columns=columns)
 
 
-def compared(claim=statistics.Primary(), **tables):  # noqa: B008
+def compared(claim=statistics.Primary(), relevant=None, **tables):  # noqa: B008
     """The table of comparisons as the workflow makes it."""
     values = values_of(**tables)
     methods = list(dict.fromkeys(values["method"]))
     networks, free = ([m for m in methods if (m in MODEL_FREE) is wanted] for wanted in (False, True))
-    return statistics.comparisons(values, networks, [*free, "unet3d"], higher=HIGHER, lower=LOWER, primary=claim)
+    return statistics.comparisons(
+        values, networks, [*free, "unet3d"], higher=HIGHER, lower=LOWER, primary=claim, relevant=relevant or {}
+    )
 
 
 def say(psnr, ssim=None):
@@ -101,7 +103,7 @@ def test_the_primary_comparison_decides_alone_and_uncorrected():
     assert decide.between(found, "unet3d", "spline", "ssim").decision == decide.UNDECIDED
     said = headline({"psnr": psnr, "ssim": ssim}, found)
     assert said.answer.startswith(
-        f"Yes: unet3d improves on spline by {row.mean:+.2f} dB PSNR (95\xa0% CI {row.low:+.2f} to"
+        f"Points to yes: unet3d improves on spline by {row.mean:+.2f} dB PSNR (95\xa0% CI {row.low:+.2f} to"
     )
     assert f", p\xa0=\xa0{row.p:.2g})" in said.answer
     assert "Named before the run as what decides: PSNR of unet3d against spline." in said.details
@@ -123,8 +125,8 @@ def test_non_inferiority_is_told_where_a_margin_was_named():
 LEVELS = st.lists(st.floats(-2, 2, allow_nan=False), min_size=1, max_size=12)
 
 
-@given(st.lists(LEVELS, min_size=2, max_size=3), st.integers(0, 99))
-def test_headline_never_says_more_than_the_table_of_comparisons(gains, seed):
+@given(st.lists(LEVELS, min_size=2, max_size=3), st.integers(0, 99), st.sampled_from([0, 0.2, 0.5, 2]), st.booleans())
+def test_headline_never_says_more_than_the_table_of_comparisons(gains, seed, relevant, named):
     """Whatever the values: yes and no, and every loss that is called one, stand in the table as favoured."""
     n = min(map(len, gains))
     random = np.random.default_rng(seed)
@@ -135,19 +137,31 @@ def test_headline_never_says_more_than_the_table_of_comparisons(gains, seed):
                               for method, gain in zip(methods, gains, strict=True)}, index=names)
         for metric in ("psnr", "ssim")
     }  # fmt: skip
-    found = compared(**tables)
-    rows = comparisons(found, methods)["shown"]
+    sizes = {metric: relevant or None for metric in tables}
+    found = compared(
+        statistics.Primary("psnr", "unet3d", ["spline"]) if named else statistics.Primary(), sizes, **tables
+    )
+    table = comparisons(found, methods)
+    rows = [*table["primary"], *table["shown"]]
     favoured = {(row["metric"], row["favours"], frozenset((row["method"], row["baseline"]))) for row in rows}
     means = tables["psnr"].mean()
-    best = means.drop("spline").idxmax()
+    best = "unet3d" if named else means.drop("spline").idxmax()
     pair = frozenset((best, "spline"))
-    answer = headline(tables, found).answer
+    told = headline(tables, found)
+    answer = told.answer.removeprefix("Points to ")
+    assert told.few == (answer != told.answer) and (n >= 10) <= (not told.few)
+    for row in rows:
+        small = abs(row["mean_difference"]) < relevant
+        inside = max(-row["adjusted_low"], row["adjusted_high"]) < relevant
+        assert not (small and row["favours"] in methods) and (row["favours"] == "the same") == inside
     for metric in ("psnr", "ssim"):
-        wins, loses = ((metric, who, pair) in favoured for who in (best, "spline"))
-        by = f" by {metric.upper()}"
-        said = answer.split(":")[0].lower()
-        assert wins or not (said == "yes" or f"yes{by.lower()}" in said)
-        assert loses or not (said == "no" or f"no{by.lower()}" in said)
+        # What was named decides alone, unless something that is decided speaks against it.
+        beside = named and metric == "ssim"
+        for word, who, against in (("yes", best, "spline"), ("no", "spline", best), ("the same", "the same", None)):
+            holds = (metric, who, pair) in favoured or (beside and (metric, against, pair) not in favoured)
+            assert holds or answer.split(":")[0].lower() != word
+            assert (metric, who, pair) in favoured or f"{word} by {metric}" not in answer.split(":")[0].lower()
+    assert n >= 10 or not told.answer.startswith(("Yes", "No:", "The same"))
     top = str(means.idxmax())
     for loss in winner.losses(values_of(**tables), top, found):
         assert loss.decided == ((loss.metric, loss.rival, frozenset((top, loss.rival))) in favoured)
@@ -236,3 +250,29 @@ def test_missing_values_and_missing_sides():
     verdict, _, add, *_ = say(table(unet3d=24, srgan3d=25.5))
     assert verdict == "No verdict: there is no baseline to compare with." and "Yes: srgan3d" in add
     assert say(pd.DataFrame())[0] == "No verdict: nothing was measured."
+
+
+@pytest.mark.parametrize(
+    ("gain", "spread", "start", "state"),
+    [
+        (0.6, 1, "Yes: ", "yes"),
+        (0.2, 1, "The same: unet3d is as good as spline, give or take what does not matter: +0.", "same"),
+        (0.4, 2, "Not shown to matter: the mean of unet3d differs from that of spline by +0.", "open"),
+        (-0.6, 1, "No: ", "no"),
+    ],
+)
+def test_a_difference_too_small_to_matter_is_no_improvement(gain, spread, start, state):
+    psnr = table(spread=spread, spline=21, unet3d=21 + gain)
+    found = compared(relevant={"psnr": 0.5}, psnr=psnr)
+    assert found["p_holm"].item() < 0.05, "each is more than chance"
+    said = headline({"psnr": psnr}, found)
+    assert said.answer.startswith(start) and said.state == state
+    assert ("less than 0.50 dB PSNR is too small to matter" in said.answer) == (state in ("same", "open"))
+    assert headline({"psnr": psnr}, compared(psnr=psnr)).state == ("yes" if gain > 0 else "no")
+
+
+def test_few_participants_point_to_an_answer():
+    for n, start in ((9, "Points to yes: unet3d improves on"), (10, "Yes: unet3d improves on")):
+        psnr = table(n=n, spline=20, unet3d=24)
+        said = headline({"psnr": psnr}, compared(psnr=psnr))
+        assert said.answer.startswith(start) and said.state == "yes" and said.few == (n < 10)

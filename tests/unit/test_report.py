@@ -242,9 +242,12 @@ def test_user_text_is_escaped(page):
 
 
 def test_headline_says_what_was_won_and_what_the_models_add(page):
-    assert "Yes: unet3d_patchgan improves on spline by +3." in page.text
+    assert "Points to yes: unet3d_patchgan improves on spline by +3." in page.text
     assert "PSNR of unet3d_patchgan against every one of spline, identity, corrected among themselves" in page.text
-    assert "Do other models add anything to the supervised U-Net (unet3d)? Yes: unet3d_patchgan improves" in page.text
+    assert (
+        "Do other models add anything to the supervised U-Net (unet3d)? Points to yes: unet3d_patchgan improves"
+        in page.text
+    )
     assert "this is an indication, not a proof" in page.text and "picked among" not in page.text
 
 

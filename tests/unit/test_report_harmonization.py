@@ -137,7 +137,10 @@ def test_answer_is_as_certain_as_the_intervals(before, after, answer):
 
 
 def test_headline_of_the_page_is_about_harmonization(page):
-    assert "Yes: the scanners are harder to tell apart after cyclegan, and the classifier is not shown" in page.text
+    assert (
+        "Points to yes: the scanners are harder to tell apart after cyclegan, and the classifier is not shown"
+        in page.text
+    )
     assert "SSIM of cyclegan to its own source is 0.930" in page.text and "combat 0.45" in page.text
     assert "this is an indication, not a proof" in page.text
 

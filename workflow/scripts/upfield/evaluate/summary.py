@@ -15,13 +15,14 @@ from upfield.step import step
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-@step(version=4, memory=(300, 1), minutes=(0.1, 0.01))
+@step(version=5, memory=(300, 1), minutes=(0.1, 0.01))
 def write_tables(
     values: Sequence[str],
     methods: Sequence[str],
     baselines: Sequence[str],
     seed: int,
     primary: Mapping[str, Any] = NOTHING,
+    relevant: Mapping[str, float | None] = NOTHING,
     reference_values: Sequence[str] = (),
     perceptual: Sequence[str] = (),
     segmentations: Sequence[str] = (),
@@ -31,7 +32,7 @@ def write_tables(
 
     A file for each test participant: `values` and `reference_values` of `subject.measure`, `perceptual` of
     `perceptual.measure`, `segmentations` of `tissues.segment_outputs`; what a study does not measure is left out.
-    `primary` are the values of `statistics.Primary`.
+    `primary` are the values of `statistics.Primary`, `relevant` the smallest differences that matter, by metric.
     """
     found = made.summarise(
         made.gathered([*values, *perceptual], COLUMNS),
@@ -41,6 +42,7 @@ def write_tables(
         baselines=baselines,
         seed=seed,
         primary=Primary(**primary),
+        relevant=relevant,
     )
     for name, path in tables.items():
         write_tsv(path, found[name])

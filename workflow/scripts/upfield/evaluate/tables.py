@@ -32,12 +32,13 @@ def summarise(
     baselines: Sequence[str],
     seed: int,
     primary: statistics.Primary = statistics.compare.NONE,
+    relevant: Mapping[str, float | None] = statistics.compare.ANY,
 ) -> dict[str, pd.DataFrame]:
     """Every table of `TABLES`.
 
     `values` and `own` are what `measure` gives, `segmentation` what `segment_outputs` gives, of all participants;
     `methods` are compared with `baselines` and each other, of which `primary` is what the study claims;
-    `seed` is that of permutations.
+    `relevant` are the smallest differences that matter, `seed` is that of permutations.
     """
     measured = pd.concat([part for part in (values, tissues.scores(segmentation)) if len(part)] or [values])
     quantities = pd.concat([of_one_image(values, own), tissues.volumes(segmentation)], ignore_index=True)
@@ -53,6 +54,7 @@ def summarise(
             higher=HIGHER | harmonization.HIGHER,
             lower=LOWER | harmonization.LOWER,
             primary=primary,
+            relevant=relevant,
         ),
         "ranks": statistics.ranks(measured, HIGHER, LOWER, seed),
         "outliers": statistics.outliers(measured),

@@ -18,6 +18,7 @@ from upfield.evaluate.statistics.decide import Compared
 
 NBSP = "\N{NO-BREAK SPACE}"
 SMALL = 10  # test subjects below which the headline asks for caution
+POINTS = "Points to "
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Headline:
     """An `answer` of one sentence, the `details` behind it, and what other models `add` to the supervised one.
 
     `add` is None where there is nothing to compare; `cautions` may be empty. `best` and `rival` are what the answer
-    compares, empty where nothing is, and `state` what it amounts to: yes, no, open, or none where nothing was measured.
+    compares, empty where nothing is, and `state` what it amounts to: yes, no, same, open, or none where nothing was
+    measured. It is `few` where so small a study can only point to it.
     """
 
     answer: str
@@ -35,6 +37,7 @@ class Headline:
     state: str = "none"
     best: str = ""
     rival: str = ""
+    few: bool = False
 
 
 def headline(scores: Mapping[str, pd.DataFrame], comparisons: pd.DataFrame, external: Collection[str] = ()) -> Headline:
@@ -89,8 +92,8 @@ def headline(scores: Mapping[str, pd.DataFrame], comparisons: pd.DataFrame, exte
         details.append(f"Beside them {_reached(scores, others[0], many)}.")
     details += _reach(comparisons, metric, best, rival)
     answer = f"{_judge(scores, comparisons, best, rival)}."
-    state = next((state for word, state in (("Yes:", "yes"), ("No:", "no")) if answer.startswith(word)), "open")
-    return Headline(answer, " ".join(details), add, _cautions(n, picked), state, best, rival)
+    cautions = _cautions(n, picked)
+    return Headline(answer, " ".join(details), add, cautions, state(answer), best, rival, answer.startswith(POINTS))
 
 
 def _judge(scores: Mapping[str, pd.DataFrame], comparisons: pd.DataFrame, method: str, rival: str) -> str:
@@ -101,31 +104,47 @@ def _judge(scores: Mapping[str, pd.DataFrame], comparisons: pd.DataFrame, method
         return f"Undecided: {method} and {rival} share no test subject"
     beside = {name: decide.between(comparisons, method, rival, name) for name in others if not scores[name].empty}
     beside = {name: found for name, found in beside.items() if found.n}
-    words = {decide.BETTER: "yes", decide.UNDECIDED: "undecided", decide.WORSE: "no"}
+    words = {decide.BETTER: "yes", decide.UNDECIDED: "undecided", decide.WORSE: "no", decide.SAME: "the same"}
     # What was named before the run decides alone, unless something else that is decided speaks against it.
     heard = {name: found for name, found in beside.items() if not gain.primary or found.decision != decide.UNDECIDED}
     told = {gain.decision, *(found.decision for found in heard.values())}
     if gain.n < 2:
         word = "Undecided, one test subject is too few"
     elif len(told) == 1:
-        word = {decide.BETTER: "Yes", decide.UNDECIDED: "Not shown", decide.WORSE: "No"}[gain.decision]
+        shown = {decide.BETTER: "Yes", decide.WORSE: "No", decide.SAME: "The same"}
+        word = pointed(shown.get(gain.decision, "Not shown to matter" if gain.small else "Not shown"), gain.n)
     else:
-        mixed = decide.UNDECIDED not in told
+        mixed = {decide.BETTER, decide.WORSE} <= told
         word = f"{words[gain.decision]} by {metric_name(first)}{' and' if mixed else ','} " + ", ".join(
             f"{words[found.decision]} by {metric_name(name)}" for name, found in heard.items()
         )
-        word = f"Mixed, {word}" if mixed else word[:1].upper() + word[1:]
+        word = f"Mixed, {word}" if mixed else pointed(word[:1].upper() + word[1:], gain.n)
     verb = {
         decide.BETTER: f"{method} improves on {rival} by",
         decide.UNDECIDED: f"the mean of {method} differs from that of {rival} by",
         decide.WORSE: f"{method} does worse than {rival}:",
+        decide.SAME: f"{method} is as good as {rival}, give or take what does not matter:",
     }[gain.decision]
     interval = f"{_kind(gain)} {bounds(gain, first)}" if gain.bounded else "no interval"
     text = f"{word}: {verb} {amount(gain.mean, first)} ({interval}, n{NBSP}={NBSP}{gain.n}{_p(gain)})"
+    if gain.decision == decide.SAME or gain.small:
+        text += f", where less than {level(gain.relevant, first)} is too small to matter,"
     for name, found in beside.items():
         within = f" ({_kind(found)} {bounds(found, name)}{_p(found)})" if found.bounded else ""
         text += f" and {metric_name(name)} {signed(found.mean, _digits(name))}{within}"
-    return text
+    return text.removesuffix(",")
+
+
+def state(answer: str) -> str:
+    """What an answer amounts to, see `Headline`."""
+    said = answer.removeprefix(POINTS).lower().split(":")[0]
+    return {"yes": "yes", "no": "no", "the same": "same", "no verdict": "none"}.get(said, "open")
+
+
+def pointed(word: str, n: int) -> str:
+    """A verdict, or how so few as `n` can only point to it."""
+    clear = word.split()[0] in ("Yes", "No", "The")
+    return f"{POINTS}{word[:1].lower()}{word[1:]}" if n < SMALL and clear else word
 
 
 def _claim(metric: str, method: str, rivals: list[str], comparisons: pd.DataFrame) -> str:

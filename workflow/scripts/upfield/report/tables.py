@@ -25,7 +25,7 @@ COLUMNS = {
     "metrics/leaderboard": ("method", "split", "region", "metric", "n", "mean", "sd", "ci_low", "ci_high"),
     "metrics/comparisons": ("method", "baseline", "metric", "n", "mean_difference", "p_t", "p_holm", "decision",
                             "family", "adjusted_level", "adjusted_low", "adjusted_high", "hedges_g", "g_low", "g_high",
-                            "detectable", "needed", "non_inferior", "note"),
+                            "detectable", "needed", "non_inferior", "relevant", "note"),
     "metrics/harmonisation": ("method", "metric", "n_source", "n_target", "value", "ci_low", "ci_high", "decision",
                               "p_permutation", "change", "change_low", "change_high"),
     "metrics/ranks": ("metric", "method", "n", "mean_rank", "ci_low", "ci_high", "wins", "p_holm"),

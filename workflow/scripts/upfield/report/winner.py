@@ -52,7 +52,7 @@ def sentences(values: pd.DataFrame, psnr: pd.DataFrame, comparisons: pd.DataFram
     text = f"Winner by mean PSNR: {winner} with {signed(known.mean()).removeprefix('+')} dB"
     text += f" (n{NBSP}={NBSP}{len(known)}" + (f", 95{NBSP}% CI {low:.2f} to {high:.2f})" if low == low else ")")
     if lead.n:
-        shown = "" if lead.decision == decide.BETTER else ", not shown to differ"
+        shown = {decide.BETTER: "", decide.SAME: ", too small to matter"}.get(lead.decision, ", not shown to differ")
         kind = "" if lead.alone else "adjusted "
         interval = f" ({kind}95{NBSP}% CI {signed(lead.low)} to {signed(lead.high)})" if lead.bounded else ""
         text += f", {signed(lead.mean)} dB ahead of {second}, the next{interval}{shown}"
@@ -61,7 +61,10 @@ def sentences(values: pd.DataFrame, psnr: pd.DataFrame, comparisons: pd.DataFram
 
 
 def losses(values: pd.DataFrame, winner: str, comparisons: pd.DataFrame) -> list[Loss]:
-    """Every metric and region of the test split in which another method has the better mean, the whole brain first."""
+    """Every metric and region of the test split in which another method has the better mean, the whole brain first.
+
+    But for those where what lies between the two is shown to be too small to matter.
+    """
     result = []
     chosen = values[(values.split == "test") & values.metric.isin([*tables.HIGHER, *tables.LOWER])]
     for (region, metric), part in chosen.groupby(["region", "metric"]):
@@ -73,6 +76,8 @@ def losses(values: pd.DataFrame, winner: str, comparisons: pd.DataFrame) -> list
         if means[rival] > means[winner]:
             found = decide.between(comparisons, winner, rival, str(metric)) if region == "brain" else Compared()
             apart = pd.Series(gap(table[winner].to_numpy(), table[rival].to_numpy())).mean()
+            if found.decision == decide.SAME:
+                continue
             decided = found.decision == decide.WORSE
             result.append(Loss(str(metric), str(region), rival, found if found.n else Compared(mean=apart), decided))
     order = list(tables.LABELS)

@@ -52,6 +52,7 @@ def schema() -> dict[str, Any]:
         "normalizations": intensity.KINDS,
         "quality metrics": [*judging.METRICS, *aliases.NAMES["qc", "thresholds"]],
         "metrics": registry.METRICS,
+        "compared metrics": [name for name in registry.KNOWN if name in registry.HIGHER | registry.LOWER],
         "phantom fields": SCANNERS,
         "external scales": external.SCALES,
     }

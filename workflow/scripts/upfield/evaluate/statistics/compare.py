@@ -3,7 +3,9 @@
 One test decides, the paired t test, since its interval says the same: it leaves 0 out exactly where p < 0.05.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -18,12 +20,13 @@ from upfield.image.nifti import Array
 COMPARISONS = [
     "method", "baseline", "metric", "n", "mean_difference", "p_t", "p_wilcoxon", "p_holm", "effect_size", "ci_low",
     "ci_high", "note", "decision", "family", "adjusted_level", "adjusted_low", "adjusted_high", "hedges_g", "g_low",
-    "g_high", "detectable", "needed", "non_inferior",
+    "g_high", "detectable", "needed", "non_inferior", "relevant",
 ]  # fmt: skip
 # Below this many subjects a sample says nothing about whether differences are normal, and the rank test, which asks
 # for less, cannot reach p < 0.05: with n the smallest p is 2 / 2^n.
 SMALLEST = 6
 NONE = Primary()
+ANY: Final[Mapping[str, float | None]] = MappingProxyType({})
 
 
 def comparisons(
@@ -34,10 +37,12 @@ def comparisons(
     higher: Collection[str] = (),
     lower: Collection[str] = (),
     primary: Primary = NONE,
+    relevant: Mapping[str, float | None] = ANY,
 ) -> pd.DataFrame:
     """Paired tests of every method against every baseline and every other method, per metric, test split, whole brain.
 
-    `values` are as for `leaderboard`, `higher` and `lower` as for `ranks`. Two methods are compared once,
+    `values` are as for `leaderboard`, `higher` and `lower` as for `ranks`; `relevant` is the smallest difference that
+    matters, by metric, in its units: what is smaller for certain is called the same. Two methods are compared once,
     the one that comes first in `methods` as `method`, unless one of them is a baseline; a pair without common subjects
     has no row.
 
@@ -63,7 +68,7 @@ def comparisons(
     note
         What a small sample cannot show, in words; NaN where there is nothing to say.
     decision
-        `better`, `worse` or `undecided`, of the method: see `decide.by_test`.
+        `better`, `worse`, `same` or `undecided`, of the method: see `decide.by_test`.
     family
         `primary` or `exploratory`.
     adjusted_level, adjusted_low, adjusted_high
@@ -78,6 +83,8 @@ def comparisons(
         See `effect.needed`, of Hedges' g.
     non_inferior
         `shown` or `not shown`, see `decide.non_inferior`, of the primary comparison where it has a margin; else NaN.
+    relevant
+        The smallest difference that matters; NaN where none was named.
 
     All but the mean difference, the note, the decision and the family are NaN for one subject. Where a difference is
     infinite, whatever comes of the t test is NaN; for the rank test it is the largest there is.
@@ -101,8 +108,12 @@ def comparisons(
         return pd.DataFrame(columns=COMPARISONS)
     found = pd.DataFrame(rows)
     found = pd.concat([_adjusted(part) for _, part in found.groupby("family")]).sort_index()
-    judged = found[["direction", "sign", "p_holm"]].to_numpy()
-    found["decision"] = [decide.by_test(int(direction), sign, p) for direction, sign, p in judged]
+    found["relevant"] = found["metric"].map(relevant).astype(float)
+    judged = found[["direction", "sign", "p_holm", "mean_difference", "adjusted_low", "adjusted_high"]].to_numpy()
+    found["decision"] = [
+        decide.by_test(int(direction), *row, limit)
+        for (direction, *row), limit in zip(judged, found["relevant"].fillna(0.0), strict=True)
+    ]
     if primary.margin is not None:
         asked = found["family"] == decide.PRIMARY
         shown = [

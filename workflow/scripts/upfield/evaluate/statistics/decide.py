@@ -10,14 +10,26 @@ from upfield.evaluate.statistics.interval import ALPHA
 BETTER: Final = "better"
 WORSE: Final = "worse"
 UNDECIDED: Final = "undecided"
+# Whatever difference there is is too small to matter.
+SAME: Final = "same"
 # Families of comparisons: what was named before the run, and all else.
 PRIMARY: Final = "primary"
 EXPLORATORY: Final = "exploratory"
-OPPOSITE = {BETTER: WORSE, WORSE: BETTER, UNDECIDED: UNDECIDED}
+OPPOSITE = {BETTER: WORSE, WORSE: BETTER, UNDECIDED: UNDECIDED, SAME: SAME}
 
 
-def by_test(direction: int, sign: float, p: float) -> str:
+def by_test(
+    direction: int,
+    sign: float,
+    p: float,
+    mean: float = np.inf,
+    low: float = np.nan,
+    high: float = np.nan,
+    relevant: float = 0.0,
+) -> str:
     """Decision on one row of paired comparisons, from the point of view of its method.
+
+    Better or worse takes both: that the difference is more than chance, and that it is not smaller than what matters.
 
     Parameters
     ----------
@@ -27,9 +39,16 @@ def by_test(direction: int, sign: float, p: float) -> str:
         Of method minus rival; 0 if it cannot be told.
     p
         Of the test of this difference, adjusted for the comparisons that it stands among. NaN decides nothing.
+    mean, low, high
+        The difference and its interval, adjusted as `p` is.
+    relevant
+        The smallest difference that matters. An interval that lies wholly within it says that the two are the same
+        (equivalence by two one-sided tests: Schuirmann 1987, https://doi.org/10.1007/BF01068419). 0: any matters.
 
     """
-    if not p < ALPHA:
+    if max(-low, high) < relevant:
+        return SAME
+    if not p < ALPHA or abs(mean) < relevant:
         return UNDECIDED
     return {1: BETTER, -1: WORSE}.get(int(direction * sign), UNDECIDED)
 
@@ -72,6 +91,8 @@ class Compared(NamedTuple):
         The smallest difference that these participants could show, and how many would show the observed one.
     non_inferior
         What `non_inferior` said of it; empty where nobody asked.
+    relevant
+        The smallest difference that matters; 0 where the study named none.
 
     """
 
@@ -86,11 +107,17 @@ class Compared(NamedTuple):
     detectable: float = np.nan
     needed: float = np.nan
     non_inferior: str = ""
+    relevant: float = 0.0
 
     @property
     def bounded(self) -> bool:
         """Whether there is an interval."""
         return bool(np.isfinite(self.low))
+
+    @property
+    def small(self) -> bool:
+        """Whether it is more than chance, and may yet be too small to matter."""
+        return self.decision == UNDECIDED and self.p < ALPHA and abs(self.mean) < self.relevant
 
     @property
     def turned(self) -> "Compared":
@@ -120,6 +147,7 @@ def between(comparisons: pd.DataFrame, method: str, rival: str, metric: str) -> 
                 float(row.detectable),
                 float(row.needed),
                 row.non_inferior if isinstance(row.non_inferior, str) else "",
+                0.0 if np.isnan(row.relevant) else float(row.relevant),
             )
             return found.turned if turned else found
     return Compared()

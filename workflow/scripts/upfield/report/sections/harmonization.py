@@ -11,7 +11,7 @@ from upfield.evaluate.statistics import decide
 from upfield.evaluate.statistics.interval import ALPHA
 from upfield.report import figures, tables
 from upfield.report.context import MeasuredContext, StudyContext
-from upfield.report.headline import NBSP, SMALL, Headline, signed
+from upfield.report.headline import NBSP, POINTS, SMALL, Headline, pointed, signed, state
 from upfield.report.sections import Section
 
 BEFORE = "identity"
@@ -71,12 +71,13 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> Headline:
         return Headline(f"No verdict: {missing}.", "See the numbers of the harmonization section.", None, [])
     best = networks[0]
     after = known[best]
+    smallest = min(min(row["n"]) for row in rows)
     told = f"AUC {_auc(before)} before and {_auc(after)} after {best}"
     if after.decision == decide.BETTER:
         beaten = "" if after.p_permutation < ALPHA else ", and the classifier is not shown to beat chance"
-        answer = f"Yes: the scanners are harder to tell apart after {best}{beaten}."
+        answer = f"{pointed('Yes', smallest)}: the scanners are harder to tell apart after {best}{beaten}."
     elif after.decision == decide.WORSE:
-        answer = f"No: the scanners are easier to tell apart after {best}."
+        answer = f"{pointed('No', smallest)}: the scanners are easier to tell apart after {best}."
     elif not before.p_permutation < ALPHA:
         answer = f"No verdict: the scanners cannot be told apart before harmonization ({_auc(before)})."
     elif abs(after.value - CHANCE) < abs(before.value - CHANCE):
@@ -90,13 +91,12 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> Headline:
     likeness = next(row["cells"].get("ssim_source") for row in rows if row["method"] == best)
     if likeness is not None:
         details += f" SSIM of {best} to its own source is {likeness.value:.3f}: how much of the anatomy was kept."
-    smallest = min(min(row["n"]) for row in rows)
     cautions = []
     if smallest < SMALL:
         cautions.append(f"With {smallest} test participants on one side this is an indication, not a proof.")
     if len(networks) > 1:
         cautions.append(f"The network was picked among {len(networks)} on these same participants.")
-    return Headline(answer, details, None, cautions)
+    return Headline(answer, details, None, cautions, state(answer), few=answer.startswith(POINTS))
 
 
 def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -140,6 +140,7 @@ def comparisons(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, list[A
 
     `shown` are the exploratory ones by the metrics with charts, `other` those by all others. What each row `favours`
     is what its decision says, whose rule stands in `evaluate.statistics.decide`. `notes`: of small samples.
+    `relevant`: metrics with the smallest difference that matters.
     """
     metrics = list(tables.LABELS)
     rows = sorted(
@@ -151,12 +152,14 @@ def comparisons(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, list[A
             tables.place(row["baseline"], methods),
         ),
     )
-    result: dict[str, list[Any]] = {"primary": [], "shown": [], "other": [], "notes": []}
+    result: dict[str, list[Any]] = {"primary": [], "shown": [], "other": [], "notes": [], "relevant": []}
     for row in rows:
-        favours = {decide.BETTER: row["method"], decide.WORSE: row["baseline"]}.get(row["decision"], "neither")
+        shown = {decide.BETTER: row["method"], decide.WORSE: row["baseline"], decide.SAME: "the same"}
+        favours = shown.get(row["decision"], "neither")
         part = "shown" if row["metric"] in tables.PRIMARY else "other"
         result["primary" if row["family"] == decide.PRIMARY else part].append({**row, "favours": favours})
     result["notes"] = sorted(set(table["note"].dropna()))
+    result["relevant"] = list(dict.fromkeys((r["metric"], r["relevant"]) for r in rows if r["relevant"] == r["relevant"]))
     return result
 
 

@@ -5,11 +5,17 @@ from typing import Any
 from upfield.evaluate.statistics import decide
 from upfield.report import glance, tables, winner
 from upfield.report.context import MeasuredContext
-from upfield.report.headline import Headline, headline
+from upfield.report.headline import POINTS, Headline, headline
 from upfield.report.sections import Section, harmonization, leaderboard
 
 # What stands in the circle beside the answer, and how it is read out.
-SIGNS = {"yes": ("✓", "yes"), "no": ("✗", "no"), "open": ("?", "open"), "none": ("–", "no answer")}
+SIGNS = {
+    "yes": ("✓", "yes"),
+    "no": ("✗", "no"),
+    "same": ("=", "the same"),
+    "open": ("?", "open"),
+    "none": ("–", "no answer"),
+}
 
 
 def build(context: MeasuredContext) -> dict[str, Any]:
@@ -27,13 +33,19 @@ def build(context: MeasuredContext) -> dict[str, Any]:
     return {
         "notices": context.narrative.notices,
         "headline": said,
-        "sign": SIGNS[said.state],
+        "sign": _sign(said),
         "tiles": glance.tiles(context, first, said.best, said.rival),
         "sight": sight,
         "bar": None if sight is None else glance.bar(sight),
         "charts": leaderboard.subject_charts(context)[:1],
         "winner": sentences,
     }
+
+
+def _sign(said: Headline) -> tuple[str, str]:
+    """The sign of a headline, and how it is read out."""
+    shown, words = SIGNS[said.state]
+    return shown, f"{POINTS}{words}".capitalize() if said.few else words
 
 
 def _said(context: MeasuredContext, first: str) -> Headline:
