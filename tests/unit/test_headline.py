@@ -137,7 +137,7 @@ def test_headline_never_says_more_than_the_table_of_comparisons(gains, seed, rel
                               for method, gain in zip(methods, gains, strict=True)}, index=names)
         for metric in ("psnr", "ssim")
     }  # fmt: skip
-    sizes = {metric: relevant or None for metric in tables}
+    sizes = dict.fromkeys(tables, relevant or None)
     found = compared(
         statistics.Primary("psnr", "unet3d", ["spline"]) if named else statistics.Primary(), sizes, **tables
     )

@@ -16,7 +16,8 @@ class Metric:
 
     `better` is higher, lower, or nearer to `ideal`; an `ideal` of None is the value of the target itself. `values`
     says what it can be, `unit` is empty for a pure number. A report writes it with as many decimals as `digits` says,
-    or with three significant digits. `function` takes an `evaluate.metrics.frame.Sample`.
+    or with three significant digits. `function` takes an `evaluate.metrics.frame.Sample`. Within a participant a metric
+    orders outputs exactly as its `twin` does; reports fold it away beside that.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Metric:
     unit: str = ""
     digits: int | None = None
     function: Callable[[Any], float] | None = None
+    twin: str | None = None
 
     @property
     def alone(self) -> bool:

@@ -28,18 +28,26 @@ def ranks(table: pd.DataFrame) -> bytes:
         return png(figure)
 
 
-def bland_altman(values: pd.DataFrame, agreement: pd.DataFrame, methods: Sequence[str]) -> bytes:
+def bland_altman(
+    values: pd.DataFrame, agreement: pd.DataFrame, methods: Sequence[str], networks: Collection[str]
+) -> bytes:
     """PNG with a row per method and a column per region: output minus target against their mean.
 
     `values` and `agreement` are rows of one quantity, in ml, of `metrics/quantities.tsv` and `metrics/agreement.tsv`.
-    The line is the bias, dashed lines the limits of agreement; the dotted line is no difference. A column has one
-    scale.
+    The line is the bias, dashed lines the limits of agreement; the dotted line is no difference. Networks share the
+    scales of a column, and so do the others: beside what these are off by, networks would be a line.
     """
     import seaborn
 
     regions = list(dict.fromkeys(values["region"]))
-    with canvas((0.6 + 2.3 * len(regions), 0.5 + 1.45 * len(methods))) as figure:
-        axes = figure.subplots(len(methods), len(regions), squeeze=False, sharex="col", sharey="col")
+    with canvas((0.6 + 2.3 * len(regions), 0.5 + 1.55 * len(methods))) as figure:
+        axes = figure.subplots(len(methods), len(regions), squeeze=False)
+        for alike in (True, False):
+            rows = [row for row, method in zip(axes, methods, strict=True) if (method in networks) is alike]
+            for first, *others in zip(*rows, strict=True):
+                for axis in others:
+                    axis.sharex(first)
+                    axis.sharey(first)
         for row, method in zip(axes, methods, strict=True):
             for axis, region in zip(row, regions, strict=True):
                 part = values[(values["method"] == method) & (values["region"] == region)]

@@ -26,7 +26,13 @@ def render(context: Context, *, title: str, over: str) -> str:
         loader=FileSystemLoader(folders), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"uri": uri, "label": label, "number": number, "duration": _duration}
+    environment.filters |= {
+        "uri": uri,
+        "label": label,
+        "number": number,
+        "duration": _duration,
+        "filled": tables.filled,
+    }
     environment.globals |= {
         "kinds": {**tables.KINDS, **dict.fromkeys(context.external, "external")},
         "model_free": (*MODEL_FREE, tables.FEATURES_ONLY),

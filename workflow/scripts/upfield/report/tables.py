@@ -11,6 +11,7 @@ from PIL import Image
 from upfield.catalogue.methods import MODEL_FREE, SUPERVISED
 from upfield.evaluate import harmonization
 from upfield.evaluate import metrics as quality
+from upfield.evaluate.metrics.registry import TWINS
 from upfield.evaluate.statistics import pair_table, subject_table
 from upfield.files import portable, read_json, read_tsv
 
@@ -141,6 +142,17 @@ def place(name: str, order: Sequence[str]) -> int:
 def ordered(names: Iterable[str], order: Sequence[str]) -> list[str]:
     """Names sorted by their index in `order`, all others after them as they come."""
     return sorted(names, key=lambda name: place(name, order))
+
+
+def without_twins(metrics: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Metrics that say something of their own, and those that order outputs as one of these does."""
+    twins = [name for name in metrics if TWINS.get(name) in metrics]
+    return [name for name in metrics if name not in twins], twins
+
+
+def filled(rows: Iterable[Mapping[str, Any]], column: str) -> bool:
+    """Whether any of the rows has a value in a column: one without is left out."""
+    return any(not pd.isna(row[column]) and row[column] != "n/a" for row in rows)
 
 
 def known(names: pd.Series, order: Sequence[str]) -> list[str]:

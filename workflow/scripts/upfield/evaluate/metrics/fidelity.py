@@ -129,6 +129,7 @@ METRICS = (
         source="Wang and Bovik 2009, https://doi.org/10.1109/MSP.2008.930649",
         unit="squared units",
         function=mse,
+        twin="rmse",
     ),
     Metric(
         name="rmse",
@@ -150,6 +151,7 @@ METRICS = (
         definition="RMSE / (max − min of the target)",
         source="Islam et al. 2023, https://doi.org/10.1038/s41598-023-48438-1",
         function=nrmse_range,
+        twin="rmse",
     ),
     Metric(
         name="nrmse_euclidean",
@@ -160,6 +162,7 @@ METRICS = (
         definition="‖output − target‖ / ‖target‖",
         source="Fienup 1997, https://doi.org/10.1364/AO.36.008352",
         function=nrmse_euclidean,
+        twin="rmse",
     ),
     Metric(
         name="nmse_variance",
@@ -170,6 +173,7 @@ METRICS = (
         definition="MSE / variance of the target",
         source="Islam et al. 2023, https://doi.org/10.1038/s41598-023-48438-1",
         function=nmse_variance,
+        twin="rmse",
     ),
     Metric(
         name="nmse_energy",
@@ -180,6 +184,7 @@ METRICS = (
         definition="‖output − target‖² / ‖target‖²",
         source="Zbontar et al. 2018, https://arxiv.org/abs/1811.08839",
         function=nmse_energy,
+        twin="rmse",
     ),
     Metric(
         name="pearson",

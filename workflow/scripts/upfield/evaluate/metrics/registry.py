@@ -24,6 +24,8 @@ KNOWN = {**METRICS, **collected(LEARNED, SEGMENTED)}
 LABELS = {name: metric.label for name, metric in KNOWN.items()}
 HIGHER = {name for name, metric in KNOWN.items() if metric.better == "higher"}
 LOWER = {name for name, metric in KNOWN.items() if metric.better == "lower"}
+# What orders outputs as another metric does, and that metric.
+TWINS = {name: metric.twin for name, metric in KNOWN.items() if metric.twin is not None}
 # Properties of one image, to be compared with the target's.
 ALONE = {name for name, metric in METRICS.items() if metric.alone}
 # Decimals that a report writes; metrics without an entry have three significant digits.

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from upfield.catalogue.methods import MODEL_FREE
 from upfield.report import charts, tables
 from upfield.report.context import MeasuredContext
 from upfield.report.sections import Section
@@ -33,11 +34,14 @@ def agreement(table: Mapping[str, pd.DataFrame], methods: Sequence[str]) -> dict
     volumes = table["metrics/quantities"]
     volumes = volumes[volumes["quantity"] == VOLUME].assign(region=lambda rows: rows["region"].map(_region))
     limits = rows[rows["quantity"] == VOLUME].assign(region=lambda rows: rows["named"])
-    drawn = [method for method in order if (volumes["method"] == method).any()][:ROWS]
+    known = [method for method in order if (volumes["method"] == method).any()]
+    # Networks first, whose scales are their own.
+    drawn = sorted(known[:ROWS], key=lambda method: method in MODEL_FREE)
+    networks = [method for method in drawn if method not in MODEL_FREE]
     shown = volumes[volumes["method"].isin(drawn)]
     return {
-        "chart": charts.bland_altman(shown, limits, drawn) if drawn else None,
-        "left_out": [method for method in order if (volumes["method"] == method).any()][ROWS:],
+        "chart": charts.bland_altman(shown, limits, drawn, networks) if drawn else None,
+        "left_out": known[ROWS:],
         "rows": rows.to_dict("records"),
         "notes": sorted(set(found["note"].dropna())),
     }

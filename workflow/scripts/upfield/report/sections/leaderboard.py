@@ -33,33 +33,45 @@ def build(context: MeasuredContext) -> dict[str, Any]:
 
 
 def boards(board: pd.DataFrame, methods: Sequence[str]) -> list[dict[str, Any]]:
-    """One table per split and region, the test split and the whole brain first; `primary` marks that one."""
+    """One table per split and region, the test split and the whole brain first; `primary` marks that one.
+
+    What orders outputs as a metric beside it does has a table of its own, folded. A metric without a mean is left out.
+    """
     order = list(tables.SPLITS)
     found = set(zip(board.split, board.region, strict=True))
     keys = sorted(found, key=lambda key: (tables.place(key[0], order), key[1] != "brain", key[1]))
     result = []
     for split, region in keys:
         part = board[(board.split == split) & (board.region == region)].set_index(["method", "metric"])
-        metrics = tables.ordered(part.index.get_level_values("metric").unique(), list(tables.LABELS))
-        best = {}
-        for metric in metrics:
-            means = part["mean"].xs(metric, level="metric").dropna()
-            if len(means) > 1 and metric in tables.HIGHER | tables.LOWER:
-                best[metric] = means.max() if metric in tables.HIGHER else means.min()
-        rows = []
-        for method in methods:
-            cells = {m: part.loc[(method, m)] for m in metrics if (method, m) in part.index}
-            counts = sorted({int(cell.n) for cell in cells.values()})
-            if cells:
-                number = "–".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
-                marked = {m for m, cell in cells.items() if cell["mean"] == best.get(m)}
-                rows.append({"method": method, "n": number, "cells": cells, "best": marked})
-        arrows = {m: "↑" if m in tables.HIGHER else "↓" if m in tables.LOWER else "" for m in metrics}
+        measured = part.index[part["mean"].notna()].get_level_values("metric").unique()
         title = f"{tables.SPLITS.get(split, split).capitalize()} split, {tables.REGIONS.get(region, region)}"
         primary = (split, region) == ("test", "brain")
-        shown = {"split": split, "region": region, "metrics": metrics, "arrows": arrows, "rows": rows}
-        result.append({"title": title, "primary": primary, **shown})
+        shown, twins = tables.without_twins(tables.ordered(measured, list(tables.LABELS)))
+        named = {"split": split, "region": region}
+        result.append({**named, "title": title, "primary": primary, **_board(part, shown, methods)})
+        if twins:
+            title += f": what follows from {label('rmse')}"
+            result.append({**named, "title": title, "primary": False, **_board(part, twins, methods)})
     return result
+
+
+def _board(part: pd.DataFrame, metrics: Sequence[str], methods: Sequence[str]) -> dict[str, Any]:
+    """Columns and rows of one table: `part` is indexed by method and metric."""
+    best = {}
+    for metric in metrics:
+        means = part["mean"].xs(metric, level="metric").dropna()
+        if len(means) > 1 and metric in tables.HIGHER | tables.LOWER:
+            best[metric] = means.max() if metric in tables.HIGHER else means.min()
+    rows = []
+    for method in methods:
+        cells = {m: part.loc[(method, m)] for m in metrics if (method, m) in part.index}
+        counts = sorted({int(cell.n) for cell in cells.values()})
+        if cells:
+            number = "–".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
+            marked = {m for m, cell in cells.items() if cell["mean"] == best.get(m)}
+            rows.append({"method": method, "n": number, "cells": cells, "best": marked})
+    arrows = {m: "↑" if m in tables.HIGHER else "↓" if m in tables.LOWER else "" for m in metrics}
+    return {"metrics": metrics, "arrows": arrows, "rows": rows}
 
 
 def filters(board: pd.DataFrame) -> list[tuple[str, str, dict[str, str]]]:
@@ -119,11 +131,12 @@ def outliers(table: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:
 
 
 def ranking(table: Mapping[str, pd.DataFrame], methods: Sequence[str]) -> dict[str, Any] | None:
-    """Mean ranks: `chart`, `rows` of the table by metric and rank; None without any."""
+    """Mean ranks: `chart`, `rows` by metric and rank, `twins`, metrics with the ranks of another; None without any."""
     found = table["metrics/ranks"]
     if found.empty:
         return None
-    metrics = tables.known(found["metric"], list(tables.LABELS))
+    metrics, twins = tables.without_twins(tables.known(found["metric"], list(tables.LABELS)))
+    found = found[found["metric"].isin(metrics)]
     wide = found.pivot(index="metric", columns="method", values="mean_rank")
     shown = wide.reindex(index=metrics, columns=tables.known(found["method"], methods))
     shown.index = pd.Index([tables.LABELS.get(metric, metric.replace("_", " ")) for metric in metrics])
@@ -132,13 +145,15 @@ def ranking(table: Mapping[str, pd.DataFrame], methods: Sequence[str]) -> dict[s
         "chart": charts.ranks(shown),
         "rows": rows.to_dict("records"),
         "n": int(found["n"].max()),
+        "twins": [label(metric) for metric in twins],
     }
 
 
 def comparisons(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, list[Any]]:
     """Rows of the comparison table by metric and leaderboard: the `primary` comparison, then by metric.
 
-    `shown` are the exploratory ones by the metrics with charts, `other` those by all others. What each row `favours`
+    `shown` are the exploratory ones by the metrics with charts, `twins` those by metrics that follow from another,
+    `other` those by the rest. What each row `favours`
     is what its decision says, whose rule stands in `evaluate.statistics.decide`. `notes`: of small samples.
     `relevant`: metrics with the smallest difference that matters.
     """
@@ -152,14 +167,17 @@ def comparisons(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, list[A
             tables.place(row["baseline"], methods),
         ),
     )
-    result: dict[str, list[Any]] = {"primary": [], "shown": [], "other": [], "notes": [], "relevant": []}
+    result: dict[str, list[Any]] = {name: [] for name in ("primary", "shown", "other", "twins", "notes", "relevant")}
+    _, twins = tables.without_twins(list(table["metric"].unique()))
     for row in rows:
         shown = {decide.BETTER: row["method"], decide.WORSE: row["baseline"], decide.SAME: "the same"}
         favours = shown.get(row["decision"], "neither")
-        part = "shown" if row["metric"] in tables.PRIMARY else "other"
+        part = "shown" if row["metric"] in tables.PRIMARY else "twins" if row["metric"] in twins else "other"
         result["primary" if row["family"] == decide.PRIMARY else part].append({**row, "favours": favours})
     result["notes"] = sorted(set(table["note"].dropna()))
-    result["relevant"] = list(dict.fromkeys((r["metric"], r["relevant"]) for r in rows if r["relevant"] == r["relevant"]))
+    result["relevant"] = list(
+        dict.fromkeys((r["metric"], r["relevant"]) for r in rows if r["relevant"] == r["relevant"])
+    )
     return result
 
 
