@@ -210,6 +210,17 @@ def test_table_flags_those_who_are_worse_than_the_others():
     assert set(judging.table(reports, None)["flag"]) == {"ok", "warn"}
 
 
+def test_those_who_differ_by_next_to_nothing_do_not_stand_apart():
+    """Of alike scans the farthest is many deviations away, and nobody would look at it."""
+    for last, flag in ((9.0, "ok"), (7.0, "outlier")):
+        reports = [
+            {"participant_id": f"sub-{number}", "source": {"snr": snr}, "Findings": []}
+            for number, snr in enumerate([10, 10.01, 10.02, 10.03, 10.04, last])
+        ]
+        row = judging.table(reports, 3.5).iloc[-1]
+        assert row["z"] < -30 and row["flag"] == flag
+
+
 # -- the stage -----------------------------------------------------------------------------------------------------
 
 
@@ -284,9 +295,9 @@ def test_left_is_on_the_left_and_the_contour_around_the_brain(awkward, centroid)
     halves = awkward.with_data(np.where(world[0] < middle[0], 100, 20).astype(np.float32))
     made = Image.open(io.BytesIO(gallery.mask_contours(halves, brain))).convert("RGB")
     picture = np.asarray(made).astype(int)
-    # A ball is as large along each axis: three rows of four slices.
-    rows, columns = (np.linspace(0, size, n + 1).astype(int) for size, n in zip(picture.shape, (3, 4), strict=False))
-    for top, bottom in pairwise(rows[:3]):
+    # A ball is as large along each axis: four rows of four slices, the last from the side.
+    rows, columns = (np.linspace(0, size, n + 1).astype(int) for size, n in zip(picture.shape, (4, 4), strict=False))
+    for top, bottom in pairwise(rows[:4]):
         for first, last in pairwise(columns):
             part = picture[top:bottom, first:last]
             found = np.argwhere(part[..., 0] - part[..., 2] > 50)
@@ -294,6 +305,17 @@ def test_left_is_on_the_left_and_the_contour_around_the_brain(awkward, centroid)
             inside = part[tuple(slice(low + 3, high - 3) for low, high in zip(found.min(0), found.max(0), strict=True))]
             left, right = np.array_split(inside.sum(axis=2), 2, axis=1)
             assert left.mean() > 1.5 * right.mean()
+
+
+def test_of_a_few_thick_slices_every_one_is_drawn():
+    from upfield.report import gallery
+
+    inside = np.zeros((40, 44, 9), bool)
+    inside[4:36, 4:40, 1:8] = True
+    found = gallery.cuts(inside, nifti.Grid(inside.shape, np.diag([5.0, 5, 8, 1])))
+    assert [cut for axis, row in found if axis == 2 for cut in row] == list(range(1, 8))
+    whole = gallery.cuts(inside, nifti.Grid(inside.shape, np.diag([5.0, 5, 16, 1])))
+    assert [(axis, len(row)) for axis, row in whole] == [(2, 4), (2, 3), (1, 4), (0, 4)]
 
 
 def test_a_pair_without_a_brain_gets_pictures_that_say_so(files, tmp_path):
@@ -320,9 +342,9 @@ def test_a_contact_sheet_has_a_row_for_each_pair(tmp_path):
     sheet.contact_sheet(rows, tmp_path / "sheet.webp")
     made = Image.open(tmp_path / "sheet.webp").convert("RGB")
     step = sheet.HEIGHT + sheet.TITLE
-    assert made.size == (300 + 320, 2 * step)
+    assert made.size == (570 + 608, 2 * step)
     for row, two in enumerate(colours.values()):
-        for left, colour in zip((150, 460), two, strict=True):
+        for left, colour in zip((285, 870), two, strict=True):
             expected = Image.new("RGB", (1, 1), colour).getpixel((0, 0))
             found = made.getpixel((left, row * step + step // 2))
             assert max(abs(a - b) for a, b in zip(found, expected, strict=True)) < 20

@@ -22,31 +22,36 @@ COLUMNS = ["participant_id", "role", "metric", "value", "z", "flag"]
 
 @dataclass(frozen=True)
 class Metric:
-    """One measurement: of a scan or of a pair, its label, and which values are bad: `low`, `high` or both."""
+    """One measurement: of a scan or of a pair, its label, and which values are bad: `low`, `high` or both.
+
+    What is less than `floor` from the median of the participants, as a share of it, does not stand apart from them,
+    however little they differ.
+    """
 
     name: str
     of: str
     label: str
     bad: str
+    floor: float
 
 
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("volume_cm3", "scan", "Brain volume (cm³)", "both"),
-        Metric("snr", "scan", "SNR", "low"),
-        Metric("snr_air", "scan", "SNR against air", "low"),
-        Metric("cnr", "scan", "CNR", "low"),
-        Metric("cjv", "scan", "CJV", "high"),
-        Metric("efc", "scan", "EFC", "high"),
-        Metric("fber", "scan", "FBER", "low"),
-        Metric("mutual_information", "pair", "Mutual information", "low"),
-        Metric("ncc", "pair", "NCC", "low"),
-        Metric("edge_overlap", "pair", "Edge overlap", "low"),
-        Metric("mask_dice", "pair", "Mask overlap", "low"),
-        Metric("mirror_gain", "pair", "Gain over mirror image", "low"),
-        Metric("slab_gain", "pair", "Gain over mirror image (slab)", "low"),
-        Metric("template_dice", "pair", "Overlap with the template", "low"),
+        Metric("volume_cm3", "scan", "Brain volume (cm³)", "both", 0.1),
+        Metric("snr", "scan", "SNR", "low", 0.25),
+        Metric("snr_air", "scan", "SNR against air", "low", 0.25),
+        Metric("cnr", "scan", "CNR", "low", 0.25),
+        Metric("cjv", "scan", "CJV", "high", 0.25),
+        Metric("efc", "scan", "EFC", "high", 0.1),
+        Metric("fber", "scan", "FBER", "low", 0.5),
+        Metric("mutual_information", "pair", "Mutual information", "low", 0.05),
+        Metric("ncc", "pair", "NCC", "low", 0.1),
+        Metric("edge_overlap", "pair", "Edge overlap", "low", 0.2),
+        Metric("mask_dice", "pair", "Mask overlap", "low", 0.03),
+        Metric("mirror_gain", "pair", "Gain over mirror image", "low", 0.5),
+        Metric("slab_gain", "pair", "Gain over mirror image (slab)", "low", 0.5),
+        Metric("template_dice", "pair", "Overlap with the template", "low", 0.03),
     )
 }
 
@@ -109,7 +114,7 @@ def robust_z(values: Array) -> Array:
     return np.asarray((values - middle) / (NORMAL * spread))
 
 
-@step(version=0, memory=(150, 0.2), minutes=(0.1, 0.001))
+@step(version=1, memory=(150, 0.2), minutes=(0.1, 0.001))
 def write_table(decisions: Sequence[str], quality_table: str, outlier: float | None) -> None:
     """Write all measurements of a study, from the QC decisions on its pairs and scans."""
     write_tsv(quality_table, table([read_json(path) for path in decisions], outlier))
@@ -119,7 +124,8 @@ def table(reports: Sequence[Mapping[str, Any]], outlier: float | None) -> pd.Dat
     """All measurements of a study, long: `participant_id, role, metric, value, z, flag`.
 
     `reports` are what the stage writes for each participant. `z` is robust over the participants;
-    `flag` is `exclude`, `warn`, `outlier` (|z| above `outlier` in the bad direction; None for never) or `ok`.
+    `flag` is `exclude`, `warn`, `outlier` (|z| above `outlier` in the bad direction, and not nearer to the median than
+    the metric's `floor`; None for never) or `ok`.
     """
     rows = [
         (report["participant_id"], role, name, value)
@@ -128,21 +134,26 @@ def table(reports: Sequence[Mapping[str, Any]], outlier: float | None) -> pd.Dat
         for name, value in report.get(role, {}).items()
     ]
     result = pd.DataFrame(rows, columns=COLUMNS[:4]).astype({"value": float})
-    result["z"] = result.groupby(["role", "metric"])["value"].transform(lambda column: robust_z(column.to_numpy()))
+    alike = result.groupby(["role", "metric"])["value"]
+    result["z"] = alike.transform(lambda column: robust_z(column.to_numpy()))
+    share = (result["value"] / alike.transform("median") - 1).abs()
     found = {
         (report["participant_id"], row["role"], row["metric"]): row["action"]
         for report in reports
         for row in reversed(report["Findings"])
     }
     result["flag"] = [
-        found.get((person, role, name)) or ("outlier" if _apart(name, z, outlier) else "ok")
-        for person, role, name, z in result[["participant_id", "role", "metric", "z"]].itertuples(index=False)
+        found.get((person, role, name)) or ("outlier" if _apart(name, z, away, outlier) else "ok")
+        for person, role, name, z, away in result[["participant_id", "role", "metric", "z"]]
+        .assign(share=share)
+        .itertuples(index=False)
     ]
     return result[COLUMNS]
 
 
-def _apart(name: str, z: float, limit: float | None) -> bool:
-    bad = METRICS[name].bad if name in METRICS else "none"
-    if limit is None or not np.isfinite(z):
+def _apart(name: str, z: float, share: float, limit: float | None) -> bool:
+    """Whether a value is far from the others by its robust z, and by its distance as a share of their median."""
+    if limit is None or name not in METRICS or not np.isfinite(z) or share < METRICS[name].floor:
         return False
+    bad = METRICS[name].bad
     return (bad in ("low", "both") and z < -limit) or (bad in ("high", "both") and z > limit)

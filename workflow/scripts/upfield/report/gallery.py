@@ -1,8 +1,8 @@
-"""Pictures of a pair that a person can judge in two seconds: brain masks, and how source and target lie together.
+"""Pictures of a pair that a person can judge: brain masks, and how source and target lie together.
 
-Slices lie side by side in millimetres, left on the left. A head can be recognised by its face, so nothing farther than
-10 mm from the brain mask is ever drawn: enough to see whether a mask cuts into the brain or takes skull with it, and no
-face.
+Mosaics of slices lie side by side in millimetres, left on the left. A head can be recognised by its face, so nothing
+farther than 10 mm from the brain mask is ever drawn: enough to see whether a mask cuts into the brain or takes skull
+with it, and no face.
 """
 
 from collections.abc import Sequence
@@ -28,12 +28,13 @@ from upfield.step import step
 RIM = 10.0
 # mm, edge of a field of the checkerboard.
 FIELD = 24.0
-# Where a brain is cut, as shares of its extent along an axis.
-CUTS = (0.2, 0.4, 0.6, 0.8)
+# Slices in a row, and rows along x, y and z. A brain of one row is cut at 0.2 to 0.8 of its extent.
+COLUMNS, ROWS = 4, (1, 1, 2)
+# Slices of a thin slab that are drawn, of more every second, third, ...
+SLAB = 16
 CONTOUR = "#ff9d3b"
-# Inches of a picture of masks, and of one of a pair; mm between slices.
-MASKS, PAIR = (6.4, 4.8), (7.2, 2.6)
-GAP = 8.0
+# Inches, a hundred pixels each, that a picture is wide; mm between slices.
+WIDTH, GAP = 9.6, 6.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Slice:
                 axes.text(x, frame[3], letter, color="white", fontsize=8, ha=side, va="top")
 
 
-@step(version=1, memory=(400, 60), minutes=(0.3, 0.02))
+@step(version=2, memory=(450, 60), minutes=(0.4, 0.03))
 def draw(
     source: str,
     source_mask: str,
@@ -109,7 +110,7 @@ def draw(
 
 
 def mask_contours(image: Volume, mask: Volume) -> bytes:
-    """WebP: four slices along each axis, the brain mask as a contour."""
+    """WebP: slices along each axis, see `cuts`, the brain mask as a contour."""
     image, mask = nifti.reorient(image), nifti.reorient(mask)
     inside = mask.data > 0
     low, high = np.percentile(image.data[inside], (0.5, 99.5))
@@ -118,13 +119,32 @@ def mask_contours(image: Volume, mask: Volume) -> bytes:
     inside, data = inside[part], image.data[part]
     near = nifti.dilated(Volume(inside, image.affine), RIM)
     shown = np.where(near, np.clip((data - low) / max(float(high) - low, 1e-6), 0, 1), 0.0)
+    return _picture(
+        [
+            [_slice(shown, image.grid, axis, cut, outline=inside) for cut in row]
+            for axis, row in cuts(inside, image.grid)
+        ]
+    )
+
+
+def cuts(inside: Array, grid: Grid) -> list[tuple[int, list[int]]]:
+    """Where a brain is cut: an axis and at most `COLUMNS` indices for each row of a mosaic, from the top.
+
+    Axial slices first, evenly through the brain; of a thin slab every slice, up to `SLAB`. `inside` is the mask, in
+    RAS+ order, and may be cropped from what `grid` describes.
+    """
     first, last = nifti.bounding_box(inside)
-    rows = [
-        [_slice(shown, image.grid, axis, int(cut), outline=inside)
-         for cut in first[axis] + np.array(CUTS) * (last[axis] - first[axis])]
-        for axis in (2, 1, 0)
-    ]  # fmt: skip
-    return _picture(rows, MASKS)
+    rows = []
+    for axis in (2, 1, 0):
+        number = ROWS[axis] * COLUMNS
+        if axis == grid.slab_axis:
+            every = -(-(last[axis] - first[axis]) // SLAB)
+            chosen = np.arange(first[axis], last[axis], every)
+        else:
+            chosen = first[axis] + np.arange(1, number + 1) / (number + 1) * (last[axis] - first[axis])
+        unique = list(dict.fromkeys(int(cut) for cut in chosen))
+        rows += [(axis, unique[start : start + COLUMNS]) for start in range(0, len(unique), COLUMNS)]
+    return rows
 
 
 def edges(meeting: Meeting, where: Grid) -> bytes:
@@ -148,11 +168,11 @@ def _windowed(data: Array) -> Array:
 
 
 def _ortho(shown: Array, target: Array, where: Grid, edges: bool = False) -> bytes:
-    """One slice along each axis through the middle of the target's brain, with the target's edges if asked."""
-    low, high = nifti.bounding_box(target != 0)
-    middle = (low + high) // 2
+    """Slices along each axis through the target's brain, with the target's edges if asked."""
     windowed = _windowed(target) if edges else None
-    return _picture([[_slice(shown, where, axis, int(middle[axis]), edges=windowed) for axis in range(3)]], PAIR)
+    return _picture(
+        [[_slice(shown, where, axis, cut, edges=windowed) for cut in row] for axis, row in cuts(target != 0, where)]
+    )
 
 
 def _slice(
@@ -168,15 +188,15 @@ def _slice(
     )
 
 
-def _picture(rows: Sequence[Sequence[Slice]], inches: tuple[float, float]) -> bytes:
+def _picture(rows: Sequence[Sequence[Slice]]) -> bytes:
     """WebP of rows of slices, all at one scale."""
-    figure = Figure(figsize=inches, facecolor="black")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
     widths = [sum(part.extent[0] + GAP for part in row) - GAP for row in rows]
     heights = [max(part.extent[1] for part in row) for row in rows]
     bottom = sum(heights) + GAP * (len(rows) - 1)
     top = bottom
+    figure = Figure(figsize=(WIDTH, WIDTH * (top + GAP) / (max(widths) + GAP)), facecolor="black")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
     for row, width, height in zip(rows, widths, heights, strict=True):
         bottom -= height
         corner = (max(widths) - width) / 2

@@ -8,11 +8,11 @@ from PIL import Image, ImageDraw
 from upfield.files import atomic
 from upfield.step import step
 
-# Pixels: a row of pictures, and the name above it.
-HEIGHT, TITLE = 200, 18
+# Pixels: a row of pictures, and the name above it. Forty rows are as high as WebP can be.
+HEIGHT, TITLE = 380, 18
 
 
-@step(version=0, memory=(250, 0), minutes=(0.2, 0))
+@step(version=1, memory=(700, 0), minutes=(0.5, 0))
 def contact_sheet(pictures: Mapping[str, Sequence[str | Path]], contact_sheet: str | Path) -> None:
     """Write a WebP with one row of pictures, left to right, for each name."""
     rows = {name: [_small(path) for path in paths] for name, paths in pictures.items()}

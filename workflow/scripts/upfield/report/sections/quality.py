@@ -1,6 +1,6 @@
 """Quality control as the page shows it: measurements by scan and by pair, and pictures, the doubtful pairs first."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from upfield.report.sections import Section
 
 # How much a flag tells a reader, the most first.
 FLAGS = ("exclude", "warn", "outlier", "ok")
-# Pairs with pictures in the page; about 0.2 MB each.
-SHOWN = 24
+# Bytes of pictures in the page, and pairs that have some at most.
+BYTES, SHOWN = 5e6, 24
 LABELS = {metric.name: metric.label for metric in METRICS.values()}
 
 
@@ -37,14 +37,29 @@ def quality(root: Path) -> dict[str, Any]:
         "scans": _wide(table[~of_pair], [name for name, metric in METRICS.items() if metric.of == "scan"]),
         "pairs": _wide(table[of_pair], [name for name, metric in METRICS.items() if metric.of == PAIR]),
         "counts": {flag: int((table["flag"] == flag).sum()) for flag in FLAGS},
-        "shown": [entry for name in participants[:SHOWN] for entry in _pictures(root, name, table)],
+        "shown": _shown(root, participants, table),
         "all": len(participants),
     }
 
 
+def _shown(root: Path, participants: Sequence[str], table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Pictures of the first of them, as many as there is room for."""
+    result: list[dict[str, Any]] = []
+    size = 0
+    for name in participants[:SHOWN]:
+        for entry in _pictures(root, name, table):
+            size += sum(map(len, entry["pictures"].values()))
+            if result and size > BYTES:
+                return result
+            result.append(entry)
+    return result
+
+
 def _wide(table: pd.DataFrame, metrics: Iterable[str]) -> dict[str, Any]:
-    """One row per participant and role; a cell holds `value`, `before` (or None) and `flag`."""
+    """One row per participant and role; a cell holds `value`, `before` (or None) and `flag`. No column without one."""
     cells = {(row.participant_id, row.role, row.metric): row for row in table.itertuples(index=False)}
+    known = set(table["metric"][table["value"].notna()])
+    metrics = [name for name in metrics if name in known]
     rows = []
     for participant, role in dict.fromkeys(zip(table["participant_id"], table["role"], strict=True)):
         row = {}
