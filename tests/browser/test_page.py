@@ -139,10 +139,12 @@ def test_the_leaderboard_filters_by_region_metric_and_words(visit):
 def test_slices_scroll_by_keyboard_wheel_and_mouse_in_all_planes_at_once(visit):
     page = visit()
     axial, sagittal = "canvas[data-image=target][data-plane=axial]", "canvas[data-image=target][data-plane=sagittal]"
-    start, before, side = place(page), pixels(page, axial), pixels(page, sagittal)
+    start, before = place(page), pixels(page, axial)
+    line = page.locator(f".marked:has({sagittal}) i").nth(1)
+    side = line.get_attribute("style")
     slider = page.locator(".viewer").first.get_by_role("slider", name="Axial")
     slider.press("ArrowRight")
-    assert pixels(page, axial) != before and pixels(page, sagittal) != side
+    assert pixels(page, axial) != before and line.get_attribute("style") != side
     assert place(page) == [start[0], start[1], start[2] + 1]
     assert re.match(r"z = −?\d+ mm, slice \d+ of \d+$", slider.get_attribute("aria-valuetext"))
     canvas = page.locator(".viewer").first.locator(axial)
@@ -181,10 +183,41 @@ def test_before_and_after_share_one_picture(visit):
     after = pixels(page, "canvas[data-role=stage]")
     assert before != half != after != before
     width = page.evaluate("document.querySelector('canvas[data-role=stage]').width")
-    edges = [column for column in range(width) if half[4 * column : 4 * column + 3] == [255, 214, 64]]
-    assert edges == [round(width / 2)]
-    assert half[: 4 * edges[0]] == before[: 4 * edges[0]]
-    assert half[4 * edges[0] + 4 : 4 * width] == after[4 * edges[0] + 4 : 4 * width]
+    start, edge = 4 * width * (len(half) // (4 * width) // 2), 4 * int(width / 2 + 0.5)
+    row, first, last = (values[start : start + 4 * width] for values in (half, before, after))
+    assert row[:edge] == first[:edge] != last[:edge] and row[edge:] == last[edge:] != first[edge:]
+
+
+def test_zoom_window_convention_and_crosshair_change_what_is_seen(visit):
+    page = visit()
+    viewer = page.locator(".viewer").first
+    target = "canvas[data-image=target][data-plane=axial]"
+    picture = viewer.locator(f".marked:has({target})")
+    before, wide = pixels(page, target), viewer.locator(target).bounding_box()["width"]
+    assert (
+        picture.locator("span").all_inner_texts() == ["L", "R", "A", "P"]
+        and picture.locator("b").inner_text() == "2 cm"
+    )
+    viewer.get_by_label("Convention").select_option("radiological")
+    width = page.evaluate("name => document.querySelector(name).width", target)
+    rows = [before[i : i + 4 * width] for i in range(0, len(before), 4 * width)]
+    turned = [row[4 * c : 4 * c + 4] for row in rows for c in reversed(range(width))]
+    assert pixels(page, target) == [value for four in turned for value in four]
+    assert picture.locator("span").all_inner_texts() == ["R", "L", "A", "P"]
+    others = page.locator(".viewer [data-role=convention]").evaluate_all("all => all.map(one => one.value)")
+    assert set(others) == {"radiological"}, "one convention a page"
+    viewer.get_by_role("slider", name="Zoom").press("ArrowRight")
+    pixels(page, target)
+    assert viewer.locator(target).bounding_box()["width"] == pytest.approx(1.25 * wide, rel=0.01)
+    assert picture.bounding_box()["width"] == pytest.approx(wide, rel=0.01), "what is enlarged stays in its frame"
+    viewer.get_by_role("slider", name="Window").press("PageDown")
+    assert sum(pixels(page, target)) != sum(before)
+    viewer.get_by_label("Crosshair").uncheck()
+    playwright.expect(picture.locator("i").first).to_be_hidden()
+    viewer.get_by_role("button", name="Reset display").click()
+    viewer.get_by_label("Convention").select_option("neurological")
+    assert pixels(page, target) == before
+    assert viewer.locator("figcaption").nth(1).inner_text() == f"Output · {viewer.get_by_label('Method').input_value()}"
 
 
 def test_uncertainty_is_shown_for_the_method_that_has_it(visit):

@@ -1,7 +1,15 @@
 // The viewer of a subject's volumes: three linked planes of five images, and two images under one slider.
+// Zoom, letters, crosshair and scale bar lie over the pictures, in pixels of the screen.
 // Data come from viewer.py: sheets of axial slices in which the front is up and the patient's right is right.
 const palettes = JSON.parse(document.getElementById("palettes")?.textContent ?? "{}");
-const PLANES = {axial: {axis: 2, across: 0, up: 1}, coronal: {axis: 1, across: 0, up: 2}, sagittal: {axis: 0, across: 1, up: 2}};
+const PLANES = {
+  axial: {axis: 2, across: 0, up: 1, letters: "LRAP"},
+  coronal: {axis: 1, across: 0, up: 2, letters: "LRSI"},
+  sagittal: {axis: 0, across: 1, up: 2, letters: "PASI"},
+};
+// Lengths of scale bars in mm: the longest that takes less than half of a picture.
+const BARS = [50, 20, 10, 5, 2];
+const within = (value, low, high) => Math.min(Math.max(value, low), high);
 
 class Viewer {
   constructor(root) {
@@ -9,6 +17,7 @@ class Viewer {
     this.data = JSON.parse(root.querySelector("script").textContent);
     this.volumes = new Map();
     this.at = this.data.shape.map(n => Math.floor(n / 2));
+    this.focus = [...this.at];
     this.sliders = [...root.querySelectorAll("input[data-axis]")];
     this.method = root.querySelector("[data-role=method]");
     this.canvases = [...root.querySelectorAll("canvas[data-image]")];
@@ -18,15 +27,32 @@ class Viewer {
       slider.max = this.data.shape[slider.dataset.axis] - 1;
       slider.addEventListener("input", () => this.move(slider.dataset.axis, slider.valueAsNumber));
     }
-    for (const control of root.querySelectorAll("select")) control.addEventListener("change", () => this.draw());
-    root.querySelector("[data-role=middle]").addEventListener("click", () => {
-      this.at = this.data.shape.map(n => Math.floor(n / 2));
+    [this.zoom, this.level, this.window] = ["zoom", "level", "window"].map(role => root.querySelector(`[data-role=${role}]`));
+    this.crossed = root.querySelector("[data-role=cross]");
+    for (const control of root.querySelectorAll("select, .display input, [data-role=cross]")) control.addEventListener("input", () => this.draw());
+    // Whoever reads one participant that way reads all of them so.
+    root.querySelector("[data-role=convention]").addEventListener("change", event => Viewer.convention(event.target.value));
+    root.querySelector("[data-role=middle]").addEventListener("click", () => this.go(this.data.shape.map(n => Math.floor(n / 2))));
+    root.querySelector("[data-role=reset]").addEventListener("click", () => {
+      for (const control of [this.zoom, this.level, this.window]) control.value = control.defaultValue;
       this.draw();
     });
     this.split.addEventListener("input", () => this.drawStage());
     for (const canvas of [...this.canvases, this.stage]) this.listen(canvas);
     root.hidden = false;
     this.draw();
+  }
+
+  static convention(value) {
+    for (const select of document.querySelectorAll(".viewer [data-role=convention]")) {
+      select.value = value;
+      select.closest(".viewer").viewer?.draw();
+    }
+  }
+
+  // Whether a plane is seen from the patient's feet or front: the patient's left is on the right then.
+  mirrored({across}) {
+    return across === 0 && this.root.querySelector("[data-role=convention]").value === "radiological";
   }
 
   plane(canvas) {
@@ -42,9 +68,10 @@ class Viewer {
         this.drawStage();
         return;
       }
-      const {across, up} = this.plane(canvas);
-      const place = (share, axis) => Math.min(Math.max(Math.floor(share * this.data.shape[axis]), 0), this.data.shape[axis] - 1);
-      this.at[across] = place(u, across);
+      const plane = this.plane(canvas);
+      const {across, up} = plane;
+      const place = (share, axis) => within(Math.floor(share * this.data.shape[axis]), 0, this.data.shape[axis] - 1);
+      this.at[across] = place(this.mirrored(plane) ? 1 - u : u, across);
       this.at[up] = place(1 - v, up);
       this.draw();
     };
@@ -54,6 +81,8 @@ class Viewer {
       point(event);
     });
     canvas.addEventListener("pointermove", event => { if (event.buttons) point(event); });
+    // While the crosshair is drawn about, the picture stays.
+    canvas.addEventListener("pointerup", () => this.go(this.at));
     // Only a viewer that was clicked takes the wheel, so that the page scrolls past the others.
     canvas.addEventListener("wheel", event => {
       if (!this.root.contains(document.activeElement) || !event.deltaY) return;
@@ -62,6 +91,11 @@ class Viewer {
       this.move(axis, this.at[axis] - Math.sign(event.deltaY));
     }, {passive: false});
     canvas.addEventListener("keydown", event => {
+      if ("+-0".includes(event.key)) {
+        this.zoom.value = event.key === "0" ? 1 : this.zoom.valueAsNumber * (event.key === "+" ? 1.25 : 0.8);
+        this.go(this.at);
+        return;
+      }
       const step = {ArrowUp: 1, ArrowRight: 1, PageUp: 10, ArrowDown: -1, ArrowLeft: -1, PageDown: -10}[event.key];
       if (!step) return;
       event.preventDefault();
@@ -71,15 +105,20 @@ class Viewer {
   }
 
   move(axis, index) {
-    this.at[axis] = Math.min(Math.max(index, 0), this.data.shape[axis] - 1);
+    this.go(this.at.map((n, i) => i === Number(axis) ? within(index, 0, this.data.shape[axis] - 1) : n));
+  }
+
+  // The crosshair there, and what is enlarged around it.
+  go(place) {
+    this.at = [...place];
+    this.focus = [...place];
     this.draw();
   }
 
   visit(method, place) {
     if ([...this.method.options].some(option => option.value === method)) this.method.value = method;
     const {shape, start, spacing} = this.data;
-    this.at = place.map((mm, axis) => Math.min(Math.max(Math.round((mm - start[axis]) / spacing[axis]), 0), shape[axis] - 1));
-    this.draw();
+    this.go(place.map((mm, axis) => within(Math.round((mm - start[axis]) / spacing[axis]), 0, shape[axis] - 1)));
   }
 
   // Grey levels of a sheet, x fastest, then rows from the front, then slices from below; null where there is none.
@@ -107,8 +146,10 @@ class Viewer {
     return this.volumes.get(name);
   }
 
-  // Values of a plane through the crosshair, row by row from the top.
-  cut(values, {axis, across, up}) {
+  // Values of a plane through the crosshair, row by row from the top, as they are seen.
+  cut(values, plane) {
+    const {across, up} = plane;
+    const mirrored = this.mirrored(plane);
     const [width, height] = this.data.shape;
     const [columns, rows] = [this.data.shape[across], this.data.shape[up]];
     const result = new Uint8Array(columns * rows);
@@ -116,7 +157,7 @@ class Viewer {
     for (let row = 0, i = 0; row < rows; row++) {
       place[up] = rows - 1 - row;
       for (let column = 0; column < columns; column++, i++) {
-        place[across] = column;
+        place[across] = mirrored ? columns - 1 - column : column;
         result[i] = values[place[0] + width * (height - 1 - place[1] + height * place[2])];
       }
     }
@@ -133,6 +174,34 @@ class Viewer {
       picture.data.set([red, green, blue, 255], 4 * i);
     }
     canvas.getContext("2d").putImageData(picture, 0, 0);
+    this.lay(canvas, plane);
+  }
+
+  // Zoom, and what lies over a picture: letters, crosshair, scale bar.
+  lay(canvas, plane) {
+    const {across, up, letters} = plane;
+    const {shape, spacing} = this.data;
+    const [zoom, mirrored] = [this.zoom.valueAsNumber, this.mirrored(plane)];
+    const share = (place, axis, turned) => (turned ? shape[axis] - 1 - place[axis] + 0.5 : place[axis] + 0.5) / shape[axis];
+    const shifted = (axis, turned) => within(0.5 - zoom * share(this.focus, axis, turned), 1 - zoom, 0);
+    const [left, top] = [shifted(across, mirrored), shifted(up, true)];
+    canvas.style.transform = `translate(${100 * left}%, ${100 * top}%) scale(${zoom})`;
+    const spans = [...canvas.parentElement.querySelectorAll("span")];
+    const shown = mirrored ? [letters[1], letters[0], letters[2], letters[3]] : [...letters];
+    spans.forEach((span, i) => { span.textContent = shown[i]; });
+    const lines = canvas.parentElement.querySelectorAll("i");
+    const stage = canvas === this.stage;
+    const at = stage ? [left + zoom * this.edge(plane) / shape[across], -1]
+      : [left + zoom * share(this.at, across, mirrored), top + zoom * share(this.at, up, true)];
+    lines.forEach((line, i) => {
+      line.hidden = !(stage || this.crossed.checked) || at[i] < 0 || at[i] > 1;
+      line.style[i ? "top" : "left"] = `${100 * at[i]}%`;
+    });
+    const bar = canvas.parentElement.querySelector("b");
+    const width = shape[across] * spacing[across] / zoom;
+    const length = BARS.find(mm => mm < width / 2) ?? BARS.at(-1);
+    bar.style.width = `${100 * length / width}%`;
+    bar.textContent = length < 10 ? `${length} mm` : `${length / 10} cm`;
   }
 
   millimetres(axis) {
@@ -152,11 +221,16 @@ class Viewer {
       slider.setAttribute("aria-valuetext", `${this.millimetres(axis)}, slice ${this.at[axis] + 1} of ${this.data.shape[axis]}`);
       slider.nextElementSibling.textContent = this.millimetres(axis);
     }
+    for (const [control, unit] of [[this.zoom, " ×"], [this.level, " %"], [this.window, " %"]]) {
+      control.nextElementSibling.textContent = control.value + unit;
+      control.setAttribute("aria-valuetext", control.value + unit);
+    }
     const method = this.method.value;
     const names = {input: "input", output: `output ${method}`, target: "target", uncertainty: `uncertainty ${method}`, error: `error ${method}`};
     const loaded = await Promise.all(Object.values(names).map(name => this.volume(name)));
     this.shown = Object.fromEntries(Object.keys(names).map((name, i) => [name, loaded[i]]));
-    const grey = values => i => [values[i], values[i], values[i]];
+    const greys = this.greys();
+    const grey = values => i => { const level = greys[values[i]]; return [level, level, level]; };
     const coloured = (palette, index) => i => palette.slice(3 * index(i), 3 * index(i) + 3);
     for (const canvas of this.canvases) {
       const [image, plane] = [canvas.dataset.image, this.plane(canvas)];
@@ -171,18 +245,24 @@ class Viewer {
         const values = this.cut(this.shown[image], plane);
         this.paint(canvas, plane, image in palettes ? coloured(palettes[image], i => values[i]) : grey(values));
       }
-      this.cross(canvas, plane);
+      const caption = canvas.closest("figure").querySelector("figcaption");
+      caption.textContent = canvas.dataset.label;
+      if (["output", "error", "uncertainty"].includes(image)) caption.append(` · ${method}`);
       canvas.setAttribute("aria-label", `${canvas.dataset.label}, ${canvas.dataset.plane}, ${this.millimetres(plane.axis)}, ${method}`);
     }
     this.drawStage();
     this.root.dataset.at = this.at.join(" ");
   }
 
-  cross(canvas, {across, up}) {
-    const context = canvas.getContext("2d");
-    context.fillStyle = "rgba(255, 214, 64, .4)";
-    context.fillRect(this.at[across], 0, 1, canvas.height);
-    context.fillRect(0, canvas.height - 1 - this.at[up], canvas.width, 1);
+  // Grey levels through the window: its middle and width are shares of the range that a sheet holds.
+  greys() {
+    const [level, width] = [this.level.valueAsNumber, this.window.valueAsNumber];
+    return Uint8ClampedArray.from({length: 256}, (_, value) => 255 * ((value / 255 - level / 100) / (width / 100) + 0.5));
+  }
+
+  // The first column of the image on the right.
+  edge({across}) {
+    return Math.round(this.split.valueAsNumber / 100 * this.data.shape[across]);
   }
 
   drawStage() {
@@ -190,12 +270,9 @@ class Viewer {
     const plane = this.plane(this.stage);
     const [left, right] = ["left", "right"].map(side => this.root.querySelector(`[data-role=${side}]`));
     const [a, b] = [left, right].map(side => this.cut(this.shown[side.value], plane));
-    const columns = this.data.shape[plane.across];
-    const edge = Math.round(this.split.valueAsNumber / 100 * columns);
+    const [columns, greys, edge] = [this.data.shape[plane.across], this.greys(), this.edge(plane)];
     this.paint(this.stage, plane, i => {
-      const column = i % columns;
-      if (column === edge) return [255, 214, 64];
-      const value = column < edge ? a[i] : b[i];
+      const value = greys[i % columns < edge ? a[i] : b[i]];
       return [value, value, value];
     });
     const names = [left, right].map(side => side.selectedOptions[0].textContent.toLowerCase());
