@@ -336,7 +336,7 @@ def test_primary_comparison_is_named_or_known(study, over, found):
         ({"primary": {"method": "spline", "baseline": "identity"}}, "at least one of them a network"),
         ({"margin": 0}, "statistics.margin is 0"),
         ({"relevant": {"psnr": 0}}, "statistics.relevant.psnr is 0"),
-        ({"relevant": {"pnsr": 1}}, "pnsr"),
+        ({"relevant": {"pnsr": 1}}, "statistics.relevant names 'pnsr'"),
     ],
 )
 def test_mistakes_in_the_primary_comparison_are_one_line(study, over, words):

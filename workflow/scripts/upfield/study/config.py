@@ -52,7 +52,6 @@ def schema() -> dict[str, Any]:
         "normalizations": intensity.KINDS,
         "quality metrics": [*judging.METRICS, *aliases.NAMES["qc", "thresholds"]],
         "metrics": registry.METRICS,
-        "compared metrics": [name for name in registry.KNOWN if name in registry.HIGHER | registry.LOWER],
         "phantom fields": SCANNERS,
         "external scales": external.SCALES,
     }
@@ -150,6 +149,7 @@ def check(config: Mapping[str, Any]) -> None:
     for name in dict.fromkeys([SUPERVISED, *config["methods"], *config["method_overrides"]]):
         check_method(config, name)
     primary(config)
+    _check_relevant(config["statistics"]["relevant"])
     shown = [*methods(config), *([TRUTH] if designs.of(config).has_reference else [])]
     for name in (name for pair in config["reader_study"]["pairs"] for name in pair if name not in shown):
         raise UpfieldError(f"config: reader_study.pairs names {name!r:.60}{hint(name, shown)}")
@@ -301,6 +301,18 @@ def primary(config: Mapping[str, Any]) -> dict[str, Any]:
             " of them a network"
         )
     return {"metric": metric, "method": method, "baselines": rivals, "margin": margin}
+
+
+def _check_relevant(sizes: Mapping[str, Any]) -> None:
+    """Raise UpfieldError for the size of a difference of a metric that does not exist or has no better side."""
+    from upfield.evaluate.metrics.registry import HIGHER, LOWER
+
+    known = sorted(HIGHER | LOWER)
+    for name in sizes:
+        if name not in known:
+            raise UpfieldError(
+                f"config: statistics.relevant names {name!r:.60}, which has no better side{hint(name, known)}"
+            )
 
 
 def _measured(config: Mapping[str, Any]) -> list[str]:

@@ -111,8 +111,8 @@ def comparisons(
     found["relevant"] = found["metric"].map(relevant).astype(float)
     judged = found[["direction", "sign", "p_holm", "mean_difference", "adjusted_low", "adjusted_high"]].to_numpy()
     found["decision"] = [
-        decide.by_test(int(direction), *row, limit)
-        for (direction, *row), limit in zip(judged, found["relevant"].fillna(0.0), strict=True)
+        decide.by_test(int(direction), sign, p, mean, low, high, limit)
+        for (direction, sign, p, mean, low, high), limit in zip(judged, found["relevant"].fillna(0.0), strict=True)
     ]
     if primary.margin is not None:
         asked = found["family"] == decide.PRIMARY
