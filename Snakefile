@@ -305,6 +305,7 @@ elif not MAPS_ALONE:
     include: "rules/ingest.smk"
     include: "rules/preprocess.smk"
     include: "rules/qc.smk"
+    include: "rules/tissues.smk"
     include: "rules/evaluate.smk"
     include: "rules/as_applied.smk"
     include: "rules/as_others_count.smk"

@@ -1,18 +1,16 @@
 """Evaluation: every test participant, in the brain, against the native target.
 
-1. tissues      tissue classes of the target
-2. measure      one participant: every method, region and metric
-3. perceptual   one participant: LPIPS of every method, where its weights are given
-4. segment      one participant: the tissues found in every output against those of the target
-5. summarise    all participants: every value, the leaderboard, the comparisons, ranks, outliers and agreement
-6. export       the table of each method as LoHiResGAN writes it
-7. audit        one participant: what stands out in the residuals, added or removed
-8. lesions      one participant: synthetic lesions in the source, and how much of them is in the outputs
-9. findings     audit and lesions of all participants
-10. calibrate   one participant: predicted standard deviation against error, where predictions have one
-11. calibration  the same of all participants in one table
-12. perceive     one participant: how near and how sharp outputs and a sampler's samples are
-13. perception   the same of all participants in one table
+1. measure      one participant: every method, region and metric
+2. perceptual   one participant: LPIPS of every method, where its weights are given
+3. summarise    all participants: every value, the leaderboard, the comparisons, ranks, outliers and agreement
+4. export       the table of each method as LoHiResGAN writes it
+5. audit        one participant: what stands out in the residuals, added or removed
+6. lesions      one participant: synthetic lesions in the source, and how much of them is in the outputs
+7. findings     audit and lesions of all participants
+8. calibrate    one participant: predicted standard deviation against error, where predictions have one
+9. calibration  the same of all participants in one table
+10. perceive    one participant: how near and how sharp outputs and a sampler's samples are
+11. perception  the same of all participants in one table
 """
 
 # Files of all test participants by the table that they are gathered in, and what asks for it.
@@ -24,35 +22,6 @@ FINDINGS = {
 CALIBRATIONS, PERCEPTIONS = (
     [PATHS(kind, participant=participant) for participant in STUDY.tested] for kind in ("calibration", "perception")
 )
-
-
-STEP = step("evaluate.tissues.segment_reference", "evaluate/{folder}/{scan}_tissues")
-
-
-rule tissues:
-    """Tissue classes of a target, on its own grid."""
-    input:
-        reference=lambda wildcards: PATHS("corrected", scan_of(wildcards)),
-        mask=PATHS("mask"),
-        judged_by=lambda wildcards: pair_judged_by(scan_of(wildcards)),
-    output:
-        PATHS.both("tissues")[1],
-        tissues=PATHS("tissues"),
-    log:
-        STEP.log,
-    benchmark:
-        STEP.benchmark
-    group:
-        "evaluate"
-    conda:
-        "../envs/report.yaml"
-    resources:
-        **STEP.resources,
-    params:
-        **STEP.params,
-        suffix=lambda wildcards: scan_of(wildcards).suffix,
-    script:
-        "../workflow/scripts/step.py"
 
 
 STEP = step("evaluate.subject.measure", "evaluate/{participant}")
@@ -109,33 +78,6 @@ rule perceptual:
         **STEP.params,
         case=case,
         device=config["train"]["device"],
-    script:
-        "../workflow/scripts/step.py"
-
-
-STEP = step("evaluate.tissues.segment_outputs", "evaluate/{participant}_segment")
-
-
-rule segment:
-    """Tissues of every output of one test participant, against those of the target."""
-    input:
-        lambda wildcards: files_of_case(case(wildcards)),
-        tissues=tissues_of,
-    output:
-        segmentation=PATHS("segmentation"),
-    log:
-        STEP.log,
-    benchmark:
-        STEP.benchmark
-    group:
-        "evaluate"
-    conda:
-        "../envs/report.yaml"
-    resources:
-        **STEP.resources,
-    params:
-        **STEP.params,
-        case=case,
     script:
         "../workflow/scripts/step.py"
 

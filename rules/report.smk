@@ -21,6 +21,7 @@ rule html_report:
         [path for participant in SHOWN for path in files_of(shown_files(participant))],
         PATHS("quality_table"),
         PATHS("validation"),
+        SEGMENTER or [],
         [path for name in STUDY.pair_names for path in STUDY.pictures(name)],
     output:
         report=report(PATHS("report"), caption="../workflow/report/report.rst", category="Report"),

@@ -95,6 +95,7 @@ rule validation_report:
         [PATHS(kind) for kind in ("inventory", "pairs", "excluded", "quality_table", "validation")],
         [PATHS("table", table=table) for table in STUDY.tables],
         [f"{folder}/model.json" for folder in STUDY.folders],
+        SEGMENTER or [],
         [path for participant in SHOWN for path in files_of(shown_files(participant))],
         [path for name in STUDY.pair_names for path in STUDY.pictures(name)],
         applied=PATHS("applied"),

@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from upfield.bids import sidecar
 from upfield.catalogue import structures
+from upfield.catalogue.structures import MEASURED
 from upfield.commands import alone
 from upfield.commands.segment import segment as command
 from upfield.errors import ScanError, UpfieldError
+from upfield.evaluate import anatomy, tissues
+from upfield.evaluate.case import Case
+from upfield.evaluate.metrics.registry import KNOWN
+from upfield.evaluate.tissues import label_names
 from upfield.files import read_json, read_tsv, write_json
 from upfield.image import nifti
 from upfield.image.nifti import Volume
@@ -44,6 +50,14 @@ class ByPlace(Segmenter):
 @pytest.fixture
 def by_place():
     return segmenting.Segmenter(ByPlace(), {})
+
+
+@pytest.fixture
+def weights(by_place, monkeypatch, tmp_path):
+    """A file that stands for the weights of the segmenter that evaluation reads."""
+    monkeypatch.setattr(anatomy, "read", lambda folder: by_place)
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    return str(tmp_path / "model.safetensors")
 
 
 def ball(codes, spacing, size=64.0):
@@ -134,6 +148,60 @@ def test_other_models_are_refused_in_one_line(folder, changes, message):
     with pytest.raises(UpfieldError, match=message) as error:
         read(folder)
     assert "\n" not in str(error.value)
+
+
+# -- evaluation --------------------------------------------------------------------------------------------------------
+
+
+def test_every_structure_is_measured_once_or_left_out_by_name():
+    measured = [number for numbers in MEASURED.values() for number in numbers]
+    others = set(structures.numbered().values()) - set(measured)
+    assert len(set(measured)) == len(measured) and all(MEASURED.values())
+    assert others == {number for name, number in structures.numbered().items() if name.endswith(("accumbens", "lon"))}
+
+
+def test_outputs_are_compared_with_what_is_found_in_the_target(weights, tmp_path):
+    volume, mask, _ = ball("RAS", (2, 2, 2))
+    paths = {name: str(tmp_path / f"{name}.nii.gz") for name in ("reference", "mask", "tissues", "same", "flat")}
+    # Around the brain, where a network is shown nothing of either, outputs have a skull.
+    images = {
+        "reference": volume.data,
+        "mask": mask.astype(np.float32),
+        "flat": np.where(mask, 1, 9).astype(np.float32),
+    }
+    images["same"] = np.where(mask, volume.data, 300).astype(np.float32)
+    for name, data in images.items():
+        nifti.save(volume.with_data(data), paths[name])
+        write_json(sidecar(paths[name]), {})
+    anatomy.segment_reference(paths["reference"], paths["mask"], weights, paths["tissues"], "cpu")
+    names = label_names(paths["tissues"])
+    found = {names[label] for label in np.unique(nifti.load_labels(paths["tissues"]).data) if label}
+    assert found == {"cortex", "cerebellum", "brainstem"}
+    said = read_json(sidecar(paths["tissues"]))
+    assert said["Segmentation"].startswith("anatomy")
+    case = Case(
+        participant="sub-01", mask=paths["mask"], reference=paths["reference"], judged_by=[paths["same"]],
+        outputs={name: paths[name] for name in ("same", "flat")},
+    )  # fmt: skip
+    table = str(tmp_path / "table.tsv")
+    anatomy.segment_outputs(case, paths["tissues"], weights, table, "cpu")
+    rows = read_tsv(table).set_index(["method", "tissue"])
+    assert (rows.dice["same"] == 1).all() and set(rows.loc["same"].index) == found
+    # An output in which nothing can be found is told so, and the others are measured.
+    assert rows.dice["flat"].isna().all()
+    assert rows.truth_ml["same"].sum() == pytest.approx(mask.sum() * 8 / 1000)
+    made = tissues.scores(read_tsv(table))
+    assert {"dice_cortex", "volume_error_brainstem"} <= set(made.metric) <= set(KNOWN)
+
+
+def test_a_target_without_structures_is_measured_as_a_whole(weights, tmp_path):
+    volume, mask, _ = ball("RAS", (2, 2, 2))
+    paths = {name: str(tmp_path / f"{name}.nii.gz") for name in ("reference", "mask", "tissues")}
+    for name, data in {"reference": volume.data, "mask": np.zeros(mask.shape, np.float32)}.items():
+        nifti.save(volume.with_data(data), paths[name])
+    anatomy.segment_reference(paths["reference"], paths["mask"], weights, paths["tissues"], "cpu")
+    assert label_names(paths["tissues"]) == {}
+    assert "empty" in read_json(sidecar(paths["tissues"]))["NoLabels"]
 
 
 # -- the command -------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from upfield.bids import sidecar
 from upfield.errors import UpfieldError
 from upfield.evaluate import atlas, subject, tables, tissues
 from upfield.evaluate.case import Case
+from upfield.evaluate.metrics.regions import tissue_regions
 from upfield.evaluate.statistics import QUANTITIES
 from upfield.evaluate.tissues import label_names
 from upfield.files import read_json, read_tsv, write_json
@@ -47,6 +48,10 @@ def files(tmp_path_factory):
         write_json(sidecar(paths[name]), {})
     tissues.segment_reference(paths["reference"], paths["mask"], paths["tissues"], "T1w")
     return paths
+
+
+def segmented(of, labels):
+    return tissues.compared(of, labels, tissue_regions)
 
 
 def case(files, judged_by=None, **outputs):
@@ -171,7 +176,7 @@ def test_excluded_pairs_and_misplaced_predictions(files, tmp_path):
     excluded = case(files, judged_by=marked)
     values, own = subject.measured(excluded, {}, NAMES)
     assert values.empty and own.empty and list(values.columns) == subject.COLUMNS
-    assert tissues.segmented(excluded, files["tissues"]).empty
+    assert segmented(excluded, files["tissues"]).empty
     moved = str(tmp_path / "moved.nii.gz")
     nifti.save(Volume(nifti.load(files["gan"]).data, np.diag([2.0, 2, 2.5, 1])), moved)
     with pytest.raises(UpfieldError, match="is not on the grid of"):
@@ -201,7 +206,7 @@ def test_a_target_without_tissues_is_measured_as_a_whole(files, tmp_path):
 def test_a_moved_boundary_shows_in_dice_and_volume(files, tmp_path):
     grown = str(tmp_path / "grown.nii.gz")
     nifti.save(Volume(shells(6, seed=2, growth=0.06)[0], AFFINE), grown)
-    table = tissues.segmented(case(files, good=files["gan"], grown=grown), files["tissues"])
+    table = segmented(case(files, good=files["gan"], grown=grown), files["tissues"])
     assert list(table.columns) == tissues.SEGMENTATION
     rows = table.set_index(["method", "tissue"])
     assert (rows.dice["good"] > 0.97).all() and rows.dice["grown"]["white"] < 0.9

@@ -52,6 +52,9 @@ def misfits(job):
 def planned(tmp_path, monkeypatch):
     """The jobs that a configuration plans, each rule's once for every set of names."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "segmenter").mkdir()
+    for name in ("model.json", "model.safetensors"):
+        (tmp_path / "segmenter" / name).touch()
 
     def plan(config, *targets):
         path = tmp_path / "study.yaml"
@@ -101,6 +104,7 @@ EVERYTHING = {"evaluate": {"lesions": True, "audit": True, "segmentation": True}
     ("changes", "rules"),
     [
         (EVERYTHING, {"interpolate", "enhance_with_spread", "lesions", "findings", "calibrate", "reading_set"}),
+        ({"evaluate": {"segmentation": "segmenter"}}, {"structures", "segment_structures", "measure"}),
         ({"train": {"seeds": [1]}}, {"enhance", "tissues", "measure", "segment", "summarise", "export", "audit"}),
         (
             {"external": {"other": {"command": ["cp", "{source}", "{output}"], "scale": "fitted"}},
@@ -117,7 +121,7 @@ EVERYTHING = {"evaluate": {"lesions": True, "audit": True, "segmentation": True}
             {"harmonise", "measure_harmonised", "appearance", "scanners", "normalise"},
         ),
     ],
-    ids=["paired", "one seed", "external", "simulated", "unpaired"],
+    ids=["paired", "structures", "one seed", "external", "simulated", "unpaired"],
 )  # fmt: skip
 def test_jobs_of_a_study_fit_their_steps(planned, dataset, changes, rules):
     jobs = planned(study(dataset, **changes), "report", "reader_study", "qc")

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from upfield.catalogue.parts import PARTS
+
 DICE = "Dice 1945, https://doi.org/10.2307/1932409"
 
-# The classes that tissue segmentation can find: named for T1w, numbered for other contrasts.
-TISSUES = ("csf", "grey", "white", "class1", "class2", "class3")
+# What segmentation can find: three classes, named for T1w and numbered for other contrasts, or structures.
+TISSUES = ("csf", "grey", "white", "class1", "class2", "class3", *PARTS)
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ LEARNED = (
 
 
 def _of_tissue(tissue: str) -> tuple[Metric, Metric]:
-    shown = "CSF" if tissue == "csf" else tissue
+    shown = "CSF" if tissue == "csf" else tissue.replace("_", " ")
     return (
         Metric(
             name=f"dice_{tissue}",

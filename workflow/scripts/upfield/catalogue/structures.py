@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from upfield.catalogue.parts import PARTS
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -74,6 +76,12 @@ MIRRORED: NDArray[np.uint8] = np.array(
     dtype=np.uint8,
 )
 FLUID = COUNT - 1
+
+# The numbers of what an evaluation measures.
+MEASURED: Mapping[str, tuple[int, ...]] = {
+    part: tuple(one.number for one in STRUCTURES if one.name.removeprefix("left ").removeprefix("right ") in names)
+    for part, names in PARTS.items()
+}
 
 
 def numbered() -> dict[str, int]:

@@ -129,7 +129,11 @@ def methods_sentence(config: Mapping[str, Any], versions: Mapping[str, str]) -> 
     cited = {"ssim": " [wang2004]", "lpips": " (VGG, axial slices) [zhang2018]"}
     measured = [*settings["metrics"], *(["lpips"] if settings.get("lpips_weights") else [])]
     shown = ", ".join(name + cited.get(name, "") for name in measured)
-    where = " and in tissue classes from Atropos [avants2011atropos]" if settings.get("regions") else ""
+    where = ""
+    if settings.get("regions"):
+        by_network = isinstance(settings.get("segmentation"), str)
+        found = "structures that a segmentation network finds, trained on images drawn from label maps [billot2023]"
+        where = f" and in {found if by_network else 'tissue classes from Atropos [avants2011atropos]'}"
     if settings.get("atlas", {}).get("images"):
         where += " and in regions of a label image"
     return f"outputs were compared with the target in 3-D inside its brain mask{where}, on its native grid: {shown}"

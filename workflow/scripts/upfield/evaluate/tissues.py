@@ -4,7 +4,7 @@ An error of intensity that a metric hardly sees can move a boundary; one that it
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from upfield.evaluate.case import Case, Said
 from upfield.evaluate.metrics.regions import labelled, regions_of, tissue_regions
 from upfield.files import read_json, write_tsv
 from upfield.image import nifti
+from upfield.image.nifti import Array, Volume
 from upfield.preprocess.derivatives import save_image
 from upfield.quality.pair import dice
 from upfield.step import step
@@ -49,15 +50,21 @@ def label_names(path: str) -> dict[int, str]:
 
 @step(version=2, memory=(350, 60), minutes=(0.1, 0.6))
 def segment_outputs(case: Said, tissues: str, segmentation: str) -> None:
-    """Write what `segmented` gives of a test participant."""
-    write_tsv(segmentation, segmented(Case.of(case), tissues))
+    """Write Dice and volumes of the tissues of every output, see `compared`."""
+    case = Case.of(case)
+
+    def found(image: Volume, brain: Array) -> dict[str, Array]:
+        return tissue_regions(image, brain, case.suffix)
+
+    write_tsv(segmentation, compared(case, tissues, found))
 
 
-def segmented(case: Case, tissues: str) -> pd.DataFrame:
-    """Dice and volumes of the tissues of every output; no rows if the pair was excluded or no tissues are known.
+def compared(case: Case, tissues: str, found_in: Callable[[Volume, Array], dict[str, Array]]) -> pd.DataFrame:
+    """Dice and volumes of the regions of every output; no rows if the pair was excluded or none are known.
 
-    `tissues` is what `segment_reference` wrote. Each output is segmented by itself, in the same way as the target.
-    Columns `SEGMENTATION`: `dice` 0 to 1, volumes in ml; NaN where no tissues were found. Errors as for `Case.output`.
+    `tissues` is a label image of the target with its names. Each output is segmented by itself, in the same way as the
+    target: `found_in` gives the regions of an image in a brain, or raises ScanError.
+    Columns `SEGMENTATION`: `dice` 0 to 1, volumes in ml; NaN where nothing was found. Errors as for `Case.output`.
     """
     names = label_names(tissues)
     if not names or case.excluded is not None:
@@ -68,7 +75,7 @@ def segmented(case: Case, tissues: str) -> pd.DataFrame:
     rows: list[list[Any]] = []
     for method in case.outputs:
         try:
-            found = tissue_regions(target.with_data(case.output(method)), case.brain, case.suffix)
+            found = found_in(target.with_data(case.output(method)), case.brain)
         except ScanError as error:
             logging.warning("%s: %s", method, error)
             found = {}

@@ -9,6 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from upfield.catalogue.methods import MODEL_FREE, SUPERVISED
+from upfield.catalogue.parts import PARTS
 from upfield.evaluate import harmonization
 from upfield.evaluate import metrics as quality
 from upfield.evaluate.metrics.registry import TWINS
@@ -61,7 +62,7 @@ FEATURES_ONLY = "combat"
 PRIMARY = ("psnr", "ssim")  # metrics with charts and comparisons in sight; the others are folded
 SPLITS = {"test": "test", "val": "validation", "train": "training"}
 REGIONS = {"brain": "whole brain", "csf": "CSF", "grey": "grey matter", "white": "white matter",
-           "volume": "whole volume"}  # fmt: skip
+           "volume": "whole volume", **{name: name.replace("_", " ") for name in PARTS}}  # fmt: skip
 
 
 def read(root: Path) -> dict[str, pd.DataFrame]:

@@ -63,8 +63,23 @@ def of(config: Mapping[str, Any]) -> Anatomy | None:
     return None if config["anatomy"] is None else Anatomy(**config["anatomy"])
 
 
+def used(config: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Weights and card of the segmenter that outputs are compared with; None if tissue classes are, or nothing is."""
+    chosen = config["evaluate"]["segmentation"]
+    if isinstance(chosen, bool):
+        return None
+    folder = configuration.folder_of(chosen)
+    return f"{folder}/model.safetensors", f"{folder}/model.json"
+
+
 def check(config: Mapping[str, Any]) -> None:
-    """Raise UpfieldError, one line that names the key, if the maps are not there or acquisitions are not known."""
+    """Raise UpfieldError, one line that names the key, if maps, acquisitions or a segmenter are not there."""
+    for path in used(config) or ():
+        if not Path(path).is_file():
+            raise UpfieldError(
+                f"config: evaluate.segmentation is {config['evaluate']['segmentation']}, where there is no"
+                f" {Path(path).name}; expected true, false, anatomy or the folder of a segmenter"
+            )
     found = of(config)
     if found is not None:
         found.maps()

@@ -21,7 +21,7 @@ from upfield.predict import training_range
 from upfield.preprocess import template
 from upfield.preprocess.derivatives import why_excluded
 from upfield.step import step
-from upfield.study import config, designs, places, requirements, seen
+from upfield.study import anatomy, config, designs, places, requirements, seen
 from upfield.study.application import COLUMNS, check_weights, contrasts_of, read_cards, warnings_of, without_effect
 from upfield.study.cohort import Cohort
 from upfield.study.methods import Methods
@@ -108,6 +108,7 @@ class Validation(Cohort):
         config.check(settings)
         places.check(settings)
         requirements.check_data(settings)
+        anatomy.check(settings)
         template.check(settings)
         super().__init__(settings, designs.of(settings), rescan)
         self.folders = config.folders_of(settings["model"])

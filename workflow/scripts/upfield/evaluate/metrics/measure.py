@@ -10,8 +10,8 @@ from upfield.evaluate.metrics.registry import ALONE, METRICS
 from upfield.image import intensity
 from upfield.image.nifti import Array
 
-# The tissues that `cnr` asks for.
-TISSUES = ("grey", "white")
+# The tissues that `cnr` asks for, by the names of regions that hold them.
+TISSUES = {"grey": "grey", "white": "white", "cortex": "grey", "white_matter": "white"}
 Row = tuple[str, str, float]
 
 
@@ -48,7 +48,8 @@ class Reference:
         self.frame = Frame(mask, float(data_range), low, thin)
         self.image = self._picture(reference)
         self.regions = [Region(name, mask[self.box]) for name, mask in filled.items()]
-        self.tissues = {region.name: region for region in self.regions if region.name in TISSUES}
+        # The first of a name: the regions of a user's label image come last.
+        self.tissues = {TISSUES[one.name]: one for one in reversed(self.regions) if one.name in TISSUES}
 
     def measure(self, output: Array, names: Sequence[str]) -> list[Row]:
         """Rows of (region, metric, value) of an output (X, Y, Z). Errors as `compute_regions`."""

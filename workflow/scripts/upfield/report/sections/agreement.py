@@ -6,9 +6,11 @@ from typing import Any
 import pandas as pd
 
 from upfield.catalogue.methods import MODEL_FREE
+from upfield.foreign import read_object
 from upfield.report import charts, tables
 from upfield.report.context import MeasuredContext
 from upfield.report.sections import Section
+from upfield.study import anatomy
 
 VOLUME = "volume_ml"
 # Methods with a row of their own in the charts.
@@ -22,7 +24,7 @@ def applies(context: MeasuredContext) -> bool:
 
 def build(context: MeasuredContext) -> dict[str, Any]:
     """The section's values under one name."""
-    return {"agreement": agreement(context.table, context.methods)}
+    return {"agreement": agreement(context.table, context.methods), "segmenter": trusted(context.config)}
 
 
 def agreement(table: Mapping[str, pd.DataFrame], methods: Sequence[str]) -> dict[str, Any]:
@@ -44,6 +46,25 @@ def agreement(table: Mapping[str, pd.DataFrame], methods: Sequence[str]) -> dict
         "left_out": known[ROWS:],
         "rows": rows.to_dict("records"),
         "notes": sorted(set(found["note"].dropna())),
+    }
+
+
+def trusted(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How well the segmenter of a study found the structures of label maps that were left out; None without one.
+
+    `maps`, how many; `mean`, `lowest` and `highest` Dice, and the structures that have these two.
+    """
+    files = anatomy.used(config) if "evaluate" in config else None
+    if files is None:
+        return None
+    card = read_object(files[1])
+    dice = {key.removeprefix("val_").replace("_", " "): value for key, value in card["dice"].items()}
+    lowest, highest = min(dice, key=lambda name: dice[name]), max(dice, key=lambda name: dice[name])
+    return {
+        "maps": len(card["maps"]["val"]),
+        "mean": sum(dice.values()) / len(dice),
+        "lowest": (lowest, dice[lowest]),
+        "highest": (highest, dice[highest]),
     }
 
 
