@@ -277,7 +277,7 @@ def test_acquisitions_are_enhanced_each_or_as_one(resolved, trained, bids_tree, 
 
 
 def test_no_scan_at_all_is_a_mistake(resolved, trained, refused):
-    with refused("no scan was found", "no scan matches"):
+    with refused("source.entities.session is 9, which no scan has; there is 1, 2"):
         Application(resolved(model=trained(), source={"entities": {"session": "9"}}))
 
 

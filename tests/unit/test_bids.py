@@ -230,9 +230,9 @@ def test_unusable_first_run_gives_way_to_the_second(bids_tree):
 
 def test_no_pair_is_an_error_that_says_why(bids_tree, refused):
     root = bids_tree({scan_file("01", "1"): None})
-    with refused("no pair", "sub-01", "no target scan"):
+    with refused("target.entities.session is 2, which no scan has; there is 1"):
         build_index(study(side(root, session="1"), side(root, session="2")))
-    with refused("no pair", "no scan matches the filters"):
+    with refused("source.entities.session is 8, which no scan has; there is 1"):
         build_index(study(side(root, session="8"), side(root, session="9")))
 
 

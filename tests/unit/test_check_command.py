@@ -92,7 +92,10 @@ def test_every_problem_is_a_line(said, study, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"target": {"bids_dir": "data", "entities": {"session": "7"}}}, "no pair of source and target scans"),
+        (
+            {"target": {"bids_dir": "data", "entities": {"session": "7"}}},
+            "target.entities.session is 7, which no scan has; there is 1, 2",
+        ),
         ({"splits": {"scheme": "kfold", "folds": 6}}, "splits.folds is 6"),
         ({"train": {"device": "cuda"}}, "no GPU is visible here"),
     ],

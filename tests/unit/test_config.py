@@ -91,9 +91,9 @@ def test_every_default_has_its_schema_entry(study):
         ({"preproces": {}}, ["preproces is not a known key", "did you mean preprocess?"]),
         ({"splits": {"fraction": {}}}, ["splits.fraction is not", "did you mean fractions?"]),
         ({"preprocess": {"brain": {"methd": "none"}}}, ["preprocess.brain.methd", "did you mean method?"]),
-        ({"train": {"epochs": "many"}}, ["train.epochs", "'many'", "expected integer"]),
+        ({"train": {"epochs": "many"}}, ["train.epochs", "'many'", "expected a whole number"]),
         ({"train": {"epochs": 0}}, ["train.epochs", "0"]),
-        ({"train": {"max_steps": 1.5}}, ["train.max_steps", "1.5", "integer or null"]),
+        ({"train": {"max_steps": 1.5}}, ["train.max_steps", "1.5", "a whole number or null"]),
         ({"train": {"seeds": []}}, ["train.seeds"]),
         ({"study": "a/b"}, ["study", "'a/b'"]),
         ({"pairing": "unpared"}, ["pairing", "'unpared'", "paired, simulated"]),
@@ -102,7 +102,10 @@ def test_every_default_has_its_schema_entry(study):
             ["preprocess.brain.method", "'robex'", "bet, deepbet, hdbet"],
         ),
         ({"preprocess": {"spacing": "nativ"}}, ["preprocess.spacing", "'nativ'", "number or one of native, auto"]),
-        ({"preprocess": {"spacing": "1,5"}}, ["preprocess.spacing", "'1,5'", "expected number or one of native, auto"]),
+        (
+            {"preprocess": {"spacing": "1,5"}},
+            ["preprocess.spacing", "'1,5'", "expected a number or one of native, auto"],
+        ),
         ({"STUDY": "a"}, ["STUDY is not a known key", "did you mean study?"]),
         ({"Study": "a"}, ["Study is not a known key", "did you mean study?"]),
         ({"source": {"BIDS-Dir": "x"}}, ["source.BIDS-Dir", "did you mean bids_dir?"]),
@@ -114,19 +117,19 @@ def test_every_default_has_its_schema_entry(study):
         ({"splits": {"fractions": {"train": 0.9}}}, ["splits.fractions", "1.3", "expected 1"]),
         ({"splits": {"fractions": {"train": 1.2}}}, ["splits.fractions.train", "1.2"]),
         ({"source": {"bids_dir": None}}, ["source.bids_dir", "not set"]),
-        ({"target": {"bids_dir": "/nowhere"}}, ["target.bids_dir", "/nowhere", "dataset_description.json"]),
+        ({"target": {"bids_dir": "/nowhere"}}, ["target.bids_dir is /nowhere, which is not there"]),
         ({"methods": ["unet3d_patchgam"]}, ["'unet3d_patchgam'", "did you mean unet3d_patchgan?"]),
-        ({"methods": "unet3d"}, ["methods", "'unet3d'", "expected array"]),
+        ({"methods": "unet3d"}, ["methods", "'unet3d'", "expected a list"]),
         ({"method_overrides": {"unet3d": {"bas": 1}}}, ["method_overrides.unet3d.bas", "did you mean base?"]),
-        ({"method_overrides": {"unet3d": 3}}, ["method_overrides.unet3d", "3", "expected object"]),
+        ({"method_overrides": {"unet3d": 3}}, ["method_overrides.unet3d", "3", "expected keys with values"]),
         ({"method_overrides": {"unet3d": {"preset": "fast"}}}, ["unet3d.preset", "'fast'", "faithful, plain"]),
         ({"method_overrides": {"nobody": {}}}, ["'nobody'", "unet3d"]),
-        ({"source": {"entities": ["session"] * 99}}, ["source.entities", "'session'", "expected object"]),
+        ({"source": {"entities": ["session"] * 99}}, ["source.entities", "'session'", "expected keys with values"]),
         ({"phantom": {"subjects": 10}, "pairing": "simulated"}, ["phantom", "simulated"]),
         ({"source": {"channels": [{"suffix": "T2w"}]}, "pairing": "simulated"}, ["source.channels", "simulated"]),
         ({"source": {"channels": [{"suffix": "T2w"}]}, "phantom": {"subjects": 5}}, ["source.channels", "phantom"]),
         ({"source": {"channels": [{"suffix": "T2w"}] * 2}}, ["source.channels", "T2w", "more than once"]),
-        ({"source": {"channels": ["T2w"]}}, ["source.channels.0", "'T2w'", "expected object"]),
+        ({"source": {"channels": ["T2w"]}}, ["source.channels.0", "'T2w'", "expected keys with values"]),
         ({"target": {"channels": []}}, ["target.channels is not a known key"]),
     ],
 )
@@ -193,7 +196,7 @@ def test_users_own_method_beside_the_run(study, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"setings": {}}, ["setings", "did you mean settings?"]), ({"preset": 3}, ["preset", "3", "expected string"])],
+    [({"setings": {}}, ["setings", "did you mean settings?"]), ({"preset": 3}, ["preset", "3", "expected a text"])],
 )
 def test_bad_method_file(study, methods_folder, refused, change, words):
     (methods_folder / "unet3d.yaml").write_text(yaml.safe_dump({**METHOD, **change}))

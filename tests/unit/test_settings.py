@@ -118,7 +118,7 @@ def test_values_inside_build_the_method(name, key):
         ("unet3d", {"schedule": {"warm": 3}}, ["schedule.warm is not a known key"]),
         ("unet3d", {"dropout": 2.0}, ["dropout is 2.0", "expected less than 1"]),
         ("unet3d", {"levels": 0}, ["levels is 0", "expected at least 1"]),
-        ("unet3d", {"levels": 4.0}, ["levels is 4.0", "expected integer"]),
+        ("unet3d", {"levels": 4.0}, ["levels is 4.0", "expected a whole number"]),
         ("unet3d", {"lr": -1e-3}, ["lr is -0.001", "expected at least 0"]),
         ("unet3d", {"betas": [0.5]}, ["betas is [0.5]", "expected at least 2 values"]),
         ("unet3d", {"augmentation": {"flips": 0.5}}, ["augmentation.flips is not a known key", "did you mean flip?"]),

@@ -387,13 +387,13 @@ def test_mistake_in_applying_stops_with_one_line(trained, said, words):
     [
         ({"trian": {"epochs": 3}}, ["config: trian is not a known key", "did you mean train?"]),
         ({"preprocess": {"brain": {"metod": "none"}}}, ["preprocess.brain.metod is not a known key", "method?"]),
-        ({"patches": {"size": "big"}}, ["config: patches.size is 'big'", "expected integer"]),
+        ({"patches": {"size": "big"}}, ["config: patches.size is 'big'", "expected a whole number"]),
         ({"methods": ["unet3d_patchgam"]}, ["methods names 'unet3d_patchgam'", "did you mean unet3d_patchgan?"]),
         (
             {"pairing": "simulated", "simulate": {"kind": "inplane", "factor": 2}, "methods": ["srdcgan"]},
             ["simulate.factor is 2", "srdcgan enlarges by 4 x 4 x 1"],
         ),
-        ({"target": {"bids_dir": "/no/such/study"}}, ["target.bids_dir is /no/such/study", "expected a BIDS dataset"]),
+        ({"target": {"bids_dir": "/no/such/study"}}, ["target.bids_dir is /no/such/study", "which is not there"]),
     ],
 )
 def test_mistake_stops_the_run_with_one_line(configfile, tmp_path, change, words):

@@ -7,14 +7,14 @@ from pathlib import Path
 
 # What to do about what a system says no to.
 DRIVE = "the drive does not answer; see whether it is there, and run the same command again"
-FOLDER = "is a file where a folder was expected, or a folder where a file was; choose another output_dir"
+FOLDER = "is a file where a folder was expected, or a folder where a file was; choose another folder for the output"
 REFUSED = {
     errno.ENOSPC: "no space is left on the drive; free some, and run the same command again",
     errno.EDQUOT: "the quota of the drive is used up; free some space, and run the same command again",
-    errno.EFBIG: "the drive takes no file of this size; choose another output_dir",
-    errno.EROFS: "the drive can be read only; choose another output_dir",
-    errno.EACCES: "there is no permission; have it given to you, or choose another output_dir",
-    errno.EPERM: "there is no permission; have it given to you, or choose another output_dir",
+    errno.EFBIG: "the drive takes no file of this size; choose another folder for the output",
+    errno.EROFS: "the drive can be read only; choose another folder for the output",
+    errno.EACCES: "there is no permission; have it given to you, or choose another folder for the output",
+    errno.EPERM: "there is no permission; have it given to you, or choose another folder for the output",
     errno.ENOENT: "it is not there (any more); put it back, and run the same command again",
     errno.ENOTDIR: FOLDER,
     errno.EISDIR: FOLDER,
@@ -61,12 +61,15 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
-def closed(folder: str) -> str | None:
-    """Why nothing can be written into a folder that is there, in one line; None if it can."""
-    if not Path(folder).is_dir() or os.access(folder, os.W_OK | os.X_OK):
+def closed(folder: str | Path) -> str | None:
+    """Why nothing can be written into a folder, which may have to be made first, in one line; None if it can."""
+    place = Path(folder).absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
         return None
-    number = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
-    return f"{folder}: {REFUSED[number]}"
+    number = errno.EROFS if os.statvfs(place).f_flag & os.ST_RDONLY else errno.EACCES
+    return f"{place}: {REFUSED[number if place.is_dir() else errno.ENOTDIR]}"
 
 
 def lacks_memory(error: BaseException) -> bool:

@@ -1,8 +1,9 @@
 """BIDS in and out: which scans there are, which belong together, how derivatives are called."""
 
-from upfield.bids.choose import choose, say_uncertain
+from upfield.bids.choose import choose, reasons, say_uncertain
 from upfield.bids.cohorts import assemble_cohorts, cohort_label, companions, read_links
 from upfield.bids.contrasts import contrast_names, contrasts, with_contrasts
+from upfield.bids.dataset import no_dataset
 from upfield.bids.find import ENTITY_KEYS, brain_masks, find, inspect
 from upfield.bids.index import read_scans
 from upfield.bids.names import label, link, person, reconstructed, sidecar, uri
@@ -45,6 +46,7 @@ __all__ = [
     "inventory_table",
     "label",
     "link",
+    "no_dataset",
     "pair",
     "pairs_table",
     "participants_table",
@@ -52,6 +54,7 @@ __all__ = [
     "read_links",
     "read_samples",
     "read_scans",
+    "reasons",
     "reconstructed",
     "say_uncertain",
     "sidecar",

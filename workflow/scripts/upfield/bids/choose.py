@@ -8,6 +8,7 @@ import numpy as np
 from upfield import foreign
 from upfield.bids.acquired import is_later
 from upfield.bids.scan import Exclusion, Scan, changed
+from upfield.catalogue.rules import near
 from upfield.errors import UpfieldError
 from upfield.image import likeness
 
@@ -45,7 +46,11 @@ def choose(
     for key, labels in (("include", wanted), ("exclude", unwanted)):
         missing = sorted(labels - known)
         if missing and known:
-            raise UpfieldError(f"config: participants.{key} names {missing[0]}, of whom no scan matches the filters")
+            meant = next((name for name in known if _bare(name) == _bare(missing[0])), None) or near(missing[0], known)
+            raise UpfieldError(
+                f"config: participants.{key} names {missing[0]}, of whom no scan matches the filters"
+                f"{f'; did you mean {meant}?' if meant else ''}"
+            )
     both = sorted(wanted & unwanted)
     if both:
         raise UpfieldError(f"config: participants.include and participants.exclude both name {both[0]}")
@@ -140,6 +145,18 @@ def first_of_each(scans: Iterable[Scan]) -> tuple[dict[str, Scan], list[Exclusio
     return found, excluded
 
 
+def reasons(excluded: Iterable[Exclusion]) -> str:
+    """Why scans are left out, the most frequent reasons first, in one line; each with how many and one participant."""
+    found: dict[str, list[str]] = {}
+    for row in excluded:
+        found.setdefault(row.reason, []).append(row.participant)
+    said = [
+        f"{who[0]}{f' and {len(who) - 1} more' if who[1:] else ''}: {reason}"
+        for reason, who in sorted(found.items(), key=lambda item: -len(item[1]))
+    ]
+    return "; ".join(said[:3]) or "no scan matches the filters"
+
+
 def exclude(scan: Scan, reason: str) -> Exclusion:
     """A scan left out at ingestion."""
     return Exclusion(scan.participant, scan.role, scan.path, "ingest", reason)
@@ -148,6 +165,11 @@ def exclude(scan: Scan, reason: str) -> Exclusion:
 def labels_of(names: Iterable[str]) -> set[str]:
     """Participants as they are called in a dataset, `sub-<label>`."""
     return {f"sub-{str(name).removeprefix('sub-')}" for name in names}
+
+
+def _bare(participant: str) -> str:
+    """A label without zeros at its beginning: who is called 1 may be meant by 01."""
+    return participant.removeprefix("sub-").lstrip("0")
 
 
 def _age(scan: Scan) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from upfield.bids.choose import first_of_each
+from upfield.bids.choose import first_of_each, reasons
 from upfield.bids.scan import Exclusion, Index, Pair, Scan
 from upfield.errors import UpfieldError
 from upfield.foreign import read_table
@@ -56,10 +56,7 @@ def assemble_cohorts(scans: Iterable[Scan], links: Links) -> Index:
         usable[role], left_out = first_of_each(scan for scan in named if scan.role == role)
         excluded += left_out
         if not usable[role]:
-            reasons = (
-                "; ".join(f"{row.participant}: {row.reason}" for row in left_out[:3]) or "none matches the filters"
-            )
-            raise UpfieldError(f"config: no usable {role} scan was found ({reasons})")
+            raise UpfieldError(f"config: no usable {role} scan was found ({reasons(left_out)})")
     sources, targets = usable["source"], usable["target"]
     both = {scan.path for scan in sources.values()} & {scan.path for scan in targets.values()}
     if both:

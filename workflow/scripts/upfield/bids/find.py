@@ -11,6 +11,7 @@ from upfield.bids.acquired import acquisition_time
 from upfield.bids.listing import listing
 from upfield.bids.scan import Scan, changed
 from upfield.bids.sidecars import Sidecars
+from upfield.bids.unmatched import unmatched
 from upfield.catalogue.rules import hint
 from upfield.errors import PassingError, ScanError, UpfieldError
 from upfield.image import identity, likeness, nifti
@@ -96,6 +97,23 @@ def find(
             )
         )
     return sorted(scans, key=lambda scan: scan.path)
+
+
+def find_some(
+    bids_dir: str | Path,
+    role: str,
+    entities: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    listed: Sequence[Path],
+    times: bool,
+    sidecars: Sidecars,
+) -> list[Scan]:
+    """What `find` finds; raises UpfieldError, with the filter and what the dataset has, where that is nothing."""
+    found = find(bids_dir, role, entities, metadata, listed, times, sidecars)
+    if not found:
+        wanted = {name: (_entity_key(name), value) for name, value in entities.items()}
+        raise UpfieldError(unmatched(role, Path(bids_dir).resolve(), wanted, metadata, listed, sidecars))
+    return found
 
 
 def brain_masks(scan: Scan, bids_dir: str, derivatives: str | None) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from upfield.bids.choose import labels_of
 from upfield.bids.contrasts import contrasts
-from upfield.bids.find import find, inspect
+from upfield.bids.find import find_some, inspect
 from upfield.bids.listing import listing
 from upfield.bids.samples import read_samples
 from upfield.bids.scan import Scan, changed
@@ -53,7 +53,7 @@ def _found(filters: Mapping[str, Mapping[str, Any]], times: bool) -> list[Scan]:
         for side, wanted in filters.items()
         for folder in [wanted["bids_dir"]]
         for number, entities in enumerate(contrasts(wanted))
-        for scan in find(folder, side, entities, wanted["metadata"], files[folder], times, known[folder])
+        for scan in find_some(folder, side, entities, wanted["metadata"], files[folder], times, known[folder])
     ]
 
 
@@ -73,7 +73,7 @@ def _inspect_all(scans: list[Scan], known: Mapping[str, Mapping[str, Any]], unwa
 
     result = []
     fresh = [scan for scan in scans if not scan.problem and not _unchanged(scan, known)]
-    bar = tqdm(total=len(fresh), desc="reading scans", unit="scan", disable=len(fresh) < 20)
+    bar = tqdm(total=len(fresh), desc="reading scans", unit="scan", disable=True if len(fresh) < 20 else None)
     for scan in scans:
         if scan.problem:
             result.append(scan)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from upfield.bids.choose import exclude, first_of_each
+from upfield.bids.choose import exclude, first_of_each, reasons
 from upfield.bids.contrasts import with_contrasts
 from upfield.bids.names import reconstructed
 from upfield.bids.scan import SIMULATED, Exclusion, Index, Pair, Scan, changed
@@ -35,6 +35,15 @@ def pair(sources: Iterable[Scan], targets: Iterable[Scan]) -> tuple[list[Pair], 
             if not broken:
                 excluded.append(exclude(scan, f"no {other} scan of this participant matches the filters"))
     return pairs, excluded
+
+
+def _labels_apart(sources: Iterable[Scan], targets: Iterable[Scan]) -> str:
+    """That nobody is on both sides, in words; empty if somebody is."""
+    labels = [sorted({scan.participant for scan in scans}) for scans in (sources, targets)]
+    if set(labels[0]) & set(labels[1]):
+        return ""
+    said = [f"{', '.join(some[:3])}{' ...' if some[3:] else ''}" for some in labels]
+    return f"no participant has both: sources are of {said[0]}, targets of {said[1]}"
 
 
 def _named_apart(found: Pair) -> Pair:
@@ -70,8 +79,8 @@ def assemble(scans: Sequence[Scan], names: Sequence[str] = ("",), found: Sequenc
     pairs, incomplete = with_contrasts(pairs, sources, names)
     excluded += incomplete
     if not pairs:
-        reasons = "; ".join(f"{row.participant}: {row.reason}" for row in excluded[:3]) or "no scan matches the filters"
-        raise UpfieldError(f"config: no pair of source and target scans was found ({reasons})")
+        apart = _labels_apart(sources, targets)
+        raise UpfieldError(f"config: no pair of source and target scans was found ({apart or reasons(excluded)})")
     return Index(
         scans if found is None else found,
         pairs,

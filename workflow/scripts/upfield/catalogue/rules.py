@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
 LONGEST = 300
+# Characters of choices that are listed although it is plain what was meant.
+SHORT = 120
+# The types of JSON Schema in words.
+TYPES = {
+    "array": "a list such as [one, two]",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "null": "null",
+    "number": "a number",
+    "object": "keys with values",
+    "string": "a text",
+}
 
 
 def _whole(checker: Any, value: Any) -> bool:
@@ -95,12 +107,16 @@ def expected(error: "ValidationError") -> str:
     if isinstance(error.schema, Mapping) and "expected" in error.schema:
         return f"expected {error.schema['expected']}"
     limit = error.validator_value
+    if error.validator == "enum":
+        names = ", ".join(map(str, limit))
+        meant = near(error.instance, [name for name in limit if isinstance(name, str)])
+        known = f"expected one of {names}" if meant is None or len(names) <= SHORT else ""
+        return "; ".join([*([known] if known else []), *([f"did you mean {meant}?"] if meant else [])])
     if error.validator == "anyOf" and error.context:
         return "expected " + " or ".join(expected(reason).removeprefix("expected ") for reason in error.context)
     words = {
-        "enum": lambda: f"one of {', '.join(map(str, limit))}",
         "const": lambda: f"{limit}",
-        "type": lambda: limit if isinstance(limit, str) else " or ".join(limit),
+        "type": lambda: " or ".join(TYPES[name] for name in ([limit] if isinstance(limit, str) else limit)),
         "minimum": lambda: f"at least {limit:g}",
         "maximum": lambda: f"at most {limit:g}",
         "exclusiveMinimum": lambda: f"more than {limit:g}",
@@ -120,7 +136,13 @@ def shown(key: Any) -> str:
 
 def hint(found: Any, known: list[str]) -> str:
     """What a user may have meant, as the end of a sentence; all that is known if nothing is near."""
+    meant = near(found, known)
+    return f"; did you mean {meant}?" if meant else f"; expected one of {', '.join(sorted(known))}"
+
+
+def near(found: Any, known: Iterable[str]) -> str | None:
+    """The known name that a user may have meant, if one is near."""
     # In letters of either case: some write STUDY, or UNet3D.
     names = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(shown(found).lower(), names, n=1)
-    return f"; did you mean {names[near[0]]}?" if near else f"; expected one of {', '.join(sorted(known))}"
+    close = difflib.get_close_matches(shown(found).lower(), names, n=1)
+    return names[close[0]] if close else None

@@ -35,9 +35,10 @@ class Cluster:
 
 
 def require() -> None:
-    """Raise UpfieldError where there is no Slurm to submit to, before anything is planned."""
+    """Raise UpfieldError where there is no Slurm to submit to, or none that answers, before anything is planned."""
     if shutil.which("sbatch") is None:
         raise _absent("sbatch")
+    ask("scontrol", "show", "config")
 
 
 def ask(*words: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from upfield.errors import UpfieldError
+from upfield.errors import UpfieldError, closed
 from upfield.image.formats import EXTENSIONS, split
 
 # What derivatives have in their names, which are no scans to enhance.
@@ -56,7 +56,9 @@ def enhance(
     # Imported here: --help is quick then.
     from upfield.commands import single
     from upfield.study.config import defaults, folder_of
+    from upfield.training.device import choose
 
+    choose(device)
     used = single.Model.read(Path(folder_of(model)))
     jobs = _jobs(scans, output, str(used.card["method"]))
     usual = defaults()
@@ -70,13 +72,17 @@ def enhance(
     for number, (scan, where) in enumerate(jobs, 1):
         started = time.monotonic()
         shown = f"{scan.name} ({number} of {len(jobs)})" if len(jobs) > 1 else scan.name
-        if where.exists() and not overwrite:
-            failed += 1
-            click.echo(f"upfield: {where} is there already; give --overwrite to replace it", err=True)
-            continue
         try:
+            if where.exists() and not overwrite:
+                raise UpfieldError(f"{where} is there already; give --overwrite to replace it")
+            # Said before minutes are spent on it.
+            refused = closed(where.parent)
+            if refused:
+                raise UpfieldError(refused)
             done = single.enhance(scan, where, used, inference, skull_stripped)
         except UpfieldError as error:
+            if len(jobs) == 1:
+                raise UpfieldError(f"{shown}: {error}") from None
             failed += 1
             click.echo(f"upfield: {shown}: {error}", err=True)
             continue

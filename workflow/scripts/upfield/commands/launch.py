@@ -13,7 +13,7 @@ from types import FrameType
 
 import click
 
-from upfield.errors import UpfieldError
+from upfield.errors import UpfieldError, closed
 from upfield.place import ROOT
 
 SNAKEFILE = ROOT / "Snakefile"
@@ -75,6 +75,20 @@ class Call:
         own = PROFILES / given
         return str(own) if "/" not in given and own.is_dir() and not Path(given).exists() else given
 
+    def _check_profile(self) -> None:
+        """Raise UpfieldError for a profile that is in none of the places where Snakemake looks."""
+        if self.profile is None or Path(self._profile).exists():
+            return
+        home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+        places = [home, *(os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")]
+        folders = [Path(place).expanduser() / "snakemake" for place in places]
+        if any((folder / self.profile).exists() for folder in folders):
+            return
+        from upfield.catalogue.rules import hint
+
+        known = [path.name for folder in (PROFILES, *folders) if folder.is_dir() for path in folder.iterdir()]
+        raise UpfieldError(f"--profile {self.profile} is no profile{hint(self.profile, known)}")
+
     @property
     def executor(self) -> str:
         """What jobs are run by, as far as options and profile say: `local` is this machine."""
@@ -95,11 +109,16 @@ class Call:
         return bool(OVERRIDING & set(self.options))
 
     def check(self) -> None:
-        """Raise UpfieldError, one line, for a config that no study can have, and for Slurm where there is none."""
+        """Raise UpfieldError, one line, for options, a config or targets that cannot be, or a Slurm that is none."""
         # Imported here: --help is quick then.
         from upfield.cluster import slurm
+        from upfield.commands import targets
         from upfield.study import config, kinds
+        from upfield.study.scans import root_of
 
+        if self.cores is not None and self.cores != "all" and not self.cores.isdecimal():
+            raise UpfieldError(f"--cores is {self.cores!r:.40}; expected a number, or all")
+        self._check_profile()
         if self.configs and self.overridden:
             for file in self.configs:
                 config.whole(config.read(file))
@@ -107,6 +126,10 @@ class Call:
             settings = kinds.read(*self.configs)
             if settings["model"] is None:
                 config.check(settings)
+            targets.check(self.targets, SNAKEFILE, settings)
+            refused = closed(Path(self.folder or "", root_of(settings)))
+            if refused:
+                raise UpfieldError(refused)
         if self.executor == "slurm" and not self.dry:
             slurm.require()
 

@@ -1,14 +1,16 @@
 """`upfield`, the command: its subcommands, and how it ends."""
 
 import logging
+import signal
 import sys
 from pathlib import Path
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 import upfield
 from upfield import home
-from upfield.commands.app import app
+from upfield.commands.app import LEVELS, app
 from upfield.commands.check import check
 from upfield.commands.demo import demo
 from upfield.commands.enhance import enhance
@@ -17,7 +19,7 @@ from upfield.commands.init import init
 from upfield.commands.report import report
 from upfield.commands.run import run
 from upfield.commands.segment import segment
-from upfield.errors import UpfieldError
+from upfield.errors import UpfieldError, of_machine
 
 
 class Commands(click.Group):
@@ -25,7 +27,7 @@ class Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse a command line, in which a subcommand stands before a folder of the same name."""
-        if args and args[0] not in self.commands and Path(args[0]).is_dir():
+        if args and args[0] not in self.commands and (Path(args[0]).is_dir() or set(LEVELS) & set(args[1:])):
             args = [str(app.name), *args]
         return super().parse_args(ctx, args)
 
@@ -61,9 +63,22 @@ def main() -> None:
     home.settle()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        upfield_command(prog_name="upfield")
-    except UpfieldError as error:
-        sys.exit(f"upfield: {error}")
+        code = upfield_command(prog_name="upfield", standalone_mode=False)
+    except NoArgsIsHelpError as error:
+        error.show()
+        code = error.exit_code
+    except click.UsageError as error:
+        named = error.ctx.command_path if error.ctx is not None else "upfield"
+        click.echo(f"upfield: {' '.join(error.format_message().split())} ({named} --help)", err=True)
+        code = error.exit_code
+    except click.Abort:
+        code = 128 + signal.SIGINT
+    except (UpfieldError, OSError, MemoryError) as error:
+        told = str(error) if isinstance(error, UpfieldError) else of_machine(error)
+        if told is None:
+            raise
+        code = f"upfield: {told}"
+    sys.exit(code)
 
 
 if __name__ == "__main__":

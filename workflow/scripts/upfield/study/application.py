@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from upfield import bids
 from upfield.bids import Exclusion, Pair, Scan, label, sidecar
 from upfield.catalogue.methods import facts
-from upfield.catalogue.rules import raise_first, strict
+from upfield.catalogue.rules import near, raise_first, strict
 from upfield.catalogue.weights import KEEPS_CONTRAST, keeps_contrast, require_own
 from upfield.errors import UpfieldError
 from upfield.files import merged, read_json, read_yaml, write_text, write_tsv
@@ -125,10 +125,10 @@ def read_card(folder: str) -> dict[str, Any]:
     """
     for name in ("model.json", "model.safetensors"):
         if not (Path(folder) / name).is_file():
-            raise UpfieldError(
-                f"config: model is {folder}, where there is no {name}; expected a folder such as"
-                " results/<study>/models/<method>/fold-0_seed-42"
-            )
+            meant = near(folder, [path.name for path in config.SHIPPED.iterdir()])
+            advice = "expected a folder such as results/<study>/models/<method>/fold-0_seed-42"
+            advice = f"did you mean {meant}?" if meant else advice
+            raise UpfieldError(f"config: model is {folder}, where there is no {name}; {advice}")
     path = Path(folder) / "model.json"
     try:
         card: dict[str, Any] = read_json(path)
@@ -345,8 +345,7 @@ def _groups(found: Sequence[Scan], names: Sequence[str]) -> tuple[list[tuple[Sca
     kept = {scan.path for pair in whole for scan in pair.sources} | {row.path for row in excluded}
     excluded += [_left_out(scan, "the scan it belongs with cannot be used") for scan in found if scan.path not in kept]
     if not whole:
-        why = "; ".join(f"{row.participant}: {row.reason}" for row in excluded[:3]) or "no scan matches the filters"
-        raise UpfieldError(f"config: no scan was found to apply the model to ({why})")
+        raise UpfieldError(f"config: no scan was found to apply the model to ({bids.reasons(excluded)})")
     return [pair.sources for pair in whole], excluded
 
 

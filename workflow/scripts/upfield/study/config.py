@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from upfield.bids.dataset import no_dataset
 from upfield.catalogue.methods import FITTED, MODEL_FREE, SUPERVISED, Facts, facts
-from upfield.catalogue.rules import filled, hint, raise_first, shown, strict, suits
+from upfield.catalogue.rules import filled, hint, near, raise_first, shown, strict, suits
 from upfield.errors import UpfieldError
 from upfield.files import merged, read_yaml
 from upfield.foreign import read_object
@@ -22,6 +23,9 @@ PRESETS = ROOT / "config" / "presets"
 
 # Keys under which labels stand.
 LABELS = ("entities", "channels", "include", "exclude", "trained_on")
+
+# One value where a list is expected; of several with commas or spaces between them nobody knows what they are.
+LONE = re.compile(r"[^\s,;\[\]{}]+")
 
 # The folder of a model.
 OF_FOLD = re.compile(r"fold-([A-Za-z0-9]+)_seed-\d+")
@@ -69,8 +73,8 @@ def typed(config: Mapping[str, Any], warn: bool = True) -> dict[str, Any]:
     """The configuration with texts read as numbers, truth values or null where no text is allowed.
 
     Snakemake's `--config 'train={epochs: 2}'` hands every value inside braces on as text. Settings of methods have
-    no types here; whatever reads as a number is one. Keys under other names than the stages use are brought to those;
-    with `warn` an old one is named in the log.
+    no types here; whatever reads as a number is one. One value where a list is meant is a list of one. Keys under other
+    names than the stages use are brought to those; with `warn` an old one is named in the log.
     """
     result: dict[str, Any] = _typed(aliases.resolved(config, warn), schema(), schema())
     return result | {"method_overrides": _typed(result.get("method_overrides", {}), {}, schema(), free=True)}
@@ -82,12 +86,19 @@ def _typed(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], free:
     if isinstance(value, Mapping):
         known, other = schema.get("properties", {}), schema.get("additionalProperties") or {}
         return {key: _typed(item, known.get(key, other), root, free) for key, item in value.items()}
+    if schema.get("type") == "array" and _lone(value):
+        value = [value]
     if isinstance(value, list):
         return [_typed(item, schema.get("items", {}), root, free) for item in value]
     if not isinstance(value, str):
         return value
     read = _scalar(value)
     return read if free or (suits(schema, read) and not suits(schema, value)) else value
+
+
+def _lone(value: Any) -> bool:
+    """Whether this is one name or number, for which a list need not be written."""
+    return isinstance(value, str | int | float) and not isinstance(value, bool) and bool(LONE.fullmatch(str(value)))
 
 
 def _scalar(text: str) -> Any:
@@ -102,8 +113,12 @@ def _scalar(text: str) -> Any:
 
 def read(path: str | Path) -> dict[str, Any]:
     """What a config file says, without the defaults. Raises UpfieldError, one line, for a file that says nothing."""
+    if Path(path).is_dir():
+        raise UpfieldError(f"{path} is a folder; expected a config, which `upfield init {path}` writes for a dataset")
     if not Path(path).is_file():
-        raise UpfieldError(f"{path} is no file; expected a config, which `upfield init` writes")
+        meant = near(Path(path).name, [found.name for found in Path(path).parent.glob("*.y*ml")])
+        advice = "expected a config, which `upfield init` writes"
+        raise UpfieldError(f"{path} is no file; {f'did you mean {Path(path).with_name(meant)}?' if meant else advice}")
     said = read_yaml(path, labels=LABELS)
     if not isinstance(said, dict):
         raise UpfieldError(f"{path} holds no keys; expected a config, such as `study: my-study`")
@@ -165,10 +180,9 @@ def check_dataset(key: str, folder: str | None) -> None:
     """Raise UpfieldError, which names the key, if `folder` is no BIDS dataset."""
     if folder is None:
         raise UpfieldError(f"config: {key} is not set; give the folder of a BIDS dataset")
-    if not (Path(folder) / "dataset_description.json").is_file():
-        raise UpfieldError(
-            f"config: {key} is {folder}, where there is no dataset_description.json; expected a BIDS dataset"
-        )
+    wrong = no_dataset(folder)
+    if wrong:
+        raise UpfieldError(f"config: {key} is {folder}{wrong}")
 
 
 def _check_datasets(config: Mapping[str, Any]) -> None:

@@ -102,8 +102,9 @@ class Survey:
         """
         # As the user calls it, where it is not by way of a link, or of a folder above.
         self.folder = folder.resolve() if ".." in folder.parts else folder.absolute()
-        if not (folder / "dataset_description.json").is_file():
-            raise UpfieldError(f"{folder} has no dataset_description.json; expected the folder of a BIDS dataset")
+        wrong = bids.no_dataset(folder)
+        if wrong:
+            raise UpfieldError(f"the dataset is {folder}{wrong}")
         found = bids.find(folder, "target", {"datatype": "anat"}, {})
         wanted = labels_of(labels)
         missing = sorted(wanted - {scan.participant for scan in found})

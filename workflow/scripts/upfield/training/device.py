@@ -10,10 +10,17 @@ PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat
 
 
 def choose(device: str) -> torch.device:
-    """`auto` is a GPU if there is one. Raises UpfieldError if cuda is asked for and absent."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UpfieldError("config: train.device is cuda but no GPU is visible here; use auto or cpu")
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    """`auto` is a GPU if there is one, `cuda:1` the second. Raises UpfieldError for one that is not here."""
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
+        raise UpfieldError(f"device is {device!r:.40}; expected auto, cpu, cuda, or cuda:0 and so on")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UpfieldError(f"device is {device}, but no GPU is visible here; use auto or cpu")
+    if number and int(number) >= torch.cuda.device_count():
+        raise UpfieldError(f"device is {device}, but of GPUs there are {torch.cuda.device_count()}, from cuda:0 on")
+    if kind == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
 
 
 def precision(name: str, device: torch.device) -> torch.dtype:
