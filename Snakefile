@@ -38,7 +38,7 @@ from upfield.image.nifti import SAME
 from upfield.plan import depth
 from upfield.simulation import degradation
 from upfield.study import anatomy as segmenters
-from upfield.study import kinds, outputs, phantoms
+from upfield.study import events, kinds, outputs, phantoms
 from upfield.study.application import Application
 from upfield.study.config import check_files, defaults, reading_pairs, typed
 from upfield.study.study import Study
@@ -340,6 +340,8 @@ onstart:
         raise WorkflowError(CLOSED)
     for path in remove_abandoned(FOUND.temporary):
         logger.info(f"Removed {path}, which was left half-written.")
+    if workflow.is_main_process:
+        events.begin(workflow, logger)
     if workflow.is_main_process and workflow.executor_plugin.name == "local":
         logger.addHandler(SaidLast(logger, most=0))
     # On a cluster, every run looks at it first.

@@ -134,7 +134,7 @@ def invoked(*arguments):
 def calls(monkeypatch):
     """What Snakemake would be called with; it is not."""
     found = []
-    monkeypatch.setattr(launch, "run", lambda call: found.append(call) or 5)
+    monkeypatch.setattr(launch, "run", lambda call, follower=None: found.append(call) or 5)
     return found
 
 
@@ -212,7 +212,7 @@ def test_what_is_missing_may_stand_behind_the_config(calls, tmp_path, monkeypatc
 
 
 def test_report_says_where_it_is(bids_study, monkeypatch, tmp_path):
-    monkeypatch.setattr(launch, "run", lambda call: 0)
+    monkeypatch.setattr(launch, "run", lambda call, follower=None: 0)
     page = tmp_path / "results/s/report/index.html"
     page.parent.mkdir(parents=True)
     page.write_text("")

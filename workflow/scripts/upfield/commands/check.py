@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from upfield.commands import cost
 from upfield.commands.launch import Call, with_preset
 from upfield.errors import UpfieldError
 
 if TYPE_CHECKING:
     from upfield.commands.dry import Job
+    from upfield.study.anatomy import Maps
     from upfield.study.application import Application
     from upfield.study.study import Study
     from upfield.study.validation import Validation
@@ -72,16 +74,27 @@ def _problems(call: Call) -> Iterator[str]:
 
 
 def _said(call: Call) -> Iterator[str]:
-    """The lines of a study that can run; raises UpfieldError for one that cannot."""
+    """The lines of a config that can run; raises UpfieldError for one that cannot."""
     from upfield.commands import dry
-    from upfield.report.costs import STAGES
     from upfield.study import kinds
-    from upfield.study.anatomy import Maps
 
     study = kinds.of(kinds.read(*call.configs))
-    found = dry.jobs(call)
-    here = call.executor == "local"
-    jobs = _line("jobs", f"{len(found)}: {dry.by_stage(found, STAGES)}" if found else "none: all is made already")
+    yield from summary(call, study, dry.jobs(call))
+
+
+def jobs_line(found: Sequence["Job"]) -> str:
+    """How many jobs there are, by stage."""
+    from upfield.commands import dry
+    from upfield.report.costs import STAGES
+
+    return _line("jobs", f"{len(found)}: {dry.by_stage(found, STAGES)}" if found else "none: all is made already")
+
+
+def summary(call: Call, study: "Any_study | Maps", found: Sequence["Job"]) -> Iterator[str]:
+    """The lines of a study with these jobs left to do; raises UpfieldError for one that cannot run here."""
+    from upfield.study.anatomy import Maps
+
+    here, jobs = call.executor == "local", jobs_line(found)
     yield _line("study", f"{study.config['study']}, in {study.root}")
     if isinstance(study, Maps):
         yield _line("methods", f"anatomy, a segmenter, from label maps in {study.config['anatomy']['labels']}")
@@ -89,7 +102,7 @@ def _said(call: Call) -> Iterator[str]:
         return
     yield from _who(study)
     yield _line("methods", _methods(study))
-    device = _device(study.config["train"]["device"], here)
+    device = device_of(study.config["train"]["device"], here)
     where = _described(device) if here else f"that of the jobs of {call.executor}"
     yield _line("device", where)
     yield jobs
@@ -150,7 +163,7 @@ def _methods(study: "Any_study") -> str:
     return f"{', '.join(models) or 'none'}; baselines {', '.join(baselines)}"
 
 
-def _device(wanted: str, here: bool) -> str:
+def device_of(wanted: str, here: bool) -> str:
     """What networks run on, cpu or cuda. Raises UpfieldError for a GPU that is to be here and is not."""
     from upfield.training.device import choose
 
@@ -175,14 +188,10 @@ def _memory() -> int:
 
 def _time(study: "Any_study", found: Sequence["Job"], device: str) -> str:
     """How long jobs take, as far as that is known before anything runs."""
-    from upfield.plan.decide import HOURS
-    from upfield.step import TIME_MARGIN
-
-    trained = Counter(job.wildcards["method"] for job in found if job.rule == "train_model")
-    # What is asked for has a margin, and is for networks of published size.
-    hours = sum(job.minutes for job in found if job.rule != "train_model") / TIME_MARGIN / 60
+    each = cost.training_hours(study.config, device)
+    trained = Counter(job.wildcards["method"] for job in found if job.rule == cost.TRAINING)
+    hours = sum(cost.minutes(job, each) for job in found if job.rule != cost.TRAINING) / 60
     said = [f"at most {hours:.2g} core hours" + (" beside the trainings" if trained else "")]
-    each = study.config["train"]["hours"] or HOURS[device]
     for name, count in trained.items():
         long = f"about {each:g} h each" if name in _planned(study) else "as long as their epochs take"
         said.append(f"{count} of {name}, {long}")
@@ -212,7 +221,7 @@ def _warnings(study: "Any_study", found: Sequence["Job"], here: bool, device: st
     from upfield import bids
     from upfield.study.study import Study
 
-    training = any(job.rule == "train_model" for job in found)
+    training = any(job.rule == cost.TRAINING for job in found)
     on_cpu = training and device == "cpu"
     if isinstance(study, Study):
         tested = {bids.person(name) for name in study.tested}

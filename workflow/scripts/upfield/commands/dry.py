@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 from upfield.commands import launch
 from upfield.commands.launch import Call
@@ -33,19 +34,35 @@ def jobs(call: Call) -> list[Job]:
     done = launch.dry_run(call)
     text = done.stdout + done.stderr
     if done.returncode:
-        found = WRONG.search(text)
-        said = found["said"] if found else next(iter(reversed(text.split("\n"))), "")
-        raise UpfieldError(f"snakemake cannot plan this: {said.strip()[:300]}")
+        raise UpfieldError(f"snakemake cannot plan this: {wrong(text)}")
     return [_job(name, dict(FIELD.findall(body))) for _, name, body in JOB.findall(text) if "benchmark:" in body]
 
 
+def wrong(text: str) -> str:
+    """The line of what Snakemake said that says what is wrong."""
+    found = WRONG.search(text)
+    said = found["said"] if found else next((line for line in reversed(text.split("\n")) if line.strip()), "")
+    return said.strip()[:300]
+
+
+def planned(row: Mapping[str, Any]) -> Job:
+    """A job as a run tells of it, see `study.events`."""
+    stage = _stage(row["benchmark"], row["rule"])
+    return Job(row["rule"], stage, row["wildcards"], row["mem_mb"], row["runtime"])
+
+
 def _job(rule: str, fields: Mapping[str, str]) -> Job:
-    parts = PurePosixPath(fields["benchmark"]).parts
     wildcards = dict(pair.split("=", 1) for pair in fields.get("wildcards", "").split(", ") if "=" in pair)
     asked = dict(re.findall(r"(\w+)=(\d+)", fields.get("resources", "")))
+    stage = _stage(fields["benchmark"], rule)
+    return Job(rule, stage, wildcards, int(asked.get("mem_mb", 0)), int(asked.get("runtime", 0)))
+
+
+def _stage(benchmark: str, rule: str) -> str:
+    parts = PurePosixPath(benchmark).parts
     # A study's own folder may be called benchmarks too.
     stage = parts[len(parts) - 1 - parts[::-1].index("benchmarks") + 1] if "benchmarks" in parts else rule
-    return Job(rule, stage.removesuffix(".tsv"), wildcards, int(asked.get("mem_mb", 0)), int(asked.get("runtime", 0)))
+    return stage.removesuffix(".tsv")
 
 
 def by_stage(found: Sequence[Job], order: Sequence[str]) -> str:

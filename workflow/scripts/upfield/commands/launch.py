@@ -1,20 +1,23 @@
 """Snakemake with this project's workflow, from any folder: how it is called, and how it is ended."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any, Protocol
 
 import click
 
 from upfield.errors import UpfieldError, closed
 from upfield.place import ROOT
+from upfield.study.events import VARIABLE
 
 SNAKEFILE = ROOT / "Snakefile"
 PROFILES = ROOT / "profiles"
@@ -30,7 +33,10 @@ with_preset = click.option("--preset", metavar="NAME", help="Sizes laid over CON
 
 @dataclass(frozen=True)
 class Call:
-    """A call of Snakemake: `options` are its own words, and come last; `preset` names sizes over the config."""
+    """A call of Snakemake, whose own words are shown if `verbose`.
+
+    `preset` names sizes over the config; `options` are more of its arguments, the last.
+    """
 
     config: Path | None = None
     targets: Sequence[str] = ()
@@ -40,6 +46,7 @@ class Call:
     folder: Path | None = None
     options: Sequence[str] = ()
     preset: str | None = None
+    verbose: bool = False
 
     @property
     def configs(self) -> list[Path]:
@@ -134,8 +141,21 @@ class Call:
             slurm.require()
 
 
-def run(call: Call) -> int:
-    """Run Snakemake to its end; returns its exit code.
+class Follower(Protocol):
+    """Who listens to a run, see `commands.follow`."""
+
+    def hear(self, chunk: bytes) -> None:
+        """Snakemake says something."""
+
+    def event(self, said: Mapping[str, Any]) -> None:
+        """A job begins, ends or fails."""
+
+    def close(self, code: int, stopped: bool) -> None:
+        """The run has ended."""
+
+
+def run(call: Call, follower: Follower | None = None) -> int:
+    """Run Snakemake to its end; returns its exit code. What it says is handed on, or is the `follower`'s.
 
     Ctrl-C, or a signal to this process, ends it properly: trainings write their checkpoints, and what is made stays. A
     second one kills its jobs on this machine; jobs on a cluster it goes on cancelling. Nothing of it is left behind.
@@ -146,16 +166,27 @@ def run(call: Call) -> int:
     ending = Ending(local=call.executor == "local")
     # Under nohup, and in the background of a script, some are to be ignored.
     heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
-    said, written = _pipe()
+    said, written = _pipe() if follower is None else os.pipe()
+    readers = [threading.Thread(target=_copy, args=(said, ending, _show if follower is None else follower.hear))]
+    more: dict[str, Any] = {}
+    if follower is not None:
+        told, telling = os.pipe()
+        readers.append(threading.Thread(target=_listen, args=(told, ending, follower)))
+        more = {"stdout": written, "pass_fds": [telling], "env": os.environ | {VARIABLE: str(telling)}}
     with handling(dict.fromkeys(heard, ending.stop)):
         # In a group of its own, a terminal's Ctrl-C comes to this process alone, which hands it on.
-        ending.leader = subprocess.Popen(call.words, stdin=subprocess.DEVNULL, stderr=written, process_group=0)
-        os.close(written)
-        reader = threading.Thread(target=_copy, args=(said, ending), daemon=True)
-        reader.start()
+        ending.leader = subprocess.Popen(call.words, stdin=subprocess.DEVNULL, stderr=written, process_group=0, **more)
+        for descriptor in (written, *more.get("pass_fds", [])):
+            os.close(descriptor)
+        for reader in readers:
+            reader.daemon = True
+            reader.start()
         code = ending.leader.wait()
         ending.send(signal.SIGKILL)
-        reader.join(PATIENCE)
+        for reader in readers:
+            reader.join(PATIENCE)
+    if follower is not None:
+        follower.close(code, ending.times > 0)
     if ending.times:
         click.echo(("\r" if sys.stderr.isatty() else "") + STOPPED, err=True)
     return code if code >= 0 else 128 - code
@@ -174,7 +205,7 @@ def _pipe() -> tuple[int, int]:
     return said, written
 
 
-def _copy(said: int, ending: "Ending") -> None:
+def _copy(said: int, ending: "Ending", hear: Callable[[bytes], None]) -> None:
     """Hand on what Snakemake says, until it is told to end: of jobs that were ended nobody wants to read."""
     while True:
         try:
@@ -185,8 +216,20 @@ def _copy(said: int, ending: "Ending") -> None:
         if not chunk:
             return
         if not ending.times:
-            sys.stderr.buffer.write(chunk)
-            sys.stderr.buffer.flush()
+            hear(chunk)
+
+
+def _show(chunk: bytes) -> None:
+    sys.stderr.buffer.write(chunk)
+    sys.stderr.buffer.flush()
+
+
+def _listen(told: int, ending: "Ending", follower: Follower) -> None:
+    """Hand on what jobs do, until Snakemake is told to end."""
+    with os.fdopen(told, encoding="utf-8") as lines:
+        for line in lines:
+            if not ending.times:
+                follower.event(json.loads(line))
 
 
 def dry_run(call: Call) -> "subprocess.CompletedProcess[str]":

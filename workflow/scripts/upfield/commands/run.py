@@ -1,11 +1,15 @@
 """`upfield run`: a study, or some of its stages, from any folder."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from upfield.commands import launch
 from upfield.commands.launch import Call, with_preset
+
+if TYPE_CHECKING:
+    from upfield.commands.follow import Follower
 
 
 class WithOptions(click.Command):
@@ -30,6 +34,7 @@ class WithOptions(click.Command):
 @click.option("--profile", metavar="NAME", help="A profile of Snakemake, such as slurm.")
 @with_preset
 @click.option("-n", "--dry-run", "dry", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("-v", "--verbose", is_flag=True, help="Show all that Snakemake says.")
 @click.pass_context
 def run(
     context: click.Context,
@@ -39,12 +44,14 @@ def run(
     profile: str | None,
     preset: str | None,
     dry: bool,
+    verbose: bool,
 ) -> None:
     """Run the study of CONFIG up to its report, or up to TARGETS: preprocess, qc, train, predict, evaluate and so on.
 
-    What is made already is kept: after Ctrl-C, or a failure, the same command goes on. Relative paths in CONFIG start
-    in the folder that you are in, which also gets Snakemake's records (.snakemake). Whatever stands behind -- is handed
-    to Snakemake.
+    After a summary there is a line for each stage: how far it is, whom it works on, how long it will take; all that
+    Snakemake says is in the study's logs/run.log. What is made already is kept: after Ctrl-C, or a failure, the same
+    command goes on. Relative paths in CONFIG start in the folder that you are in, which also gets Snakemake's records
+    (.snakemake). Whatever stands behind -- is handed to Snakemake.
 
     \b
     upfield run my-study.yaml -n
@@ -52,16 +59,30 @@ def run(
     upfield run my-study.yaml --preset cpu-small
     upfield run my-study.yaml -- --config study=second -R measure
     """
-    context.exit(study(Call(config, targets, cores, profile, dry, options=context.obj, preset=preset)))
+    call = Call(config, targets, cores, profile, dry, options=context.obj, preset=preset, verbose=verbose)
+    context.exit(study(call))
 
 
 def study(call: Call) -> int:
     """Run a study; says where its report is if that was made. Returns Snakemake's exit code, raises UpfieldError."""
     call.check()
-    code = launch.run(call)
+    code = launch.run(call) if call.verbose or call.dry else launch.run(call, _follower(call))
     if code == 0 and not call.dry and set(call.targets) <= {"report", "apply"}:
         say_report(call)
     return code
+
+
+def _follower(call: Call) -> "Follower":
+    """What follows a run; its log is in the study's folder, or beside Snakemake's records where that is not known."""
+    # Imported here: --help is quick then.
+    from upfield.bids.layout import Layout
+    from upfield.commands.follow import Follower
+    from upfield.study import kinds
+    from upfield.study.scans import root_of
+
+    known = call.config is not None and not call.overridden
+    log = Layout(root_of(kinds.read(*call.configs)))("log", job="run") if known else ".snakemake/log/upfield.log"
+    return Follower(call, Path(call.folder or "", log))
 
 
 def say_report(call: Call) -> None:
