@@ -78,7 +78,7 @@ def check(config: Mapping[str, Any]) -> None:
         if not Path(path).is_file():
             raise UpfieldError(
                 f"config: evaluate.segmentation is {config['evaluate']['segmentation']}, where there is no"
-                f" {Path(path).name}; expected true, false, anatomy or the folder of a segmenter"
+                f" {Path(path).name}; expected true, false or the folder of a segmenter"
             )
     found = of(config)
     if found is not None:
