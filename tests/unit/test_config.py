@@ -224,6 +224,7 @@ def test_numbers_from_the_command_line_are_numbers():
         "preprocess": {"spacing": "1.5", "n4": "false"},
         "source": {"bids_dir": "/data", "entities": {"session": "1"}},
         "phantom": "null",
+        "evaluate": {"segmentation": "false", "regions": "true"},
         "method_overrides": {"unet3d": {"lr": "1e-3", "norm": "batch", "input_residual": "true"}},
     }
     found = module.typed(given)
@@ -235,6 +236,8 @@ def test_numbers_from_the_command_line_are_numbers():
         "layer_lr": {"a": {"b": 0.1}},
     }
     assert found["preprocess"] == {"spacing": 1.5, "n4": False}
+    # Where a name may stand too, a truth value is one.
+    assert found["evaluate"] == {"segmentation": False, "regions": True}
     # What may be text stays text.
     assert found["study"] == "7"
     assert found["source"] == given["source"]

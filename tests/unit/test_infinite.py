@@ -53,10 +53,10 @@ def test_tables_headline_and_winner_name_the_same_best(over):
     assert "nan" not in answer.answer + answer.details and "inf" not in answer.details
     if best == "unet3d":
         assert set(pairs["decision"]) == {decide.BETTER}
-        assert answer.answer.startswith("Yes: unet3d improves on spline by +∞ dB")
+        assert answer.answer.startswith("Points to yes: unet3d improves on spline by +∞ dB")
     else:
         assert pairs["decision"][best] == decide.WORSE
-        assert answer.answer.startswith(f"No: unet3d does worse than {best}: −∞ dB")
+        assert answer.answer.startswith(f"Points to no: unet3d does worse than {best}: −∞ dB")
 
 
 def test_one_perfect_participant():

@@ -20,6 +20,7 @@ from upfield.plan.device import CORE, Device
 from upfield.plan.fingerprint import Fingerprint
 from upfield.report.render import number
 from upfield.report.sections import plan as section
+from upfield.report.tables import filled
 from upfield.study import config
 
 REPORT = Path(section.__file__).parents[1]
@@ -266,7 +267,7 @@ def test_a_plan_is_a_file_and_leaves_excluded_pairs_out(store, tmp_path):
     environment = Environment(
         loader=FileSystemLoader([REPORT, REPORT / "sections"]), undefined=StrictUndefined, autoescape=True
     )
-    environment.filters |= {"number": number, "uri": str, "label": str, "duration": str}
+    environment.filters |= {"number": number, "uri": str, "label": str, "duration": str, "filled": filled}
     environment.globals |= {"kinds": {}, "model_free": ()}
     grid = {"spacing": 1.2, "because": "as fine as the median voxel"}
     for plans, shown in (([found], False), ([found | {"grid": grid}], True)):

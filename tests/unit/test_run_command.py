@@ -31,9 +31,11 @@ open("{pids}", "w").write(f"{{os.getpid()}} {{job.pid}}")
 """
 WAITS = "import time; time.sleep(60)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {WAITS}"
+# Tests that run in the background of a script ignore Ctrl-C, and so would what they start.
 STARTED = """
-import sys
+import signal, sys
 from upfield.commands import launch
+signal.signal(signal.SIGINT, signal.default_int_handler)
 launch.Call.words = property(lambda call: [sys.executable, "-c", sys.argv[1]])
 sys.exit(launch.run(launch.Call()))
 """
@@ -65,6 +67,13 @@ def lives(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_snakemake_hears_interrupts_also_where_upfield_ignores_them():
+    hears = "import signal, sys; sys.exit(3 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else 0)"
+    program = STARTED.replace("signal.default_int_handler", "signal.SIG_IGN")
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")}
+    assert subprocess.run([sys.executable, "-c", program, hears], env=environment, timeout=60).returncode == 0
 
 
 def test_an_interrupt_ends_jobs_and_snakemake_and_is_one_line(started):

@@ -7,14 +7,15 @@ from pathlib import Path
 
 # What to do about what a system says no to.
 DRIVE = "the drive does not answer; see whether it is there, and run the same command again"
-FOLDER = "is a file where a folder was expected, or a folder where a file was; choose another folder for the output"
+ELSEWHERE = "choose another folder for the output (output_dir)"
+FOLDER = f"is a file where a folder was expected, or a folder where a file was; {ELSEWHERE}"
 REFUSED = {
     errno.ENOSPC: "no space is left on the drive; free some, and run the same command again",
     errno.EDQUOT: "the quota of the drive is used up; free some space, and run the same command again",
-    errno.EFBIG: "the drive takes no file of this size; choose another folder for the output",
-    errno.EROFS: "the drive can be read only; choose another folder for the output",
-    errno.EACCES: "there is no permission; have it given to you, or choose another folder for the output",
-    errno.EPERM: "there is no permission; have it given to you, or choose another folder for the output",
+    errno.EFBIG: f"the drive takes no file of this size; {ELSEWHERE}",
+    errno.EROFS: f"the drive can be read only; {ELSEWHERE}",
+    errno.EACCES: f"there is no permission; have it given to you, or {ELSEWHERE}",
+    errno.EPERM: f"there is no permission; have it given to you, or {ELSEWHERE}",
     errno.ENOENT: "it is not there (any more); put it back, and run the same command again",
     errno.ENOTDIR: FOLDER,
     errno.EISDIR: FOLDER,

@@ -175,7 +175,11 @@ def run(call: Call, follower: Follower | None = None) -> int:
         more = {"stdout": written, "pass_fds": [telling], "env": os.environ | {VARIABLE: str(telling)}}
     with handling(dict.fromkeys(heard, ending.stop)):
         # In a group of its own, a terminal's Ctrl-C comes to this process alone, which hands it on.
-        ending.leader = subprocess.Popen(call.words, stdin=subprocess.DEVNULL, stderr=written, process_group=0, **more)
+        # It must hear what it is sent, also where this process is to ignore it, which processes hand on to their own.
+        with handling({signal.SIGINT: ending.stop}):
+            ending.leader = subprocess.Popen(
+                call.words, stdin=subprocess.DEVNULL, stderr=written, process_group=0, **more
+            )
         for descriptor in (written, *more.get("pass_fds", [])):
             os.close(descriptor)
         for reader in readers:

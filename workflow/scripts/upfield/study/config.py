@@ -93,7 +93,9 @@ def _typed(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any], free:
     if not isinstance(value, str):
         return value
     read = _scalar(value)
-    return read if free or (suits(schema, read) and not suits(schema, value)) else value
+    # Where a name may stand in the place of a truth value, true and false are no names.
+    named = suits(schema, value) and not isinstance(read, bool)
+    return read if free or (suits(schema, read) and not named) else value
 
 
 def _lone(value: Any) -> bool:
